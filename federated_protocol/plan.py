@@ -1,0 +1,128 @@
+"""What a round asks of a device: the plan, and the small immutable settings inside it.
+
+A plan is made once by the coordinator when a round is configured, is identical for every device of the cohort, and
+is named by the SHA-256 of its canonical encoding (:func:`plan_digest`). Devices refuse a plan that would weaken the
+policy pinned on them (:mod:`keyboard_app.device.policy`).
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+
+import msgspec
+
+PROTOCOL_VERSION = 1
+
+
+class TaskKind(enum.StrEnum):
+    """What the secure sum is for."""
+
+    TRAINING = "training"
+
+
+class TrainingSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Local training, ClientUpdate of federated averaging (arXiv 1602.05629, algorithm 1)."""
+
+    epochs: int
+    """E, passes over the device's own examples, 1..50."""
+    batch_size: int
+    """B, examples a step; the model file fixes it (padding has example weight 0)."""
+    learning_rate: float
+    """Step size of local SGD, > 0."""
+    weight_cap: int
+    """W: a device's weight is min(n_k, W) / W, in (0, 1], so that no device dominates."""
+    proximal: float = 0.0
+    """mu of FedProx, 0 switches it off."""
+
+
+class CodecSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a float update becomes integers modulo 2^bits (docs/architecture.md, "The update codec").
+
+    ``bits`` is solved from the other values and the largest possible cohort by
+    :func:`federated_protocol.update_codec.modulus.solve_bits`; it travels so that both ends can check it.
+    """
+
+    dimension: int
+    """Number of model weights d."""
+    clip: float
+    """Largest L2 norm of the update before weighting, > 0."""
+    step: float
+    """Width of one quantisation level, in units of the update, > 0."""
+    rotation_seed: bytes
+    """32 bytes shared by the cohort: signs of the randomised Hadamard rotation; empty for no rotation."""
+    weight_levels: int
+    """Levels of the example weight: round(w * weight_levels) is summed."""
+    bits: int
+    """Width of an update coordinate on the wire, 2..32."""
+    count_bits: int
+    """Width of an exact counter on the wire, 2..32; counters have this modulus of their own."""
+
+
+class MetricSlot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One (arm, model version) whose lines, offers and clicks are counted."""
+
+    arm: str
+    version: int
+
+
+class MetricSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Exact counters that ride in the secure vector, in the order given by :func:`counter_names`.
+
+    ``score_edges`` are the inner edges of the histogram bins over the ranker's logit; clicks and offers are counted
+    by bin (offers weighted by inverse propensity, times ``propensity_scale``, rounded), so that the coordinator can
+    calibrate the next trigger threshold without seeing any score.
+    """
+
+    slots: tuple[MetricSlot, ...]
+    score_edges: tuple[float, ...]
+    propensity_scale: int = 8
+
+
+class AggregationSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Secure aggregation for this cohort (eprint 2017/281)."""
+
+    smallest_aggregate: int
+    """The round is abandoned when fewer masked inputs than this arrive; devices compare it with their own floor."""
+    largest_cohort: int
+    """Number of devices selected; the modulus is solved for it."""
+
+
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything a device needs to know to take part in one round."""
+
+    protocol_version: int
+    task: str
+    kind: TaskKind
+    round: int
+    attempt: int
+    session: str
+    model_version: int
+    model_digest: str
+    """SHA-256 (hex) of the model artifact the update starts from."""
+    training: TrainingSetting
+    codec: CodecSetting
+    aggregation: AggregationSetting
+    metrics: MetricSetting
+    privacy: str = "no DP guarantee"
+    """The label devices and dashboard show."""
+
+
+def counter_names(metrics: MetricSetting) -> tuple[str, ...]:
+    """Name every exact counter, in the order in which it stands in the secure vector.
+
+    First ``examples`` and ``devices_with_examples``; then ``{arm}/{version}/lines|offers|clicks`` per slot; then
+    ``clicks_by_score/{bin}`` and ``offers_by_score/{bin}`` for ``len(score_edges) + 1`` bins, lowest scores first.
+    """
+    names = ["examples", "devices_with_examples"]
+    for slot in metrics.slots:
+        names += [f"{slot.arm}/{slot.version}/{what}" for what in ("lines", "offers", "clicks")]
+    bins = len(metrics.score_edges) + 1
+    names += [f"clicks_by_score/{b}" for b in range(bins)]
+    names += [f"offers_by_score/{b}" for b in range(bins)]
+    return tuple(names)
+
+
+def plan_digest(plan: Plan) -> bytes:
+    """SHA-256 of the canonical (deterministic MessagePack) encoding of the plan, 32 bytes."""
+    return hashlib.sha256(msgspec.msgpack.encode(plan, order="deterministic")).digest()

@@ -1,0 +1,65 @@
+"""The values that flow through the suggestion model: context -> candidates -> inputs -> scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What is being typed, and what this conversation already holds."""
+
+    composed: str
+    """The text being composed, up to and including the cursor."""
+    earlier: tuple[str, ...] = ()
+    """Earlier lines of the same conversation, both sides, oldest first; a few suffice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One query that could be offered."""
+
+    query: str
+    category: str
+    score: float
+    """Baseline score of the matcher, >= 0, higher is better; comparable between contexts."""
+    sensitive: bool = False
+    features: tuple[float, ...] = ()
+    """The matcher's own evidence, `suggestion_model.catalog.MATCH_FEATURES` names them in order."""
+
+
+class CandidateSource(Protocol):
+    """Anything that proposes queries: the knowledge graph, a plain query list, or both."""
+
+    def candidates(self, context: Context, limit: int = 8) -> list[Candidate]:
+        """Propose at most ``limit`` candidates, best baseline score first; often none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RankerInputs:
+    """Model inputs for n (context, candidate) pairs."""
+
+    context_ids: NDArray[np.int32]
+    """[n, CONTEXT_TOKENS] piece ids, 0-padded."""
+    candidate_ids: NDArray[np.int32]
+    """[n, CANDIDATE_TOKENS] piece ids, 0-padded."""
+    dense: NDArray[np.float32]
+    """[n, DENSE_FEATURES], names in `suggestion_model.features.DENSE_NAMES`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled training example: a row of RankerInputs, its label and its importance weight."""
+
+    context_ids: NDArray[np.int32]
+    candidate_ids: NDArray[np.int32]
+    dense: NDArray[np.float32]
+    label: float
+    """1.0 tapped, 0.0 not."""
+    weight: float
+    """Inverse propensity, clipped; 1.0 for an ordinary offer."""
