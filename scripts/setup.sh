@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Prepare .venv for one purpose: scripts/setup.sh demo|dev. Run by `make demo` and `make test`; quick when nothing changed.
+#   demo  the keyboard window, headless devices and the coordinator (TensorFlow left out: model v0 ships built)
+#   dev   the same, and TensorFlow for authoring, and the test and lint tools
+# System libraries that Kivy needs are installed with apt where this user may; otherwise the exact line is printed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+purpose=${1:?usage: scripts/setup.sh demo|dev}
+python=${PYTHON:-python3}
+venv=.venv
+
+fail() { printf '\n%s\n' "$*" >&2; exit 1; }
+
+"$python" - <<'CHECK' || fail "Python 3.11, 3.12 or 3.13 is needed. Name one with: make PYTHON=/path/to/python3.12 ..."
+import sys
+sys.exit(not ((3, 11) <= sys.version_info[:2] <= (3, 13)))
+CHECK
+
+missing=()
+have_library() { { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null; } | grep -q "$1"; }
+needs_window=yes
+[ "$purpose" = demo ] && [ -z "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] && needs_window=no
+if [ "$(uname -s)" = Linux ] && [ "$needs_window" = yes ]; then
+  have_library 'libGL\.so\.1' || missing+=(libgl1)
+  have_library 'libEGL\.so\.1' || missing+=(libegl1)
+fi
+"$python" -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
+if [ ${#missing[@]} -gt 0 ]; then
+  line="apt-get install -y --no-install-recommends ${missing[*]}"
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "Installing system libraries: ${missing[*]}"
+    apt-get update -q >/dev/null
+    DEBIAN_FRONTEND=noninteractive $line >/dev/null
+  else
+    fail "System libraries are missing. Install them with:
+    sudo $line
+then run the same make command again."
+  fi
+fi
+
+stamp="$venv/.ready-$purpose"
+wanted=$(cat "locks/$purpose.txt" pyproject.toml | sha256sum | cut -d' ' -f1)
+if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+  [ -x "$venv/bin/python" ] || { echo "Creating $venv"; "$python" -m venv "$venv"; }
+  echo "Installing $(grep -cE '^[a-z0-9]' "locks/$purpose.txt") locked packages from locks/$purpose.txt into $venv (a minute or two)"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "locks/$purpose.txt"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -e .
+  echo "$wanted" > "$stamp"
+fi
