@@ -1,0 +1,72 @@
+"""Messages to bytes and back: deterministic MessagePack, bounded in size, silent about content.
+
+msgspec bounds neither size nor depth and quotes field names of the input in its errors; this module is the one place
+where bytes of a peer become values, so that both ends refuse the same way.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from federated_protocol.errors import MalformedMessage, MessageTooLarge
+
+T = TypeVar("T")
+
+CONTENT_TYPE = "application/msgpack"
+LARGEST_MESSAGE_BYTES = 8 * 1024 * 1024
+"""No message of the protocol is larger than this."""
+
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """Encode a message canonically: equal messages give equal bytes, whatever order their maps were filled in."""
+    return _encoder.encode(message)
+
+
+def decode(
+    data: bytes | bytearray | memoryview, kind: type[T] | Any, *, limit_bytes: int = LARGEST_MESSAGE_BYTES
+) -> T | Any:
+    """Decode one message of type ``kind`` (a struct class, or a union of tagged ones).
+
+    Raises:
+        MessageTooLarge: more than ``limit_bytes``; nothing was parsed.
+        MalformedMessage: anything else that is not exactly such a message. The input is never quoted.
+    """
+    _check_size(len(data), limit_bytes)
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders.setdefault(kind, msgspec.msgpack.Decoder(kind))
+    try:
+        return decoder.decode(data)
+    except (msgspec.MsgspecError, RecursionError, ValueError, TypeError, OverflowError, MemoryError):
+        raise _malformed(kind, "MessagePack") from None
+
+
+def decode_json(data: bytes | str, kind: type[T] | Any, *, limit_bytes: int = LARGEST_MESSAGE_BYTES) -> T | Any:
+    """Like :func:`decode`, for the JSON form used in debugging (bytes are base64 there)."""
+    _check_size(len(data), limit_bytes)
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, RecursionError, ValueError, TypeError, OverflowError, MemoryError):
+        raise _malformed(kind, "JSON") from None
+
+
+def encode_json(message: msgspec.Struct) -> bytes:
+    """The JSON form of a message, for debugging."""
+    return msgspec.json.encode(message, order="deterministic")
+
+
+def _check_size(size_bytes: int, limit_bytes: int) -> None:
+    if size_bytes > limit_bytes:
+        raise MessageTooLarge(f"the message has {size_bytes} bytes, at most {limit_bytes} are accepted here")
+
+
+def _malformed(kind: Any, form: str) -> MalformedMessage:
+    name = getattr(kind, "__name__", "expected message")
+    return MalformedMessage(
+        f"the bytes are not a valid {name} in {form}; check that both ends run the same protocol version"
+    )
