@@ -44,6 +44,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
   [ -x "$venv/bin/python" ] || { echo "Creating $venv"; "$python" -m venv "$venv"; }
   echo "Installing $(grep -cE '^[a-z0-9]' "locks/$purpose.txt") locked packages from locks/$purpose.txt into $venv (a minute or two)"
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "locks/$purpose.txt"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -e .
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -e . 2>"$venv/install.log" \
+    || fail "Installing the project itself failed: $(tail -5 "$venv/install.log")"
   echo "$wanted" > "$stamp"
 fi
