@@ -44,7 +44,7 @@ class CodecSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     dimension: int
-    """Number of model weights d."""
+    """Number of model weights d; the rotation does not pad, so d coordinates travel."""
     clip: float
     """Largest L2 norm of the update before weighting, > 0."""
     step: float
@@ -56,7 +56,9 @@ class CodecSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bits: int
     """Width of an update coordinate on the wire, 2..32."""
     count_bits: int
-    """Width of an exact counter on the wire, 2..32; counters have this modulus of their own."""
+    """Width of an exact counter, and of the weight, on the wire, 2..32; they have this modulus of their own."""
+    count_cap: int
+    """Largest value one device adds to a counter; larger ones are capped, so that the cohort's sum cannot wrap."""
 
 
 class MetricSlot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
