@@ -1,0 +1,147 @@
+"""Reading a line: which terms it puts in evidence, how strongly, and in which role (coming from, going to)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from suggestion_model.catalog.language import Language
+from suggestion_model.catalog.text import ends_inside_word, words
+
+SAID = 1.0
+"""Strength of a word that was said, or whose alias was."""
+SUGGESTED = 0.5
+"""Strength of a word that only a related word speaks for."""
+ROLE_REACH = 6
+"""A direction word speaks for this many words after it, or until the next direction word."""
+ANSWER_ROLE = 0.7
+"""Role strength of a place that answers a question about that role."""
+CACHED_LINES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One line, read without any catalog. Terms are stems."""
+
+    words: tuple[str, ...]
+    """Folded words, as typed."""
+    terms: Mapping[str, float]
+    """Term -> strength in (0, 1]: said, meant by an alias, or suggested by a related word."""
+    said: frozenset[str]
+    """Terms whose strength is SAID."""
+    pairs: frozenset[tuple[str, str]]
+    """Neighbouring said terms."""
+    roles: Mapping[str, float]
+    """Term -> role in [-1, 1]: -1 coming from it, +1 going to it."""
+    asks_role: float
+    """Role that an answer to this line fills, in [-1, 1]; 0 when it asks for none or both."""
+    asking: float
+    """-1 a line that closes, +1 a line that wants something."""
+    open_word: str
+    """The last word when the cursor may still be inside it, else empty."""
+
+
+class Reader:
+    """Reads lines of one language; remembers the last few so that earlier lines cost nothing."""
+
+    def __init__(self, tables: Language) -> None:
+        self.language = tables
+        self.read = functools.lru_cache(maxsize=CACHED_LINES)(self._read)
+        self._stem = functools.lru_cache(maxsize=8192)(tables.stem)
+
+    def stem(self, word: str) -> str:
+        """Stem of one folded word, remembered."""
+        return self._stem(word)
+
+    def _read(self, line: str) -> Reading:
+        tables, stem = self.language, self._stem
+        typed = words(line)
+        stems = [stem(word) for word in typed]
+        terms = dict.fromkeys(stems, SAID)
+        pairs = set(zip(stems, stems[1:], strict=False))
+        role_at = self.roles(typed)
+        roles: dict[str, float] = {}
+        for term, role in zip(stems, role_at, strict=True):
+            if role:
+                roles[term] = role
+        self._add_aliases(typed, role_at, terms, pairs, roles)
+        said = frozenset(terms)
+        for term in said:
+            for target in tables.concepts.get(term, ()):
+                terms.setdefault(target, SUGGESTED)
+        return Reading(
+            words=tuple(typed),
+            terms=terms,
+            said=said,
+            pairs=frozenset(pairs),
+            roles=roles,
+            asks_role=self._asks_role(line, typed),
+            asking=self._asking(line, typed),
+            open_word=typed[-1] if typed and ends_inside_word(line) else "",
+        )
+
+    def _add_aliases(
+        self,
+        typed: list[str],
+        role_at: list[float],
+        terms: dict[str, float],
+        pairs: set[tuple[str, str]],
+        roles: dict[str, float],
+    ) -> None:
+        """Add what word sequences also stand for, in the role of the sequence."""
+        tables, stem = self.language, self._stem
+        for start in range(len(typed)):
+            for length in range(1, min(tables.longest_alias, len(typed) - start) + 1):
+                meant = tables.aliases.get(tuple(typed[start : start + length]))
+                if meant is None:
+                    continue
+                targets = [stem(word) for word in meant]
+                for target in targets:
+                    terms[target] = SAID
+                    if role_at[start]:
+                        roles[target] = role_at[start]
+                pairs.update(zip(targets, targets[1:], strict=False))
+                after = start + length
+                if after < len(typed):
+                    pairs.add((targets[-1], stem(typed[after])))
+                if start:
+                    pairs.add((stem(typed[start - 1]), targets[0]))
+
+    def roles(self, typed: list[str]) -> list[float]:
+        """Role of each word, [n]: the last direction word before it decides, near ones more than far ones."""
+        origin, destination = self.language.origin, self.language.destination
+        found: list[float] = []
+        role, reach = 0.0, 0
+        for word in typed:
+            cue = destination.get(word, 0.0) - origin.get(word, 0.0)
+            if cue:
+                # "leaving for", "going from": the word next to the place decides when it is the stronger one.
+                if reach < ROLE_REACH or abs(cue) >= abs(role) or cue * role > 0:
+                    role = cue
+                reach = ROLE_REACH
+                found.append(0.0)
+                continue
+            found.append(role if reach > 0 else 0.0)
+            reach -= 1
+            if reach <= 0:
+                role = 0.0
+        return found
+
+    def _asks_role(self, line: str, typed: list[str]) -> float:
+        """Whether a question asks where from (-1) or where to (+1)."""
+        if "?" not in line and not (typed and typed[0] in self.language.questions):
+            return 0.0
+        origin = sum(self.language.origin.get(word, 0.0) for word in set(typed))
+        destination = sum(self.language.destination.get(word, 0.0) for word in set(typed))
+        if origin > 1.5 * destination:
+            return -1.0
+        if destination > 1.5 * origin:
+            return 1.0
+        return 0.0
+
+    def _asking(self, line: str, typed: list[str]) -> float:
+        wanting = sum(word in self.language.wanting for word in typed)
+        closing = sum(word in self.language.closing for word in typed)
+        question = "?" in line or bool(typed and typed[0] in self.language.questions)
+        return max(-1.0, min(1.0, (wanting + question - closing) / 2))
