@@ -48,9 +48,13 @@ def _text(path: Path) -> str:
         with opened as file:
             data = file.read(LARGEST_FILE_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise CatalogError(f"{path}: cannot be read ({error}); give a readable .csv, .csv.gz, .json or .json.gz") from error
+        raise CatalogError(
+            f"{path}: cannot be read ({error}); give a readable .csv, .csv.gz, .json or .json.gz"
+        ) from error
     if len(data) > LARGEST_FILE_BYTES:
-        raise CatalogError(f"{path}: larger than {LARGEST_FILE_BYTES // 2**20} MiB unpacked; split it or drop rare queries")
+        raise CatalogError(
+            f"{path}: larger than {LARGEST_FILE_BYTES // 2**20} MiB unpacked; split it or drop rare queries"
+        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -86,7 +90,9 @@ def _rows(text: str, path: Path) -> Iterator[ListedQuery]:
 
 def _row(row: list[str], columns: int, where: str) -> ListedQuery:
     if len(row) != columns:
-        raise CatalogError(f"{where}: {len(row)} values where the header has {columns}; quote queries that hold a comma")
+        raise CatalogError(
+            f"{where}: {len(row)} values where the header has {columns}; quote queries that hold a comma"
+        )
     query, category = " ".join(row[0].split()), " ".join(row[1].split())
     if not query or not category:
         raise CatalogError(f"{where}: the {'category' if query else 'query'} is empty; fill it in or delete the line")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from suggestion_model.catalog.language import Language
-from suggestion_model.catalog.reading import ANSWER_ROLE, Reader, Reading
+from suggestion_model.catalog.reading import ANSWER_ROLE, Reader, Reading, counted
 from suggestion_model.catalog.scoring import EARLIER_LINES, FADING, NEWEST_EARLIER, Evidence, Floats, score, set_margins
 from suggestion_model.catalog.text import words
 from suggestion_model.types import Candidate, Context
@@ -32,6 +32,8 @@ NAME_BOUND = 0.8
 """Neighbouring words form one name when one of them is followed, or preceded, by the other this often."""
 SPLIT_NAME = 0.3
 """Strength left to the commoner word of a name when the rarer one was not said."""
+BARE_NUMBER = 0.3
+"""Strength of "2 bedrooms" when only a 2 was said."""
 COMMON = 0.5
 """Words in more than this share of all queries do not help to find any."""
 CLEAR_ROLE = 0.5
@@ -108,6 +110,8 @@ class QueryList:
             used: set[int] = set()
             for position, word in enumerate(split):
                 term = stem(word)
+                if word.isdigit() and position + 1 < len(split):
+                    term = counted(word, stem(split[position + 1]))
                 number = vocabulary.get(term)
                 if number is None:
                     number = vocabulary[term] = len(vocabulary)
@@ -134,6 +138,11 @@ class QueryList:
         self._prior = _relative_priors(priors)
         self._stopped = np.array(stopped, bool)
         self._weigh()
+        self._counted: dict[str, list[str]] = {}
+        for term in vocabulary:
+            digits, space, _ = term.partition(" ")
+            if space:
+                self._counted.setdefault(digits, []).append(term)
         self._sorted_terms = sorted(term for term in vocabulary if term.isalpha())
 
     def _weigh(self) -> None:
@@ -174,6 +183,14 @@ class QueryList:
 
     # -- the context ----------------------------------------------------------------------------------------------
 
+    def _terms(self, reading: Reading) -> dict[str, float]:
+        """The reading's terms, and what its bare numbers may count in this list."""
+        terms = dict(reading.terms)
+        for digits in reading.numbers:
+            for term in self._counted.get(digits, ()):
+                terms.setdefault(term, BARE_NUMBER)
+        return terms
+
     def _known(self, terms: dict[str, float]) -> tuple[NDArray[np.int64], Floats]:
         vocabulary = self._vocabulary
         found = [(vocabulary[term], strength) for term, strength in terms.items() if term in vocabulary]
@@ -187,7 +204,7 @@ class QueryList:
         for position, line in enumerate(lines):
             reading = self._reader.read(line)
             weight = NEWEST_EARLIER * FADING ** (len(lines) - 1 - position)
-            terms, strengths = self._known(dict(reading.terms))
+            terms, strengths = self._known(self._terms(reading))
             np.maximum.at(before, terms, strengths)
             np.maximum.at(faded, terms, strengths * np.float32(weight))
             self._set_roles(role, reading, asked)
@@ -232,7 +249,7 @@ class QueryList:
         if not reading.words or not len(self):
             return []
         earlier = self._earlier(tuple(context.earlier[-EARLIER_LINES:]))
-        terms = dict(reading.terms)
+        terms = self._terms(reading)
         for term, strength in self._completions(reading.open_word).items():
             terms[term] = max(strength, terms.get(term, 0.0))
         now = np.zeros(len(self._vocabulary), np.float32)
@@ -265,7 +282,9 @@ class QueryList:
             hits = np.concatenate([hits[values > least], hits[values == least]])[:POOL]
         return hits
 
-    def _evidence(self, pool: NDArray[np.int64], reading: Reading, now: Floats, earlier: _Earlier, role: Floats) -> Evidence:
+    def _evidence(
+        self, pool: NDArray[np.int64], reading: Reading, now: Floats, earlier: _Earlier, role: Floats
+    ) -> Evidence:
         width = np.arange(self._longest)
         place = self._starts[pool][:, None] + width
         present = place < self._starts[pool + 1][:, None]
@@ -279,7 +298,8 @@ class QueryList:
         kept = _names_kept_whole(mass, np.maximum(now_at, before_at) > 0, bound)
         wanted_role = np.where(present, self._flat_role[place], 0)
         role_at = role[terms]
-        order = (wanted_role * role_at).sum(axis=1) / np.maximum(np.abs(wanted_role).sum(axis=1), 1)
+        order = (wanted_role * np.clip(role_at / CLEAR_ROLE, -1, 1)).sum(axis=1)
+        order = order / np.maximum(np.abs(wanted_role).sum(axis=1), 1)
         said = [self._vocabulary[term] for term in reading.said if term in self._vocabulary]
         line_mass = float(self._mass[said].sum()) if said else 0.0
         is_said = np.zeros(len(now), bool)

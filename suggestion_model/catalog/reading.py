@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -30,8 +31,8 @@ class Reading:
     """Term -> strength in (0, 1]: said, meant by an alias, or suggested by a related word."""
     said: frozenset[str]
     """Terms whose strength is SAID."""
-    pairs: frozenset[tuple[str, str]]
-    """Neighbouring said terms."""
+    numbers: frozenset[str]
+    """Numbers said; a number counts something, so the term for it is the number with the word after it."""
     roles: Mapping[str, float]
     """Term -> role in [-1, 1]: -1 coming from it, +1 going to it."""
     asks_role: float
@@ -59,13 +60,13 @@ class Reader:
         typed = words(line)
         stems = [stem(word) for word in typed]
         terms = dict.fromkeys(stems, SAID)
-        pairs = set(zip(stems, stems[1:], strict=False))
         role_at = self.roles(typed)
         roles: dict[str, float] = {}
         for term, role in zip(stems, role_at, strict=True):
             if role:
                 roles[term] = role
-        self._add_aliases(typed, role_at, terms, pairs, roles)
+        self._add_aliases(typed, role_at, terms, roles)
+        self._add_counts(typed, terms)
         said = frozenset(terms)
         for term in said:
             for target in tables.concepts.get(term, ()):
@@ -74,7 +75,7 @@ class Reader:
             words=tuple(typed),
             terms=terms,
             said=said,
-            pairs=frozenset(pairs),
+            numbers=frozenset(term for term in said if term.isdigit()),
             roles=roles,
             asks_role=self._asks_role(line, typed),
             asking=self._asking(line, typed),
@@ -86,7 +87,6 @@ class Reader:
         typed: list[str],
         role_at: list[float],
         terms: dict[str, float],
-        pairs: set[tuple[str, str]],
         roles: dict[str, float],
     ) -> None:
         """Add what word sequences also stand for, in the role of the sequence."""
@@ -101,12 +101,16 @@ class Reader:
                     terms[target] = SAID
                     if role_at[start]:
                         roles[target] = role_at[start]
-                pairs.update(zip(targets, targets[1:], strict=False))
-                after = start + length
-                if after < len(typed):
-                    pairs.add((targets[-1], stem(typed[after])))
-                if start:
-                    pairs.add((stem(typed[start - 1]), targets[0]))
+
+    def _add_counts(self, typed: list[str], terms: dict[str, float]) -> None:
+        """Add ``"2 bedroom"`` for a number and the word it counts, spelt out or not, inflected or not."""
+        aliases, stem = self.language.aliases, self._stem
+        for number, thing in itertools.pairwise(typed):
+            digits = number if number.isdigit() else "".join(aliases.get((number,), ()))
+            if digits.isdigit():
+                terms[counted(digits, stem(thing))] = SAID
+                for meant in aliases.get((thing,), ()):
+                    terms[counted(digits, stem(meant))] = SAID
 
     def roles(self, typed: list[str]) -> list[float]:
         """Role of each word, [n]: the last direction word before it decides, near ones more than far ones."""
@@ -145,3 +149,8 @@ class Reader:
         closing = sum(word in self.language.closing for word in typed)
         question = "?" in line or bool(typed and typed[0] in self.language.questions)
         return max(-1.0, min(1.0, (wanting + question - closing) / 2))
+
+
+def counted(number: str, thing: str) -> str:
+    """The term for a number of things, both as stems: ``"2 bedroom"``."""
+    return f"{number} {thing}"

@@ -16,7 +16,9 @@ NEWEST_EARLIER = 0.75
 """Weight of evidence from the line just before the composed one."""
 FADING = 0.85
 """Factor for each line further back."""
-EARLIER_LINES = 6
+DOUBT = 4.0
+"""Mass added to every query's own, about that of one word."""
+EARLIER_LINES = 12
 """Lines of the conversation that are looked at, besides the composed one."""
 
 Floats = NDArray[np.float32]
@@ -77,10 +79,12 @@ def score(evidence: Evidence) -> tuple[Floats, Floats]:
 
     fresh = 0.6 + 0.4 * np.minimum(1.0, 2.5 * coverage_now)
     fits_kind = 0.35 + 0.65 * kind
-    agrees = 1.0 + 0.25 * evidence.order
+    agrees = 1.0 + 0.3 * evidence.order
     likely = 0.95 + 0.1 * evidence.prior
     willing = 0.85 + 0.15 * evidence.asking
-    result = faded_coverage * fresh * fits_kind * agrees * likely * willing
+    # A longer query that is matched as well says more: DOUBT is the mass of what might still be missing.
+    complete = (mass * strength).sum(axis=1) / (total + DOUBT)
+    result = complete * fresh * fits_kind * agrees * likely * willing
     columns = {
         "score": result,
         "coverage": coverage,
