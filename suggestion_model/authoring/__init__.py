@@ -1,1 +1,1 @@
-"""To be described by its owner."""
+"""Authoring of release bundles. TensorFlow lives here and nowhere else; a device never imports this package."""

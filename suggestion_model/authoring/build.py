@@ -1,0 +1,140 @@
+"""The authoring command: data directory in, release bundle out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import bundle as files
+from .. import features
+from ..tokenizer import Tokenizer
+from ..types import CandidateSource
+from . import convert as conversion
+from . import ranker
+from .calibration import CENTRE_LOGIT, OFFER_SHARE, Calibration, calibrate
+from .corpus import QUERIES, REPLAYS, UTTERANCES, read_corpus
+from .embedding import embed_pieces
+from .pieces import train_tokenizer
+
+VOCABULARY = 8000
+EMBEDDING_DIMENSIONS = 48
+CALIBRATION_LINES = 20_000
+SEED = 20170406
+"""Every draw of the command comes from here (the date of the post this project follows)."""
+
+
+def build_bundle(
+    data: Path, out: Path, source: CandidateSource, report: Callable[[str], None] = lambda line: None
+) -> str:
+    """Make every file of a bundle but the catalog, which must already lie in ``out``, and the manifest.
+
+    Args:
+        data: directory with the text files the card names.
+        out: the bundle directory.
+        source: the shipped catalog; it proposes the candidates features are calibrated on.
+        report: hears one line per step.
+
+    Returns:
+        the bundle's digest (hex).
+
+    Raises:
+        CorpusError: text is missing or damaged.
+        BundleError: the catalog is missing in ``out``.
+    """
+    corpus = read_corpus(data)
+    report(f"read {len(corpus.turns)} lines, {len(corpus.utterances)} utterances, {len(corpus.queries)} queries")
+    model = train_tokenizer(corpus.texts(), VOCABULARY)
+    tokenizer = Tokenizer(model)
+    report(f"tokenizer: {tokenizer.vocabulary_size} pieces, {len(model)} bytes")
+    rows = embed_pieces(corpus, tokenizer, EMBEDDING_DIMENSIONS, np.random.default_rng(SEED))
+    report(f"embedding: {rows.shape[0]} x {rows.shape[1]}")
+    found = calibrate(corpus.turns, source, CALIBRATION_LINES, np.random.default_rng(SEED))
+    report(f"threshold: baseline score {found.threshold_score:.4f}, logit {found.threshold_logit:.4f}")
+    return write_bundle(out, model, rows, found)
+
+
+def write_bundle(out: Path, tokenizer: bytes, embedding: NDArray[np.float32], found: Calibration) -> str:
+    """Convert and write the bundle from its learned parts; returns its digest (hex)."""
+    quantised, scale = quantise(embedding)
+    frozen = ranker.Frozen(quantised, scale, found.mean, found.deviation)
+    weights = ranker.initial_weights(frozen, found.slope, found.intercept, np.random.default_rng(SEED))
+    model = conversion.convert(ranker.RankerModule(frozen, weights))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / files.TOKENIZER).write_bytes(tokenizer)
+    (out / files.RANKER).write_bytes(model)
+    np.save(out / files.WEIGHTS, weights, allow_pickle=False)
+    sizes = {name: (out / name).stat().st_size for name in (files.RANKER, files.WEIGHTS, files.TOKENIZER)}
+    card = _card(found, len(weights), embedding.shape, sizes)
+    (out / files.CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n")
+    return files.write_manifest(out)
+
+
+def quantise(rows: NDArray[np.float32]) -> tuple[NDArray[np.int8], float]:
+    """Rows as int8 and their common scale. Pooling keeps directions only, so the largest rows may be clipped."""
+    scale = float(np.quantile(np.abs(rows), 0.9995)) / 127.0
+    return np.clip(np.rint(rows / scale), -127, 127).astype(np.int8), scale
+
+
+def _card(found: Calibration, dimension: int, table: tuple[int, ...], sizes: dict[str, int]) -> files.Card:
+    share_alike = "CC BY-SA 4.0"
+    return files.Card(
+        format_version=files.FORMAT_VERSION,
+        name="query-suggestion ranker, version 0",
+        intended_use=(
+            "Starting point of federated training: scores query candidates beside a demo keyboard. Offers a candidate "
+            "when its logit exceeds the threshold."
+        ),
+        out_of_scope="Anything but suggesting searches; text that is not English; decisions about people.",
+        how_made=(
+            "Tokenizer: SentencePiece unigram, casefolded (nmt_nfkc_cf). Embedding: co-occurrence of pieces within a "
+            "line and with the answer that followed, positive pointwise mutual information, truncated SVD, int8, "
+            "frozen. Head: the output of the hidden layer, both bags and all skip weights but the baseline score's "
+            "are zero, so the logit is an affine function of the matcher's baseline score."
+        ),
+        labels_seen=(
+            "None. Only text fields were read: no wanted or soon queries, no taps, nothing derived from them. Slope, "
+            "intercept and threshold come from the spread of the baseline score on unlabelled lines."
+        ),
+        threshold=files.Threshold(
+            logit=found.threshold_logit,
+            baseline_score=found.threshold_score,
+            offer_share=OFFER_SHARE,
+            method=(
+                f"Quantile of the best candidate's baseline score over {CALIBRATION_LINES} unlabelled lines, so that "
+                f"{OFFER_SHARE:.0%} of them draw an offer; its logit is set to {CENTRE_LOGIT}."
+            ),
+        ),
+        baseline_logit=files.BaselineLogit(found.slope, found.intercept),
+        architecture=files.Architecture(
+            dimension=dimension,
+            line_tokens=features.LINE_TOKENS,
+            earlier_tokens=features.EARLIER_TOKENS,
+            candidate_tokens=features.CANDIDATE_TOKENS,
+            dense_names=features.DENSE_NAMES,
+            infer_batch=ranker.INFER_BATCH,
+            train_batch=ranker.TRAIN_BATCH,
+            vocabulary=table[0],
+            embedding_dimensions=table[1],
+            summary=" ".join((ranker.__doc__ or "").split()),
+        ),
+        data=(
+            files.DataSource(
+                "self_dialogue_corpus (BSD-3-Clause) and schema-guided dialogue", REPLAYS, share_alike,
+                "tokenizer, embedding, spread of features; text of lines and answers only",
+            ),
+            files.DataSource(
+                "SNIPS NLU benchmark (CC0 1.0), NLU Evaluation Data (CC BY 4.0), TREC CAsT (MIT)", UTTERANCES,
+                "see name", "tokenizer, embedding",
+            ),
+            files.DataSource(
+                "WebQuestions, query-wellformedness, NQ-open, WANDS, Qulac", QUERIES,
+                "CC BY 4.0, CC BY-SA 4.0, CC BY-SA 3.0, MIT, MIT", "tokenizer, embedding",
+            ),
+        ),
+        licence=f"{share_alike}: the strictest of its sources",
+        sizes_bytes=sizes,
+    )

@@ -1,0 +1,119 @@
+"""Unlabelled text for pre-training: what was typed and what was answered, and nothing that says what was wanted.
+
+Readers here look at text fields only. ``wanted``, ``soon``, ``kind`` and ``topic`` of a replay are never read, so
+nothing made from a :class:`Corpus` can have seen a label or anything derived from one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..errors import CorpusError
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One typed line between what was said before it and what was answered."""
+
+    text: str
+    earlier: tuple[str, ...]
+    """Up to :data:`EARLIER_LINES` lines of the conversation before it, both sides, oldest first."""
+    following: str
+    """What the other side said next, empty when unknown."""
+    when: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Everything the authoring command learns from."""
+
+    turns: tuple[Turn, ...]
+    """Lines of replayed conversations."""
+    utterances: tuple[tuple[str, str], ...]
+    """(text, public intent name) of assistant commands."""
+    queries: tuple[str, ...]
+    """Real query strings."""
+    sources: tuple[str, ...]
+    """File names read, in order."""
+
+    def texts(self) -> Iterator[str]:
+        """Every text once, in file order: what the tokenizer is trained on."""
+        for turn in self.turns:
+            yield turn.text
+            if turn.earlier:
+                yield turn.earlier[-1]
+        for text, _ in self.utterances:
+            yield text
+        yield from self.queries
+
+
+EARLIER_LINES = 4
+
+REPLAYS = ("replay_train.jsonl.gz",)
+UTTERANCES = ("utt_snips.jsonl.gz", "utt_nlu_eval.jsonl.gz", "utt_trec_cast.jsonl.gz")
+QUERIES = ("queries.jsonl.gz",)
+
+
+def read_corpus(data: Path) -> Corpus:
+    """Read all text files under ``data`` (see the card for their origin and licences).
+
+    Raises:
+        CorpusError: a file is missing, or a line of it is not what it should be.
+    """
+    turns: list[Turn] = []
+    for name in REPLAYS:
+        turns += read_turns(data / name)
+    utterances: list[tuple[str, str]] = []
+    for name in UTTERANCES:
+        rows = _rows(data / name, ("text", "source", "intent"))
+        utterances += [(row["text"], f"{row['source']}/{row['intent']}") for row in rows]
+    queries: list[str] = []
+    for name in QUERIES:
+        queries += [row["query"] for row in _rows(data / name, ("query",))]
+    return Corpus(tuple(turns), tuple(utterances), tuple(queries), REPLAYS + UTTERANCES + QUERIES)
+
+
+def read_turns(path: Path) -> list[Turn]:
+    """Read a replay's lines with their surroundings: text, reply_to, conversation and timestamp, nothing else."""
+    rows = [(row["conversation"], row["text"], row.get("reply_to") or "", row.get("timestamp"))
+            for row in _rows(path, ("conversation", "text"))]
+    following = [""] * len(rows)
+    latest: dict[str, int] = {}
+    for at, (conversation, _, reply_to, _) in enumerate(rows):
+        if conversation in latest:
+            following[latest[conversation]] = reply_to
+        latest[conversation] = at
+    history: dict[str, tuple[str, ...]] = {}
+    turns = []
+    for (conversation, text, reply_to, stamp), answer in zip(rows, following, strict=True):
+        earlier = history.get(conversation, ())
+        if reply_to:
+            earlier = (*earlier, reply_to)
+        earlier = earlier[-EARLIER_LINES:]
+        turns.append(Turn(text, earlier, answer, datetime.fromisoformat(stamp) if stamp else None))
+        history[conversation] = (*earlier, text)[-EARLIER_LINES:]
+    return turns
+
+
+def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    raise CorpusError(f"{path}, line {number}: not JSON. Repair or remove the line.") from None
+                if not isinstance(row, dict) or any(not isinstance(row.get(name), str) for name in needed):
+                    raise CorpusError(f"{path}, line {number}: needs the text fields {', '.join(needed)}.")
+                yield row
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read ({error.strerror or 'damaged'}). "
+                          "Point --data at the directory with the text files named in the card.") from None
+    except EOFError:
+        raise CorpusError(f"{path}: ends early. Copy the file again.") from None

@@ -1,0 +1,131 @@
+"""How good scores are: ranking, calibration, and the trade between click-through rate and clicks kept.
+
+``clicks`` may be drawn taps (0 or 1) or expected taps (probabilities), so that simulations compare without the noise
+of the draw. Offers are made where ``score > threshold``, as the engine does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def auc(scores: ArrayLike, labels: ArrayLike) -> float:
+    """Area under the ROC curve: P(score of a click > score of a non-click), ties count half.
+
+    Args:
+        scores: [n]
+        labels: [n] in [0, 1]; a fractional label counts as that much click and the rest non-click.
+
+    Returns:
+        in [0, 1]; nan when there are no clicks or nothing but clicks.
+    """
+    s, y = _pair(scores, labels)
+    _, group = np.unique(s, return_inverse=True)
+    positive = np.bincount(group, weights=y)
+    negative = np.bincount(group, weights=1.0 - y)
+    pairs = positive.sum() * negative.sum()
+    if pairs <= 0:
+        return float("nan")
+    below = np.cumsum(negative) - negative
+    return float((positive * (below + 0.5 * negative)).sum() / pairs)
+
+
+def log_loss(logits: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Weighted mean cross-entropy in nats of logits [n] against labels [n] in [0, 1]; nan without weight."""
+    z, y = _pair(logits, labels)
+    w = np.ones_like(z) if weights is None else np.asarray(weights, np.float64)
+    losses = np.maximum(z, 0.0) - z * y + np.log1p(np.exp(-np.abs(z)))
+    total = w.sum()
+    return float((losses * w).sum() / total) if total > 0 else float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationBin:
+    """Examples whose predicted probability fell into [low, high)."""
+
+    low: float
+    high: float
+    count: int
+    predicted: float
+    """Mean predicted probability; nan when empty."""
+    observed: float
+    """Mean label; nan when empty."""
+
+
+def calibration_bins(logits: ArrayLike, labels: ArrayLike, bins: int = 10) -> tuple[CalibrationBin, ...]:
+    """Predicted against observed click probability in ``bins`` equal intervals of probability."""
+    z, y = _pair(logits, labels)
+    p = 0.5 * (1.0 + np.tanh(0.5 * z))
+    index = np.minimum((p * bins).astype(np.int64), bins - 1)
+    count = np.bincount(index, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        predicted = np.bincount(index, weights=p, minlength=bins) / count
+        observed = np.bincount(index, weights=y, minlength=bins) / count
+    return tuple(
+        CalibrationBin(b / bins, (b + 1) / bins, int(count[b]), float(predicted[b]), float(observed[b]))
+        for b in range(bins)
+    )
+
+
+def calibration_error(logits: ArrayLike, labels: ArrayLike, bins: int = 10) -> float:
+    """Expected calibration error: mean |predicted - observed| over bins, weighted by their counts."""
+    filled = [b for b in calibration_bins(logits, labels, bins) if b.count]
+    total = sum(b.count for b in filled)
+    return sum(b.count * abs(b.predicted - b.observed) for b in filled) / total if total else float("nan")
+
+
+def threshold_keeping(
+    scores: ArrayLike, clicks: ArrayLike, share: float = 0.9, of_clicks: float | None = None
+) -> float:
+    """The highest threshold whose offers (score > threshold) still bring ``share`` of the clicks.
+
+    Args:
+        scores: [n], one per opportunity (line with a candidate).
+        clicks: [n], taps or tap probabilities if the candidate were offered.
+        share: in (0, 1].
+        of_clicks: clicks that count as all; by default those that offering everything would bring.
+
+    Returns:
+        the threshold; -inf when everything must be offered (or more than everything).
+    """
+    s, c = _pair(scores, clicks)
+    total = float(c.sum()) if of_clicks is None else of_clicks
+    levels, group = np.unique(s, return_inverse=True)
+    by_level = np.bincount(group, weights=c, minlength=len(levels))
+    kept = np.cumsum(by_level[::-1])[::-1]  # clicks at scores >= levels[i]
+    enough = np.flatnonzero(kept >= share * total - 1e-9 * max(total, 1.0))
+    if len(enough) == 0 or enough[-1] == 0:
+        return float("-inf")
+    return float(levels[enough[-1] - 1])
+
+
+def ctr_at(scores: ArrayLike, clicks: ArrayLike, threshold: float) -> float:
+    """Clicks per offer when offering where score > threshold; nan when nothing is offered."""
+    s, c = _pair(scores, clicks)
+    offered = s > threshold
+    return float(c[offered].mean()) if offered.any() else float("nan")
+
+
+def retained(scores: ArrayLike, clicks: ArrayLike, threshold: float) -> float:
+    """Share of the clicks of offering everything that offering above the threshold keeps; nan without clicks."""
+    s, c = _pair(scores, clicks)
+    total = c.sum()
+    return float(c[s > threshold].sum() / total) if total > 0 else float("nan")
+
+
+def offer_share(scores: ArrayLike, threshold: float) -> float:
+    """Share of opportunities offered at ``threshold``; nan when there are none."""
+    s = np.asarray(scores, np.float64)
+    return float((s > threshold).mean()) if s.size else float("nan")
+
+
+def _pair(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    s, y = np.asarray(scores, np.float64), np.asarray(labels, np.float64)
+    if s.ndim != 1 or s.shape != y.shape:
+        raise ValueError(f"Scores {list(s.shape)} and labels {list(y.shape)} must be vectors of one length.")
+    if np.isnan(s).any() or np.isnan(y).any():
+        raise ValueError("Scores and labels must not be NaN.")
+    return s, y
