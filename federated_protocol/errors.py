@@ -60,6 +60,8 @@ class ProtocolErrorReason(enum.StrEnum):
     OWN_ENTRY_MISSING = "own_entry_missing"
     BELOW_FLOOR = "below_floor"
     """Fewer participants than this device's pinned floor, or the protocol's."""
+    ABOVE_LARGEST_COHORT = "above_largest_cohort"
+    """More participants than the plan's codec was solved for."""
     BAD_THRESHOLD = "bad_threshold"
     BELOW_THRESHOLD = "below_threshold"
     UNKNOWN_PARTICIPANT = "unknown_participant"
