@@ -1,1 +1,40 @@
-"""To be described by its owner."""
+"""The device's own half of a round, and everything that decides whether it takes part.
+
+- `conditions`, `schedule`: may it work now, and when is it time to check in
+- `identity`: its key, certificate and experiment arm
+- `policy`: the limits pinned on it, which no plan can weaken
+- `transport`: the coordinator's HTTP API, with three ways to fail
+- `model_store`: verified models on disk; current, previous, v0
+- `local_work`: training on the log, counting, encoding
+- `federated_client`: one participation, as a machine that is stepped
+- `history`: the rounds it took part in
+- `runtime`: :class:`DeviceRuntime`, which puts them together for the window and for fleets
+- `commands`: ``keyboard-app device``, a headless device
+"""
+
+from keyboard_app.device.conditions import (
+    ConditionReport,
+    Conditions,
+    FixedConditions,
+    SwitchedConditions,
+    SystemConditions,
+)
+from keyboard_app.device.identity import DeviceIdentity, IdentityError
+from keyboard_app.device.policy import DevicePolicy
+from keyboard_app.device.runtime import DeviceRuntime, DeviceStatus, Enrolment
+from keyboard_app.device.schedule import ScheduleSetting
+
+__all__ = [
+    "ConditionReport",
+    "Conditions",
+    "DeviceIdentity",
+    "DevicePolicy",
+    "DeviceRuntime",
+    "DeviceStatus",
+    "Enrolment",
+    "FixedConditions",
+    "IdentityError",
+    "ScheduleSetting",
+    "SwitchedConditions",
+    "SystemConditions",
+]

@@ -1,0 +1,546 @@
+"""One participation: from "I am willing" to the new model, as a machine that is stepped.
+
+::
+
+    CHECKING_IN ─► REFRESHING ─► AWAITING_PLAN ─► FETCHING_BASE ─► TRAINING ─► ENCODING
+         │              │                                                         │
+         ▼              ▼                                                         ▼
+        DONE ◄────── REFRESHING ◄── UNMASKING ◄── MASKING ◄── SHARING ◄── ADVERTISING
+
+:data:`TRANSITIONS` is the whole table; every state may also end in DONE. A step makes at most one HTTP request or one
+piece of computing, and returns the seconds until the next step is wanted. However a participation ends, its secrets
+are forgotten; one masked input is made per round, and only after the intention was written to disk.
+"""
+
+from __future__ import annotations
+
+import enum
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from data_logging.errors import LogError
+from federated_protocol import wire
+from federated_protocol.errors import CodecError, FederatedProtocolError, MalformedMessage
+from federated_protocol.messages import (
+    Abandoned,
+    CheckIn,
+    ComeBack,
+    Finished,
+    Mailbox,
+    Message,
+    ModelNotice,
+    Pending,
+    Phase,
+    PlanAnswer,
+    Roster,
+    Selected,
+    SessionAnswer,
+    SignedMessage,
+    Survivors,
+    UpgradeRequired,
+)
+from federated_protocol.plan import PROTOCOL_VERSION, Plan, plan_digest
+from federated_protocol.signing import CHECK_IN, sign
+from keyboard_app.device.history import Ending, History
+from keyboard_app.device.history import Participation as HistoryEntry
+from keyboard_app.device.identity import DeviceIdentity
+from keyboard_app.device.local_work import Contribution, LocalWorker, Trained, TrainingStoppedError
+from keyboard_app.device.model_store import ModelRejectedError, ModelStore, StoredModel
+from keyboard_app.device.policy import DevicePolicy, PlanRefusal, PlanRefusedError
+from keyboard_app.device.transport import BadAnswer, CoordinatorUnreachable, Refused, Traffic, Transport
+from suggestion_model.errors import SuggestionModelError
+
+if TYPE_CHECKING:
+    from data_logging import ImpressionLog
+    from federated_protocol.secure_aggregation import AggregationClient
+
+
+class ClientState(enum.StrEnum):
+    """Where a participation stands; the words are shown to the person."""
+
+    CHECKING_IN = "checking in"
+    REFRESHING = "fetching a model"
+    AWAITING_PLAN = "waiting for a round to begin"
+    FETCHING_BASE = "fetching the round's model"
+    TRAINING = "training"
+    ENCODING = "encoding"
+    ADVERTISING = "exchanging keys"
+    SHARING = "sharing secrets"
+    MASKING = "sending a masked update"
+    UNMASKING = "helping to unmask the sum"
+    DONE = "done"
+
+
+_S = ClientState
+
+TRANSITIONS: dict[ClientState, frozenset[ClientState]] = {
+    _S.CHECKING_IN: frozenset({_S.REFRESHING, _S.AWAITING_PLAN}),
+    _S.REFRESHING: frozenset({_S.AWAITING_PLAN}),
+    _S.AWAITING_PLAN: frozenset({_S.FETCHING_BASE, _S.TRAINING}),
+    _S.FETCHING_BASE: frozenset({_S.TRAINING}),
+    _S.TRAINING: frozenset({_S.ENCODING}),
+    _S.ENCODING: frozenset({_S.ADVERTISING}),
+    _S.ADVERTISING: frozenset({_S.SHARING}),
+    _S.SHARING: frozenset({_S.MASKING}),
+    _S.MASKING: frozenset({_S.UNMASKING}),
+    _S.UNMASKING: frozenset({_S.REFRESHING}),
+    _S.DONE: frozenset(),
+}
+"""Legal moves; DONE can be reached from every state."""
+
+PHASE_OF_STATE: dict[ClientState, Phase] = {
+    _S.ADVERTISING: Phase.ADVERTISE,
+    _S.SHARING: Phase.SHARE,
+    _S.MASKING: Phase.MASKED_INPUT,
+    _S.UNMASKING: Phase.UNMASK,
+}
+_NEXT_PHASE_STATE = {_S.ADVERTISING: _S.SHARING, _S.SHARING: _S.MASKING, _S.MASKING: _S.UNMASKING}
+
+
+class EndKind(enum.StrEnum):
+    """How a participation ended."""
+
+    NEWS = "news"
+    """Nothing but the current model was wanted, and it is here."""
+    COME_BACK = "come_back"
+    FINISHED = "finished"
+    ABANDONED = "abandoned"
+    """The coordinator ended the round."""
+    LEFT = "left"
+    """The device left: plan refused, conditions gone, stopped, protocol violated."""
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    BAD_ANSWER = "bad_answer"
+    UPGRADE = "upgrade"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The result of a participation."""
+
+    kind: EndKind
+    sentence: str
+    """For the person; never holds anything typed."""
+    after_s: float = 0.0
+    """With COME_BACK: the coordinator's hint."""
+    participants: int = 0
+    """With FINISHED: devices in the round, this one included."""
+    round: int | None = None
+    traffic: Traffic = field(default_factory=Traffic)
+    contributed: bool = False
+    """Whether a masked input of this device may be with the coordinator."""
+    plan_refusal: PlanRefusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What every participation of a device uses."""
+
+    transport: Transport
+    identity: DeviceIdentity
+    policy: DevicePolicy
+    store: ModelStore
+    worker: LocalWorker
+    log: ImpressionLog
+    history: History
+    on_model: Callable[[StoredModel], None]
+    """Told at once when a newer model is stored."""
+    clock: Callable[[], float]
+    """Unix time in seconds."""
+    monotonic: Callable[[], float]
+    app_version: str = "0"
+    patience_s: float = 600.0
+    """A round whose coordinator stays silent for longer is left."""
+    should_stop: Callable[[], bool] = field(default=lambda: False)
+
+
+class Participation:
+    """Step it until :attr:`end` is set.
+
+    Args:
+        equipment: the device's parts.
+        wants_round: False asks for news about the current model only.
+    """
+
+    def __init__(self, equipment: Equipment, wants_round: bool) -> None:
+        self._of = equipment
+        self._wants_round = wants_round
+        self._started_with = equipment.transport.traffic
+        self._state = ClientState.CHECKING_IN
+        self._after_refresh: ClientState | End = ClientState.AWAITING_PLAN
+        self._notice: ModelNotice | None = None
+        self._session = ""
+        self._plan: Plan | None = None
+        self._model: StoredModel | None = None
+        self._trained: Trained | None = None
+        self._contribution: Contribution | None = None
+        self._aggregation: AggregationClient | None = None
+        self._outgoing: SignedMessage | None = None
+        self._accepted = False
+        self._result: SessionAnswer | None = None
+        self._entry: HistoryEntry | None = None
+        self._silent_since: float | None = None
+        self._silences = 0
+        self._refresh_problem = ""
+        self.end: End | None = None
+
+    @property
+    def state(self) -> ClientState:
+        """Where it stands."""
+        return self._state
+
+    @property
+    def plan(self) -> Plan | None:
+        """The round's plan, once accepted."""
+        return self._plan
+
+    @property
+    def examples(self) -> int | None:
+        """Examples trained on, once that is done."""
+        return None if self._trained is None else self._trained.examples
+
+    @property
+    def committed(self) -> bool:
+        """Whether a masked input was made: from here on leaving saves nothing and hurts the round."""
+        return self._entry is not None
+
+    def step(self) -> float:
+        """Do the next thing.
+
+        Returns:
+            Seconds until the next step is wanted; 0 when :attr:`end` is set.
+        """
+        if self.end is not None:
+            return 0.0
+        try:
+            wait = self._STEPS[self._state](self)
+        except CoordinatorUnreachable as problem:
+            return self._keep_trying(problem)
+        except Refused as problem:
+            self._finish(EndKind.REFUSED, str(problem))
+        except BadAnswer as problem:
+            self._finish(EndKind.BAD_ANSWER, str(problem))
+        except PlanRefusedError as problem:
+            self._finish(EndKind.LEFT, str(problem), plan_refusal=problem.reason)
+        except TrainingStoppedError:
+            self._finish(EndKind.LEFT, "training was stopped")
+        except CodecError as problem:
+            self._finish(EndKind.LEFT, f"the update cannot be encoded: {problem}")
+        except FederatedProtocolError as problem:
+            self._finish(EndKind.LEFT, f"secure aggregation stopped: {problem}")
+        except ModelRejectedError as problem:
+            self._finish(EndKind.BAD_ANSWER, str(problem))
+        except SuggestionModelError as problem:
+            self._finish(EndKind.LEFT, f"the model cannot be trained here: {problem}")
+        except (LogError, OSError) as problem:
+            self._finish(EndKind.LEFT, f"local storage failed ({type(problem).__name__})")
+        else:
+            self._silent_since, self._silences = None, 0
+            return wait
+        return 0.0
+
+    def leave(self, why: str) -> None:
+        """End the participation from outside: conditions are gone, or the device stops."""
+        if self.end is None:
+            self._finish(EndKind.LEFT, why)
+
+    # -- the steps ---------------------------------------------------------------------------------------------
+
+    def _check_in(self) -> float:
+        of = self._of
+        certificate = of.identity.certificate
+        if certificate is None:
+            self._finish(EndKind.LEFT, "not enrolled: get a certificate from the authority")
+            return 0.0
+        if self._outgoing is None:
+            message = CheckIn(
+                protocol_version=PROTOCOL_VERSION,
+                app_version=of.app_version,
+                certificate=certificate,
+                nonce=secrets.token_bytes(16),
+                issued_at=of.clock(),
+                wants_round=self._wants_round,
+            )
+            self._outgoing = sign(message, CHECK_IN, "", of.identity.keys)
+        answer = of.transport.check_in(self._outgoing)
+        self._outgoing = None
+        if isinstance(answer, UpgradeRequired):
+            self._finish(EndKind.UPGRADE, "this app is too old for the coordinator: update it")
+            return 0.0
+        self._notice = answer.current
+        if isinstance(answer, Selected):
+            self._session = answer.session
+            self._after_refresh = ClientState.AWAITING_PLAN
+            wait = _bounded(answer.retry_after_s) if of.store.holds(answer.current) else 0.0
+        else:
+            self._after_refresh = self._ending_of(answer)
+            wait = 0.0
+        if of.store.holds(answer.current):
+            self._leave_refreshing()
+        else:
+            self._to(ClientState.REFRESHING)
+        return wait
+
+    def _ending_of(self, answer: ComeBack) -> End:
+        if not self._wants_round:
+            return End(EndKind.NEWS, "", after_s=answer.after_s)
+        return End(EndKind.COME_BACK, f"no place in a round now ({answer.reason.value})", after_s=answer.after_s)
+
+    def _refresh(self) -> float:
+        """Fetch the announced model. Its failure is no reason to leave a round: the round's base is checked again."""
+        of = self._of
+        assert self._notice is not None
+        try:
+            model = of.store.admit(of.transport.model(self._notice.version), self._notice)
+        except (Refused, BadAnswer, ModelRejectedError, OSError) as problem:
+            detail = type(problem).__name__ if isinstance(problem, OSError) else str(problem)
+            self._refresh_problem = f"model {self._notice.version} could not be had: {detail}"
+        else:
+            of.on_model(model)
+        self._leave_refreshing()
+        return 0.0
+
+    def _leave_refreshing(self) -> None:
+        if isinstance(self._after_refresh, End):
+            ending = self._after_refresh
+            problem = self._refresh_problem
+            self._finish(
+                ending.kind,
+                f"{ending.sentence}; {problem}".strip("; ") if problem else ending.sentence,
+                after_s=ending.after_s,
+                participants=ending.participants,
+            )
+        else:
+            self._to(self._after_refresh)
+
+    def _await_plan(self) -> float:
+        of = self._of
+        answer = of.transport.plan(self._session, of.identity.fingerprint)
+        if isinstance(answer, Pending):
+            return _bounded(answer.retry_after_s)
+        if isinstance(answer, Abandoned):
+            return self._abandoned(answer)
+        assert isinstance(answer, PlanAnswer)
+        try:
+            plan: Plan = wire.decode(answer.plan, Plan)
+        except MalformedMessage:
+            raise BadAnswer("the plan cannot be decoded") from None
+        of.policy.check(plan, self._session, of.store.dimension)
+        if of.history.has_contributed(plan, of.clock()):
+            raise PlanRefusedError(PlanRefusal.ALREADY_CONTRIBUTED)
+        self._plan = plan
+        self._model = of.store.find(plan.model_version, plan.model_digest)
+        self._to(ClientState.FETCHING_BASE if self._model is None else ClientState.TRAINING)
+        return 0.0
+
+    def _fetch_base(self) -> float:
+        plan = self._accepted_plan()
+        raw = self._of.transport.model(plan.model_version)
+        self._model = self._of.store.verify(raw, plan.model_version, plan.model_digest)
+        self._to(ClientState.TRAINING)
+        return 0.0
+
+    def _train(self) -> float:
+        assert self._model is not None
+        self._trained = self._of.worker.train(self._accepted_plan(), self._model, self._of.should_stop)
+        self._to(ClientState.ENCODING)
+        return 0.0
+
+    def _encode(self) -> float:
+        from federated_protocol.secure_aggregation import AggregationClient
+
+        assert self._model is not None
+        assert self._trained is not None
+        plan = self._accepted_plan()
+        self._contribution = self._of.worker.contribute(plan, self._model, self._trained)
+        self._of.worker.release()
+        self._aggregation = AggregationClient(
+            plan.session,
+            plan_digest(plan),
+            self._contribution.layout,
+            floor=self._of.policy.smallest_aggregate,
+            largest_cohort=plan.aggregation.largest_cohort,
+        )
+        self._to(ClientState.ADVERTISING)
+        return 0.0
+
+    def _phase(self) -> float:
+        """Send this phase's message until it is accepted, then ask for the phase's result."""
+        of, phase = self._of, PHASE_OF_STATE[self._state]
+        if not self._accepted:
+            if self._outgoing is None:
+                self._outgoing = sign(self._message(phase), phase, self._session, of.identity.keys)
+            answer = of.transport.send(self._session, phase, self._outgoing)
+            if isinstance(answer, Abandoned):
+                return self._abandoned(answer)
+            self._accepted, self._outgoing = True, None
+            if phase is Phase.UNMASK and self._contribution is not None and self._contribution.claimed:
+                of.log.mark_reported(self._session)
+            return _bounded(answer.retry_after_s)
+        result = of.transport.result(self._session, phase, of.identity.fingerprint)
+        if isinstance(result, Pending):
+            return _bounded(result.retry_after_s)
+        if isinstance(result, Abandoned):
+            return self._abandoned(result)
+        if isinstance(result, Finished):
+            return self._finished(result)
+        self._result, self._accepted = result, False
+        self._to(_NEXT_PHASE_STATE[self._state])
+        return 0.0
+
+    def _message(self, phase: Phase) -> Message:
+        aggregation, result = self._aggregation, self._result
+        assert aggregation is not None
+        if phase is Phase.ADVERTISE:
+            return aggregation.advertise()
+        if phase is Phase.SHARE:
+            assert isinstance(result, Roster)
+            return aggregation.share(result)
+        if phase is Phase.MASKED_INPUT:
+            assert isinstance(result, Mailbox)
+            assert self._contribution is not None
+            message = aggregation.masked_input(result, self._contribution.vector)
+            self._remember(self._contribution)
+            return message
+        assert isinstance(result, Survivors)
+        return aggregation.unmask(result)
+
+    def _finished(self, answer: Finished) -> float:
+        self._notice = answer.current
+        others = answer.participants - 1
+        self._after_refresh = End(
+            EndKind.FINISHED,
+            f"joined round {self._accepted_plan().round} with {others} other{'' if others == 1 else 's'}",
+            participants=answer.participants,
+        )
+        if self._of.store.holds(answer.current):
+            self._leave_refreshing()
+        else:
+            self._to(ClientState.REFRESHING)
+        return 0.0
+
+    def _abandoned(self, answer: Abandoned) -> float:
+        self._finish(EndKind.ABANDONED, f"the round was abandoned ({answer.reason.value})")
+        return 0.0
+
+    _STEPS = {  # noqa: RUF012 - a constant table of methods
+        ClientState.CHECKING_IN: _check_in,
+        ClientState.REFRESHING: _refresh,
+        ClientState.AWAITING_PLAN: _await_plan,
+        ClientState.FETCHING_BASE: _fetch_base,
+        ClientState.TRAINING: _train,
+        ClientState.ENCODING: _encode,
+        ClientState.ADVERTISING: _phase,
+        ClientState.SHARING: _phase,
+        ClientState.MASKING: _phase,
+        ClientState.UNMASKING: _phase,
+    }
+
+    # -- around the steps --------------------------------------------------------------------------------------
+
+    def _to(self, state: ClientState) -> None:
+        assert state in TRANSITIONS[self._state], f"{self._state.name} does not lead to {state.name}"
+        self._state = state
+
+    def _accepted_plan(self) -> Plan:
+        assert self._plan is not None
+        return self._plan
+
+    def _keep_trying(self, problem: CoordinatorUnreachable) -> float:
+        """Inside a round the same bytes are sent again until patience ends; a check-in is left to the schedule."""
+        now = self._of.monotonic()
+        if self._silent_since is None:
+            self._silent_since = now
+        hopeless = self._state is ClientState.CHECKING_IN or (
+            self._state is ClientState.REFRESHING and isinstance(self._after_refresh, End)
+        )
+        if self._of.should_stop():
+            self._finish(EndKind.LEFT, "stopped")
+        elif isinstance(self._after_refresh, End) and self._after_refresh.kind is EndKind.FINISHED:
+            # The round itself is over and counted; only the news did not arrive.
+            self._refresh_problem = str(problem)
+            self._leave_refreshing()
+        elif hopeless or now - self._silent_since > self._of.patience_s:
+            self._finish(EndKind.UNREACHABLE, str(problem))
+        else:
+            self._silences += 1
+            return min(0.25 * 2.0 ** min(self._silences, 10), 15.0)
+        return 0.0
+
+    def _remember(self, contribution: Contribution) -> None:
+        plan = self._accepted_plan()
+        self._entry = HistoryEntry(
+            when=self._of.clock(),
+            task=plan.task,
+            round=plan.round,
+            session=plan.session,
+            model_version=plan.model_version,
+            model_digest=plan.model_digest,
+            examples=contribution.examples,
+        )
+        self._of.history.put(self._entry)
+
+    def _finish(
+        self,
+        kind: EndKind,
+        sentence: str,
+        after_s: float = 0.0,
+        participants: int = 0,
+        plan_refusal: PlanRefusal | None = None,
+    ) -> None:
+        traffic = self._of.transport.traffic - self._started_with
+        self._forget()
+        self._state = ClientState.DONE
+        self.end = End(
+            kind,
+            sentence,
+            after_s=after_s,
+            participants=participants,
+            round=None if self._plan is None else self._plan.round,
+            traffic=traffic,
+            contributed=self._entry is not None,
+            plan_refusal=plan_refusal,
+        )
+        if self._entry is not None:
+            self._write_ending(self._entry, self.end)
+
+    def _write_ending(self, entry: HistoryEntry, end: End) -> None:
+        endings = {EndKind.FINISHED: Ending.FINISHED, EndKind.ABANDONED: Ending.ABANDONED}
+        try:
+            self._of.history.put(
+                HistoryEntry(
+                    when=entry.when,
+                    task=entry.task,
+                    round=entry.round,
+                    session=entry.session,
+                    model_version=entry.model_version,
+                    model_digest=entry.model_digest,
+                    examples=entry.examples,
+                    participants=end.participants,
+                    bytes_up=end.traffic.up,
+                    bytes_down=end.traffic.down,
+                    ending=endings.get(end.kind, Ending.LEFT),
+                    why="" if end.kind is EndKind.FINISHED else end.kind.value,
+                )
+            )
+        except OSError:
+            # The entry written before the masked input stands; only how it ended is not noted.
+            return
+
+    def _forget(self) -> None:
+        """Let go of everything secret or personal."""
+        if self._aggregation is not None:
+            self._aggregation.forget()
+        self._aggregation = None
+        self._contribution = None
+        self._outgoing = None
+        self._result = None
+        self._model = None
+        self._of.worker.release()
+
+
+def _bounded(retry_after_s: float) -> float:
+    """A coordinator can neither make a device spin nor put it to sleep in a round."""
+    return min(max(retry_after_s, 0.02), 30.0) if retry_after_s == retry_after_s else 1.0

@@ -1,0 +1,103 @@
+"""What this device took part in: a small file for its owner, and the guard against a second masked input.
+
+Kept: when, which round and model, how many others, how many examples and bytes, how it ended. The newest 200 stay.
+An entry is written *before* the masked input leaves, so that a crash in between can only make the device too careful.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from pathlib import Path
+
+import msgspec
+
+from federated_protocol.plan import Plan
+from keyboard_app.device.files import set_aside, write_atomically
+
+
+class Ending(enum.StrEnum):
+    """How a participation ended."""
+
+    CONTRIBUTING = "contributing"
+    """The masked input is on its way or the round is still running."""
+    FINISHED = "finished"
+    ABANDONED = "abandoned"
+    LEFT = "left"
+
+
+class Participation(msgspec.Struct, frozen=True):
+    """One round this device put a masked input into."""
+
+    when: float
+    """Unix time in seconds."""
+    task: str
+    round: int
+    session: str
+    model_version: int
+    model_digest: str
+    examples: int
+    participants: int = 0
+    """Devices in the sum, this one included; 0 while unknown."""
+    bytes_up: int = 0
+    bytes_down: int = 0
+    ending: Ending = Ending.CONTRIBUTING
+    why: str = ""
+
+
+class History:
+    """The participations of this device, oldest first, in ``path`` (JSON lines would not be atomic; one file is).
+
+    Args:
+        path: the file; a damaged one is set aside and a new one begun.
+        retry_window_s: attempts of one round follow each other within this time; later, the same task, round and
+            model mean that a coordinator started over with a new database.
+    """
+
+    def __init__(self, path: Path, retry_window_s: float = 6 * 3600.0, keep: int = 200) -> None:
+        self._path = path
+        self._retry_window_s = retry_window_s
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._entries = self._read()
+
+    @property
+    def entries(self) -> tuple[Participation, ...]:
+        """All kept participations, oldest first."""
+        with self._lock:
+            return tuple(self._entries)
+
+    @property
+    def rounds_joined(self) -> int:
+        """How many kept participations ended in a sum."""
+        return sum(entry.ending is Ending.FINISHED for entry in self.entries)
+
+    def has_contributed(self, plan: Plan, now: float) -> bool:
+        """Whether a masked input of this device may already be with the coordinator for this round (any attempt)."""
+        return any(
+            entry.task == plan.task
+            and entry.round == plan.round
+            and entry.model_digest == plan.model_digest
+            and abs(now - entry.when) < self._retry_window_s
+            for entry in self.entries
+        )
+
+    def put(self, entry: Participation) -> None:
+        """Add the entry, or replace the one of the same session, and write the file.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        with self._lock:
+            entries = [known for known in self._entries if known.session != entry.session]
+            self._entries = [*entries, entry][-self._keep :]
+            write_atomically(self._path, msgspec.json.encode(self._entries))
+
+    def _read(self) -> list[Participation]:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=list[Participation])
+        except FileNotFoundError:
+            return []
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            set_aside(self._path)
+            return []

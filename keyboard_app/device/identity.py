@@ -1,0 +1,203 @@
+"""Who this device is: an Ed25519 key made here, a certificate from the authority, an experiment arm.
+
+The key never leaves the file it was made in (mode 0600). The certificate says that the authority enrolled the key; it
+comes as a file placed by ``authority issue``, or is asked for with a one-time token from ``authority serve``. The arm
+is a salted hash of the key: nobody has to be told which device is in which arm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from federated_protocol import signing, wire
+from federated_protocol.enrolment import CERTIFICATE_LIMIT_BYTES, Certificate
+from federated_protocol.errors import MalformedMessage
+from keyboard_app.device.files import write_atomically
+
+ARM_SALT = b"federated-keyboard holdback 1"
+HOLDBACK_PERCENT = 5
+HOLDBACK = "holdback"
+TREATMENT = "treatment"
+
+
+class IdentityError(Exception):
+    """The key or certificate cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentState:
+    """What the certificate says, as far as the device itself can tell."""
+
+    enrolled: bool
+    sentence: str
+    """For the person: enrolled, missing, expired or not yet valid, and what to do."""
+
+
+class DeviceIdentity:
+    """The device's key pair and certificate in ``folder`` (``identity.key``, ``certificate``).
+
+    Make it with :meth:`open`.
+    """
+
+    def __init__(self, folder: Path, keys: signing.Identity) -> None:
+        self._folder = folder
+        self.keys = keys
+        self._certificate: bytes | None = None
+        self._opened: Certificate | None = None
+
+    @classmethod
+    def open(cls, folder: Path) -> DeviceIdentity:
+        """Load the identity in ``folder``, or create one there.
+
+        Raises:
+            IdentityError: the key file is damaged or readable by others and cannot be closed to them.
+            OSError: the folder cannot be read or written.
+        """
+        path = folder / "identity.key"
+        try:
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            keys = signing.Identity.generate()
+            write_atomically(path, keys.private_bytes(), mode=0o600)
+        else:
+            if len(raw) != signing.KEY_BYTES:
+                raise IdentityError(
+                    f"{path} is not an identity key: move it away, a new one is made, and enrol the device anew"
+                )
+            if os.name == "posix" and path.stat().st_mode & 0o077:
+                path.chmod(0o600)
+            keys = signing.Identity.from_private_bytes(raw)
+        identity = cls(folder, keys)
+        identity.look_again()
+        return identity
+
+    @property
+    def public_key(self) -> bytes:
+        """Ed25519 public key, 32 bytes."""
+        return self.keys.public_key
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The device's name on the wire, 16 bytes."""
+        return self.keys.fingerprint
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The certificate as it travels, or None before enrolment."""
+        return self._certificate
+
+    @property
+    def insecure_demo(self) -> bool:
+        """Whether the certificate was issued by a demo authority and so proves nothing."""
+        return self._opened is not None and self._opened.insecure_demo
+
+    def arm(self, salt: bytes = ARM_SALT, holdback_percent: int = HOLDBACK_PERCENT) -> str:
+        """``holdback`` for ``holdback_percent`` of all keys, else ``treatment``."""
+        return assign_arm(self.fingerprint, salt, holdback_percent)
+
+    def enrolment(self, now: float) -> EnrolmentState:
+        """Whether the certificate can be used at Unix time ``now`` (its signature is the coordinator's to check)."""
+        if self._opened is None:
+            return EnrolmentState(False, "not enrolled: get a certificate from the authority")
+        if now > self._opened.not_after:
+            return EnrolmentState(False, "certificate expired: enrol again with the authority")
+        if now < self._opened.not_before:
+            return EnrolmentState(False, "certificate not valid yet: check this device's clock")
+        return EnrolmentState(True, "enrolled" + (" (INSECURE DEMO)" if self._opened.insecure_demo else ""))
+
+    def look_again(self) -> bool:
+        """Read the certificate file; True when it holds one for this device.
+
+        A damaged certificate, or another device's, counts as none: it must not keep the keyboard from starting.
+        """
+        try:
+            certificate = (self._folder / "certificate").read_bytes()
+            self._opened = _open_certificate(certificate, self.public_key)
+        except (OSError, IdentityError):
+            return False
+        self._certificate = certificate
+        return True
+
+    def install(self, certificate: bytes) -> None:
+        """Keep a certificate that was issued for this device's key.
+
+        Raises:
+            IdentityError: it is no certificate, or one of another key.
+            OSError: it cannot be written.
+        """
+        opened = _open_certificate(certificate, self.public_key)
+        write_atomically(self._folder / "certificate", certificate)
+        self._certificate, self._opened = certificate, opened
+
+    def enrol(self, authority_url: str, token: str, timeout_s: float = 10.0) -> None:
+        """Ask the authority for a certificate: POST /v1/certificates with this key and a one-time token.
+
+        Raises:
+            IdentityError: the authority is away, declined, or answered with something else.
+        """
+        self.install(request_certificate(authority_url, token, self.public_key, timeout_s))
+
+
+def assign_arm(fingerprint: bytes, salt: bytes = ARM_SALT, holdback_percent: int = HOLDBACK_PERCENT) -> str:
+    """The arm of a device: SHA-256 of salt and fingerprint, modulo 100."""
+    number = int.from_bytes(hashlib.sha256(salt + fingerprint).digest(), "big") % 100
+    return HOLDBACK if number < holdback_percent else TREATMENT
+
+
+class _Issued(msgspec.Struct, frozen=True):
+    certificate: str
+
+
+def request_certificate(authority_url: str, token: str, public_key: bytes, timeout_s: float = 10.0) -> bytes:
+    """The HTTP side of :meth:`DeviceIdentity.enrol`; returns the certificate, not checked yet.
+
+    Raises:
+        IdentityError: see there.
+    """
+    import urllib3
+    from urllib3.exceptions import HTTPError
+
+    body = json.dumps({"public_key": public_key.hex(), "token": token}).encode()
+    try:
+        pool = urllib3.connection_from_url(authority_url, timeout=timeout_s, retries=False, maxsize=1)
+    except (HTTPError, ValueError):
+        raise IdentityError("the authority's address is not one like http://host:port") from None
+    path = (urllib3.util.parse_url(authority_url).path or "").rstrip("/") + "/v1/certificates"
+    try:
+        answer = pool.urlopen(
+            "POST",
+            path,
+            body=body,
+            headers={"Content-Type": "application/json", "Accept": "application/json"},
+            preload_content=False,
+            redirect=False,
+        )
+        raw = answer.read(4 * CERTIFICATE_LIMIT_BYTES + 1)
+    except (HTTPError, OSError) as problem:
+        raise IdentityError(f"the authority is out of reach ({type(problem).__name__}): try again later") from None
+    finally:
+        pool.close()
+    if answer.status in (401, 403):
+        raise IdentityError("the authority declined the token: ask for a new one")
+    if answer.status != 200:
+        raise IdentityError(f"the authority answered with status {answer.status}: try again later")
+    try:
+        return bytes.fromhex(msgspec.json.decode(raw, type=_Issued).certificate)
+    except (msgspec.DecodeError, ValueError):
+        raise IdentityError("the authority's answer holds no certificate") from None
+
+
+def _open_certificate(raw: bytes, public_key: bytes) -> Certificate:
+    try:
+        certificate: Certificate = wire.decode(raw, Certificate, limit_bytes=CERTIFICATE_LIMIT_BYTES)
+    except MalformedMessage:
+        raise IdentityError("this is not a certificate: place the file that `authority issue` wrote") from None
+    if certificate.device_key != public_key:
+        raise IdentityError("this certificate is for another device: have one issued for this device's public key")
+    return certificate

@@ -1,0 +1,224 @@
+"""What a device computes for a round: ClientUpdate on its own log, then one integer vector to be masked.
+
+The vector is ``[encoded w·Δ | w | counters]`` (:mod:`federated_protocol.update_codec`), with w = min(n_k, W) / W.
+Counters stand in the order of :func:`federated_protocol.plan.counter_names`. The score histograms are taken under the
+global model the round starts from, so that all devices' bins mean the same; each offer counts with its inverse
+propensity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_logging.records import LoggedImpression, Outcome, UsageCount
+from federated_protocol.plan import MetricSetting, Plan, counter_names
+from keyboard_app.device.model_store import StoredModel
+from keyboard_app.device.policy import PlanRefusal, PlanRefusedError
+from suggestion_model.types import Example
+
+if TYPE_CHECKING:
+    from data_logging import ImpressionLog
+    from federated_protocol.vector_layout import Vector, VectorLayout
+    from suggestion_model.bundle import Bundle
+    from suggestion_model.runtime import Ranker
+
+LARGEST_INVERSE_PROPENSITY = 100.0
+"""No single offer stands for more than this many in a histogram."""
+
+LABELLED = (Outcome.TAPPED, Outcome.DISMISSED, Outcome.IGNORED)
+
+
+class TrainingStoppedError(Exception):
+    """Training was cancelled before its end; nothing of it is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The result of local training."""
+
+    delta: NDArray[np.float32]
+    """float32[d], local minus global weights; zeros without examples."""
+    examples: int
+    """n_k, the examples trained on."""
+    loss_before: float
+    loss_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What goes under the mask."""
+
+    vector: Vector
+    layout: VectorLayout
+    examples: int
+    claimed: bool
+    """Whether rows of the log are counted in it, to be marked once the round has them."""
+
+
+class LocalWorker:
+    """Trains and counts for one device.
+
+    Args:
+        bundle: the release on this device.
+        log: its local log.
+        most_examples: only the newest so many labelled offers are used.
+        ranker: a ranker for training alone, shared by several workers of one thread; by default a worker makes its
+            own when a round needs it and drops it afterwards.
+        rng: order of the examples (not a secret).
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        log: ImpressionLog,
+        most_examples: int = 4_000,
+        ranker: Ranker | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self._bundle = bundle
+        self._log = log
+        self._most_examples = most_examples
+        self._shared = ranker
+        self._own: Ranker | None = None
+        self._rng = rng if rng is not None else np.random.default_rng()
+
+    def train(self, plan: Plan, model: StoredModel, should_stop: Callable[[], bool]) -> Trained:
+        """Run ClientUpdate (arXiv 1602.05629, algorithm 1) on the labelled offers of the log.
+
+        Args:
+            plan: says how.
+            model: the global model the round starts from.
+            should_stop: asked between steps; True cancels.
+
+        Raises:
+            TrainingStoppedError: it was cancelled.
+            PlanRefusedError: batches are larger than the model file's.
+            LogError: the log cannot be read.
+        """
+        from suggestion_model.training import LocalSetting, train_locally
+
+        examples = self._examples()
+        if should_stop():
+            raise TrainingStoppedError
+        if not examples:
+            return Trained(np.zeros_like(model.weights), 0, 0.0, 0.0)
+        training = plan.training
+        if training.batch_size > self._ranker().train_batch:
+            raise PlanRefusedError(PlanRefusal.BATCH)
+        setting = LocalSetting(
+            epochs=training.epochs,
+            batch_size=training.batch_size,
+            learning_rate=training.learning_rate,
+            proximal=training.proximal,
+        )
+        update = train_locally(self._ranker(), model.weights, examples, setting, self._rng, should_stop)
+        if update.stopped:
+            raise TrainingStoppedError
+        return Trained(update.delta, update.examples, update.loss_before, update.loss_after)
+
+    def contribute(self, plan: Plan, model: StoredModel, trained: Trained) -> Contribution:
+        """Claim the log's unreported rows for the plan's session and encode everything.
+
+        Raises:
+            CodecError: the update is not finite (training diverged).
+            LogError: the log cannot be read.
+        """
+        from federated_protocol.update_codec import encode, layout
+
+        usage = self._log.usage_unreported(plan.session)
+        rows = self._log.impressions(outcomes=LABELLED, claimed_by=plan.session) if usage else []
+        examples = self._featurized(rows)
+        offers = ScoredOffers(
+            logits=self._logits(model, [example for example, _ in examples]),
+            clicked=np.array([row.outcome is Outcome.TAPPED for _, row in examples], bool),
+            inverse_propensity=np.array([1.0 / row.impression.propensity for _, row in examples], np.float64),
+        )
+        counters = count(plan.metrics, trained.examples, usage, offers)
+        weight = min(trained.examples, plan.training.weight_cap) / plan.training.weight_cap
+        return Contribution(
+            vector=encode(trained.delta, weight, counters, plan.codec),
+            layout=layout(plan.codec, len(counters)),
+            examples=trained.examples,
+            claimed=bool(usage),
+        )
+
+    def release(self) -> None:
+        """Drop the ranker made for a round: it holds a few MiB that nobody needs until the next one."""
+        self._own = None
+
+    def _ranker(self) -> Ranker:
+        if self._shared is not None:
+            return self._shared
+        if self._own is None:
+            from suggestion_model.runtime import Ranker
+
+            self._own = Ranker(self._bundle)
+        return self._own
+
+    def _examples(self) -> list[Example]:
+        newest = self._log.impressions(outcomes=LABELLED, newest_first=True, limit=self._most_examples)
+        return [example for example, _ in self._featurized(newest[::-1])]
+
+    def _featurized(self, rows: list[LoggedImpression]) -> list[tuple[Example, LoggedImpression]]:
+        """Labelled offers as examples; rows an older version logged with other features are passed over."""
+        if not rows:
+            return []
+        from suggestion_model.features import DENSE_FEATURES, Featurizer
+
+        featurizer = Featurizer(self._bundle)
+        fitting = [row for row in rows if row.impression.shown and len(row.impression.features) == DENSE_FEATURES]
+        return [(featurizer.example(row), row) for row in fitting]
+
+    def _logits(self, model: StoredModel, examples: list[Example]) -> NDArray[np.float32]:
+        if not examples:
+            return np.zeros(0, np.float32)
+        from suggestion_model.training import example_scores
+
+        ranker = self._ranker()
+        ranker.set_weights(model.weights)
+        return example_scores(ranker, examples)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredOffers:
+    """m offers that no round has counted yet."""
+
+    logits: NDArray[np.float32]
+    """float32[m], under the round's global model."""
+    clicked: NDArray[np.bool_]
+    """bool[m]"""
+    inverse_propensity: NDArray[np.float64]
+    """float64[m], >= 1."""
+
+
+def count(metrics: MetricSetting, examples: int, usage: list[UsageCount], offers: ScoredOffers) -> NDArray[np.uint64]:
+    """Every exact counter of a plan, in the order of :func:`~federated_protocol.plan.counter_names`.
+
+    Args:
+        metrics: which slots and bins.
+        examples: n_k.
+        usage: lines, offers and clicks not reported yet; slots the plan does not ask for are left out.
+        offers: for the histograms; the inverse propensities are clipped at :data:`LARGEST_INVERSE_PROPENSITY`.
+
+    Returns:
+        uint64[len(counter_names(metrics))]. Bin b counts ``edges[b-1] < logit <= edges[b]``: an offer is made when
+        the logit *exceeds* a threshold, so one that equals an edge lies below it.
+    """
+    counted = {(row.arm, row.model_version): row for row in usage}
+    values = [examples, int(examples > 0)]
+    for slot in metrics.slots:
+        row = counted.get((slot.arm, slot.version))
+        values += [0, 0, 0] if row is None else [row.lines, row.offers, row.clicks]
+    bins = np.searchsorted(np.asarray(metrics.score_edges, np.float64), offers.logits.astype(np.float64), side="left")
+    mass = metrics.propensity_scale * np.minimum(offers.inverse_propensity, LARGEST_INVERSE_PROPENSITY)
+    n_bins = len(metrics.score_edges) + 1
+    clicks = np.rint(np.bincount(bins, mass * offers.clicked, minlength=n_bins))
+    shown = np.rint(np.bincount(bins, mass, minlength=n_bins))
+    counters = np.concatenate([np.array(values, np.float64), clicks, shown]).astype(np.uint64)
+    assert len(counters) == len(counter_names(metrics))
+    return counters

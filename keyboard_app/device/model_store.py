@@ -1,0 +1,204 @@
+"""Downloaded models on disk: verified by digest, written atomically, the previous one kept.
+
+Layout under ``home/models``: ``{version}-{digest}.model`` holds the artifact exactly as served, and ``index.json`` says
+which is current and which is previous. v0 comes out of the release bundle and needs no file. A file whose SHA-256
+is not the one in its name is set aside as ``*.corrupt-N``; the store then falls back to the previous model, and
+from there to v0, so that there is always a model to rank with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from federated_protocol.messages import ModelArtifact, ModelNotice
+from keyboard_app.device.files import set_aside, write_atomically
+
+
+class ModelRejectedError(Exception):
+    """A downloaded model is not what was announced, or does not fit this device's bundle; the old one stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model ready to rank with."""
+
+    version: int
+    digest: str
+    """SHA-256 (hex) of the artifact; empty for the bundle's own v0."""
+    weights: NDArray[np.float32]
+    """float32[d], read-only."""
+    threshold: float
+    """Offer the top candidate when its logit exceeds this."""
+
+
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    version: int
+    digest: str
+
+
+class _Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    current: _Entry | None = None
+    previous: _Entry | None = None
+
+
+class ModelStore:
+    """Current, previous and v0.
+
+    Args:
+        folder: where models are kept; created when the first one arrives.
+        bundle_digest: SHA-256 (hex) of the release bundle on this device.
+        weights0: float32[d], the bundle's own weights.
+        threshold0: the bundle's own trigger threshold.
+        report: told in a sentence when a damaged file was set aside.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        bundle_digest: str,
+        weights0: NDArray[np.float32],
+        threshold0: float,
+        report: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        self._folder = folder
+        self._bundle_digest = bundle_digest
+        self._report = report
+        self._lock = threading.RLock()
+        self.dimension = int(weights0.shape[0])
+        self.v0 = StoredModel(0, "", _frozen(weights0), threshold0)
+        self._index = self._read_index()
+        self._previous: StoredModel | None = None
+        self._current = self._recover()
+
+    @property
+    def current(self) -> StoredModel:
+        """The newest model that is whole."""
+        with self._lock:
+            return self._current
+
+    @property
+    def previous(self) -> StoredModel | None:
+        """The model before the current one, while its file is whole."""
+        with self._lock:
+            entry = self._index.previous
+            return None if entry is None else self._load(entry)
+
+    def holds(self, notice: ModelNotice) -> bool:
+        """Whether the current model is the announced one."""
+        return self.current.version == notice.version and self.current.digest == notice.digest
+
+    def find(self, version: int, digest: str) -> StoredModel | None:
+        """The current or previous model if it is exactly this one, else None."""
+        for model in (self.current, self.previous):
+            if model is not None and model.version == version and model.digest == digest:
+                return model
+        return None
+
+    def verify(self, raw: bytes | memoryview, version: int, digest: str) -> StoredModel:
+        """Check a downloaded artifact without keeping it.
+
+        Raises:
+            ModelRejectedError: digest, version, bundle, size or numbers are not as they should be.
+        """
+        if hashlib.sha256(raw).hexdigest() != digest:
+            raise ModelRejectedError("the model's SHA-256 is not the announced one: download it again")
+        try:
+            artifact = msgspec.msgpack.decode(raw, type=ModelArtifact)
+        except (msgspec.DecodeError, RecursionError):
+            raise ModelRejectedError("the model artifact cannot be decoded") from None
+        if artifact.version != version:
+            raise ModelRejectedError(f"the artifact says version {artifact.version}, announced was {version}")
+        if artifact.bundle_digest != self._bundle_digest:
+            raise ModelRejectedError("the model was trained on another release bundle: update the app")
+        if len(artifact.weights) != 4 * self.dimension:
+            raise ModelRejectedError(f"{len(artifact.weights)} bytes of weights, expected {4 * self.dimension}")
+        weights = np.frombuffer(artifact.weights, dtype="<f4").astype(np.float32)
+        if not (np.isfinite(weights).all() and np.isfinite(artifact.threshold)):
+            raise ModelRejectedError("the model holds numbers that are not finite")
+        return StoredModel(version, digest, _frozen(weights), artifact.threshold)
+
+    def admit(self, raw: bytes | memoryview, notice: ModelNotice) -> StoredModel:
+        """Verify a downloaded artifact, keep it as the current model, and return it.
+
+        Raises:
+            ModelRejectedError: it is not what was announced; nothing has changed.
+            OSError: the disk is full or read-only; nothing has changed.
+        """
+        model = self.verify(raw, notice.version, notice.digest)
+        with self._lock:
+            if self.holds(notice):
+                return self._current
+            entry = _Entry(model.version, model.digest)
+            write_atomically(self._path(entry), bytes(raw))
+            before = _Entry(self._current.version, self._current.digest) if self._current.digest else None
+            self._index = _Index(current=entry, previous=before)
+            self._write_index()
+            self._current = model
+            self._sweep()
+            return model
+
+    def _recover(self) -> StoredModel:
+        for entry in (self._index.current, self._index.previous):
+            if entry is None:
+                continue
+            model = self._load(entry)
+            if model is not None:
+                if entry != self._index.current:
+                    self._index = _Index(current=entry)
+                    self._write_index()
+                return model
+        return self.v0
+
+    def _load(self, entry: _Entry) -> StoredModel | None:
+        path = self._path(entry)
+        try:
+            raw = path.read_bytes()
+        except OSError:
+            return None
+        try:
+            return self.verify(raw, entry.version, entry.digest)
+        except ModelRejectedError as problem:
+            self._set_aside(path, str(problem))
+            return None
+
+    def _read_index(self) -> _Index:
+        path = self._folder / "index.json"
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=_Index)
+        except OSError:
+            return _Index()
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._set_aside(path, "the index of models cannot be read")
+            return _Index()
+
+    def _write_index(self) -> None:
+        write_atomically(self._folder / "index.json", msgspec.json.encode(self._index))
+
+    def _path(self, entry: _Entry) -> Path:
+        digest = "".join(c for c in entry.digest if c in "0123456789abcdef")
+        return self._folder / f"{entry.version}-{digest}.model"
+
+    def _set_aside(self, path: Path, why: str) -> None:
+        kept = set_aside(path)
+        if kept is not None:
+            self._report(f"{why}; set aside as {kept.name}, the model before it is used")
+
+    def _sweep(self) -> None:
+        keep = {self._path(entry).name for entry in (self._index.current, self._index.previous) if entry is not None}
+        for path in self._folder.glob("*.model"):
+            if path.name not in keep:
+                path.unlink(missing_ok=True)
+
+
+def _frozen(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    copy = np.array(weights, dtype=np.float32)
+    copy.flags.writeable = False
+    return copy

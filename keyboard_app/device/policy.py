@@ -1,0 +1,154 @@
+"""What this device agrees to, pinned on it: a plan that asks for less protection or for more work is refused.
+
+The coordinator writes plans; it does not get to write these limits. A refused plan is simply not answered: the device
+leaves the round before it has advertised a key, keeps the reason for its owner's eyes and comes back later.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import math
+from dataclasses import dataclass, replace
+
+from federated_protocol.errors import CodecError
+from federated_protocol.plan import PROTOCOL_VERSION, Plan, TaskKind, counter_names
+
+ARMS = ("treatment", "holdback")
+
+
+class PlanRefusal(enum.StrEnum):
+    """Which limit a plan broke."""
+
+    PROTOCOL = "protocol"
+    SESSION = "session"
+    TASK = "task"
+    FLOOR = "floor"
+    COHORT = "cohort"
+    EPOCHS = "epochs"
+    BATCH = "batch"
+    LEARNING_RATE = "learning_rate"
+    WEIGHT_CAP = "weight_cap"
+    DIMENSION = "dimension"
+    CLIP = "clip"
+    STEP = "step"
+    WIDTH = "width"
+    ROTATION = "rotation"
+    METRICS = "metrics"
+    ALREADY_CONTRIBUTED = "already_contributed"
+
+
+_EXPLANATION = {
+    PlanRefusal.PROTOCOL: "the plan speaks another protocol version",
+    PlanRefusal.SESSION: "the plan belongs to another session",
+    PlanRefusal.TASK: "this kind of task is not known here",
+    PlanRefusal.FLOOR: "the smallest sum the coordinator would open is below this device's floor",
+    PlanRefusal.COHORT: "the cohort's size is out of range",
+    PlanRefusal.EPOCHS: "too many passes over the local examples",
+    PlanRefusal.BATCH: "the batch size is out of range",
+    PlanRefusal.LEARNING_RATE: "the learning rate is out of range",
+    PlanRefusal.WEIGHT_CAP: "the weight cap is out of range",
+    PlanRefusal.DIMENSION: "the model's size does not fit this device's bundle",
+    PlanRefusal.CLIP: "the clipping norm is out of range",
+    PlanRefusal.STEP: "the quantisation step is out of range",
+    PlanRefusal.WIDTH: "the width of the masked numbers does not follow from clip, step and cohort",
+    PlanRefusal.ROTATION: "the rotation seed has a wrong length",
+    PlanRefusal.METRICS: "the counters asked for are too many or too fine",
+    PlanRefusal.ALREADY_CONTRIBUTED: "this device has sent its masked input for this round already",
+}
+
+
+class PlanRefusedError(Exception):
+    """The device declines to take part; ``reason`` names the limit."""
+
+    def __init__(self, reason: PlanRefusal) -> None:
+        super().__init__(f"plan refused ({reason.value}): {_EXPLANATION[reason]}")
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePolicy:
+    """The limits. Ranges are inclusive (smallest, largest)."""
+
+    smallest_aggregate: int = 20
+    """Never join a sum over fewer devices than this."""
+    largest_cohort: int = 10_000
+    epochs: tuple[int, int] = (1, 20)
+    batch_size: tuple[int, int] = (1, 256)
+    learning_rate: tuple[float, float] = (1e-6, 10.0)
+    weight_cap: tuple[int, int] = (1, 1_000)
+    clip: tuple[float, float] = (1e-6, 100.0)
+    bits: tuple[int, int] = (2, 32)
+    largest_dimension: int = 2_000_000
+    weight_levels: tuple[int, int] = (1, 1 << 16)
+    most_slots: int = 32
+    most_score_edges: int = 256
+    largest_propensity_scale: int = 1_024
+    most_examples: int = 4_000
+    """Only the newest so many examples are trained on, which bounds the time training takes."""
+    insecure_demo: bool = False
+    """True only where :meth:`demo` lowered the floor; shown wherever the device shows its state."""
+
+    def demo(self, smallest_aggregate: int) -> DevicePolicy:
+        """The same limits with a lower floor, marked INSECURE DEMO.
+
+        Raises:
+            ValueError: for a floor below 2: a "sum" over one device is its update in the clear.
+        """
+        if smallest_aggregate < 2:
+            raise ValueError("the floor must be at least 2: a sum over one device hides nothing")
+        return replace(self, smallest_aggregate=smallest_aggregate, insecure_demo=True)
+
+    def check(self, plan: Plan, session: str, dimension: int) -> None:
+        """Accept ``plan`` for ``session``, or refuse it by name.
+
+        Args:
+            plan: as decoded from the coordinator's answer.
+            session: the session this device was selected for.
+            dimension: number of weights d of the device's own bundle.
+
+        Raises:
+            PlanRefusedError: with the first limit that is broken.
+        """
+        training, codec, sums, metrics = plan.training, plan.codec, plan.aggregation, plan.metrics
+        verdicts = (
+            (PlanRefusal.PROTOCOL, plan.protocol_version == PROTOCOL_VERSION),
+            (PlanRefusal.SESSION, plan.session == session),
+            (PlanRefusal.TASK, plan.kind is TaskKind.TRAINING),
+            (PlanRefusal.FLOOR, sums.smallest_aggregate >= self.smallest_aggregate),
+            (PlanRefusal.COHORT, sums.smallest_aggregate <= sums.largest_cohort <= self.largest_cohort),
+            (PlanRefusal.EPOCHS, _within(training.epochs, self.epochs)),
+            (PlanRefusal.BATCH, _within(training.batch_size, self.batch_size)),
+            (PlanRefusal.LEARNING_RATE, _within(training.learning_rate, self.learning_rate)),
+            (PlanRefusal.LEARNING_RATE, _within(training.proximal, (0.0, 1e3))),
+            (PlanRefusal.WEIGHT_CAP, _within(training.weight_cap, self.weight_cap)),
+            (PlanRefusal.DIMENSION, codec.dimension == dimension <= self.largest_dimension),
+            (PlanRefusal.CLIP, _within(codec.clip, self.clip)),
+            (PlanRefusal.STEP, math.isfinite(codec.step) and 0.0 < codec.step <= codec.clip),
+            (PlanRefusal.WIDTH, _within(codec.bits, self.bits) and _within(codec.count_bits, self.bits)),
+            (PlanRefusal.WIDTH, _within(codec.weight_levels, self.weight_levels)),
+            (PlanRefusal.ROTATION, len(codec.rotation_seed) in (0, 32)),
+            (PlanRefusal.METRICS, len(metrics.slots) <= self.most_slots),
+            (PlanRefusal.METRICS, all(slot.arm in ARMS and slot.version >= 0 for slot in metrics.slots)),
+            (PlanRefusal.METRICS, len(set(counter_names(metrics))) == len(counter_names(metrics))),
+            (PlanRefusal.METRICS, len(metrics.score_edges) <= self.most_score_edges),
+            (PlanRefusal.METRICS, _ascending(metrics.score_edges)),
+            (PlanRefusal.METRICS, 1 <= metrics.propensity_scale <= self.largest_propensity_scale),
+        )
+        for reason, fine in verdicts:
+            if not fine:
+                raise PlanRefusedError(reason)
+        from federated_protocol.update_codec import check_setting
+
+        try:
+            check_setting(codec, sums.largest_cohort)
+        except CodecError:
+            raise PlanRefusedError(PlanRefusal.WIDTH) from None
+
+
+def _within(value: float, bounds: tuple[float, float]) -> bool:
+    return math.isfinite(value) and bounds[0] <= value <= bounds[1]
+
+
+def _ascending(edges: tuple[float, ...]) -> bool:
+    return all(math.isfinite(edge) for edge in edges) and all(a < b for a, b in itertools.pairwise(edges))
