@@ -1,1 +1,34 @@
-"""To be described by its owner."""
+"""What is offered while typing: context -> candidates -> ranked -> offered -> tapped or ignored.
+
+- `engine`: :class:`SuggestionEngine` finds and ranks; its model can be swapped between two key presses
+- `exploration`: the small share of lines that chance decides, and the propensities that follow
+- `conversation`: what a session remembers of each conversation, in memory only
+- `session`: :class:`TypingSession`, the face of the keyboard, the same for a window and for a simulated typist
+"""
+
+from keyboard_app.suggestions.engine import Decision, ModelInUse, SuggestionEngine
+from keyboard_app.suggestions.exploration import Branch, Exploration
+from keyboard_app.suggestions.session import (
+    FieldKind,
+    NoQueryError,
+    SearchCard,
+    SentLine,
+    Strip,
+    Trouble,
+    TypingSession,
+)
+
+__all__ = [
+    "Branch",
+    "Decision",
+    "Exploration",
+    "FieldKind",
+    "ModelInUse",
+    "NoQueryError",
+    "SearchCard",
+    "SentLine",
+    "Strip",
+    "SuggestionEngine",
+    "Trouble",
+    "TypingSession",
+]

@@ -33,7 +33,7 @@ _CAPITALISED = {"en": set(_CAPITALISED_EN.split())}
 _FRAGMENTS = {"en": set(_FRAGMENTS_EN.split())}
 SWAPPED = 100
 """A word is taken for a mistake when swapping two neighbouring letters makes one this many times as frequent."""
-UNAPOSTROPHED = 30
+UNAPOSTROPHED = 15
 """A word is taken for a mistake when an apostrophe makes it a contraction this many times as frequent."""
 # Slurs and obscenities, rot13 so that nobody has to read them here: word beginnings, then whole words.
 _NEVER_BEGINNINGS = {

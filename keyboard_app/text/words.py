@@ -42,7 +42,7 @@ class WordSuggester:
         return cls(shipped_words(language), correction=correction)
 
     def suggest(self, word: str, *, line_start: bool = False) -> tuple[str, ...]:
-        """Words in the order of the strip, the best in the centre (index ``len // 2``).
+        """Up to three words, best first; the window puts the best in the centre.
 
         Parameters
         ----------
@@ -52,12 +52,12 @@ class WordSuggester:
             Whether it begins the line.
         """
         if not word:
-            return _best_in_centre(list(_OPENERS) if line_start else self._completer.complete("", WORDS))
+            return _OPENERS if line_start else tuple(self._completer.complete("", WORDS))
         found = [c for c in self._completer.complete(word, WORDS + 1) if c != word]
         correction = self._correction(word, found)
         if correction is not None:
             found.insert(0, correction)
-        return _best_in_centre(found[:WORDS])
+        return tuple(found[:WORDS])
 
     def _correction(self, word: str, completions: list[str]) -> str | None:
         """A correction, where nothing begins like the word, or what does is far rarer: half a word is no mistake."""
@@ -71,10 +71,3 @@ class WordSuggester:
 
     def _count(self, word: str) -> int:
         return self._words.count_of.get(word.lower(), 0)
-
-
-def _best_in_centre(ranked: list[str]) -> tuple[str, ...]:
-    if len(ranked) < 2:
-        return tuple(ranked)
-    best, second, *rest = ranked
-    return (second, best, *rest)

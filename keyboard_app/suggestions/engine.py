@@ -1,0 +1,219 @@
+"""From a context to the one query worth offering: candidates, features, ranker, threshold.
+
+The model behind it can be swapped at any moment from another thread (the federated client's): scoring and the version
+it is booked under are read under one lock, so that a decision never mixes two models, and the key press after a swap is
+ranked by the new one.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_logging import Impression, ImpressionLog, Outcome
+from keyboard_app.suggestions.exploration import Branch, Exploration, RandomSource
+from suggestion_model.bundle import Bundle
+from suggestion_model.features import Featurizer, Habits
+from suggestion_model.runtime import Ranker
+from suggestion_model.types import Candidate, CandidateSource, Context
+
+TREATMENT = "treatment"
+HOLDBACK = "holdback"
+"""The arm that keeps ranking with version 0, so that versions can be compared at the same time."""
+CANDIDATES = 8
+"""Candidates ranked per key press."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInUse:
+    """What ranks the next key press."""
+
+    version: int
+    threshold: float
+    """A logit; the top candidate is offered above it."""
+    arm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The top candidate of one moment, as ranked."""
+
+    context: Context
+    candidate: Candidate
+    features: tuple[float, ...]
+    """Dense features, names in ``suggestion_model.features.DENSE_NAMES``."""
+    score: float
+    """The ranker's logit."""
+    passes: bool
+    """Whether the score exceeds the threshold."""
+    model: ModelInUse
+
+
+class SuggestionEngine:
+    """Finds and ranks queries for one person. Safe to call from several threads.
+
+    Parameters
+    ----------
+    bundle
+        The release: tokenizer, model file, version 0's weights and threshold.
+    catalog
+        Proposes candidates.
+    log
+        Where this person's habits come from; None for a person without history.
+    clock
+        Unix time in seconds.
+    rng
+        Draws the exploration.
+    exploration
+        Shares of lines decided by chance.
+    sensitive_allowed
+        Sensitive categories the person has switched on; the others are never offered.
+    timezone
+        Zone of hour and weekday features; None for the machine's own.
+    ranker
+        An interpreter of its own is made when None.
+
+    Raises
+    ------
+    BundleError
+        When the bundle does not fit this program.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        catalog: CandidateSource,
+        log: ImpressionLog | None = None,
+        clock: Callable[[], float] = time.time,
+        rng: RandomSource | None = None,
+        *,
+        arm: str = TREATMENT,
+        exploration: Exploration | None = None,
+        sensitive_allowed: Collection[str] = (),
+        timezone: tzinfo | None = None,
+        ranker: Ranker | None = None,
+    ) -> None:
+        self.clock = clock
+        self.exploration = Exploration() if exploration is None else exploration
+        self._bundle = bundle
+        self._catalog = catalog
+        self._log = log
+        self._rng: RandomSource = random.SystemRandom() if rng is None else rng
+        self._timezone = timezone
+        self._sensitive_allowed = frozenset(sensitive_allowed)
+        self._featurizer = Featurizer(bundle)
+        self._ranker = Ranker(bundle) if ranker is None else ranker
+        self._lock = threading.Lock()
+        self._model = ModelInUse(0, bundle.threshold0, arm)
+        self._habits = Habits()
+        self._habits_of = -1
+        self._read_habits()
+
+    # -- the model -------------------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> ModelInUse:
+        """What ranks the next key press."""
+        return self._model
+
+    def use_model(self, version: int, weights: NDArray[np.float32], threshold: float, arm: str | None = None) -> None:
+        """Rank with these weights from the next key press on.
+
+        Parameters
+        ----------
+        version
+            Model version, booked with every impression and line.
+        weights
+            float32[dimension].
+        threshold
+            Trigger threshold, a logit.
+        arm
+            Changes the arm when given. In the holdback arm version 0 keeps ranking, whatever is passed.
+
+        Raises
+        ------
+        RankerInputError
+            When the weights do not fit; the model in use then stays.
+        """
+        with self._lock:
+            arm = self._model.arm if arm is None else arm
+            if arm == HOLDBACK:
+                version, weights, threshold = 0, self._bundle.weights0, self._bundle.threshold0
+            self._ranker.set_weights(np.ascontiguousarray(weights, np.float32))
+            self._model = ModelInUse(version, float(threshold), arm)
+
+    # -- decisions -------------------------------------------------------------------------------------------------
+
+    def draw(self) -> Branch:
+        """Draw who decides about the next line; once a line."""
+        return self.exploration.draw(self._rng)
+
+    def suggest(
+        self, context: Context, *, away: Collection[str] = frozenset(), at: float | None = None
+    ) -> Decision | None:
+        """Rank the candidates of a context.
+
+        Parameters
+        ----------
+        context
+            What is being typed, and what the conversation holds.
+        away
+            Queries not to be offered.
+        at
+            Unix time of the key press; now when None.
+
+        Returns
+        -------
+        Decision | None
+            The top candidate; None, the common answer, when there is no candidate at all.
+        """
+        candidates = [
+            candidate
+            for candidate in self._catalog.candidates(context, CANDIDATES)
+            if candidate.query not in away
+            and (not candidate.sensitive or candidate.category in self._sensitive_allowed)
+        ]
+        if not candidates:
+            return None
+        when = datetime.fromtimestamp(self.clock() if at is None else at, self._timezone)
+        inputs = self._featurizer.inputs(context, candidates, self._habits, when)
+        with self._lock:
+            scores = self._ranker.scores(inputs)
+            model = self._model
+        best = int(scores.argmax())
+        score = float(scores[best])
+        return Decision(
+            context=context,
+            candidate=candidates[best],
+            features=tuple(inputs.dense[best].tolist()),
+            score=score,
+            passes=score > model.threshold,
+            model=model,
+        )
+
+    # -- habits ----------------------------------------------------------------------------------------------------
+
+    def learn(self, impression: Impression, outcome: Outcome) -> None:
+        """Let the person's habits follow one resolved impression at once."""
+        if self._log is not None and self._log.deletions != self._habits_of:
+            self._read_habits()  # holds the new row already
+        elif impression.shown:
+            self._habits.observe(impression.category, outcome is Outcome.TAPPED, impression.created_at)
+
+    def forget(self) -> None:
+        """Read the habits anew, after rows of the log were deleted."""
+        self._read_habits()
+
+    def _read_habits(self) -> None:
+        if self._log is None:
+            self._habits = Habits()
+            return
+        self._habits_of = self._log.deletions
+        self._habits = Habits.from_log(self._log.impressions())

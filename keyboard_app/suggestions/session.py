@@ -1,0 +1,532 @@
+"""The typing session: everything between a key press and the strip, and between a sent line and the log.
+
+The window and the simulated typists drive the very same object. Nothing that goes wrong in ranking or logging stops
+typing: the strip falls back to words, and :attr:`TypingSession.troubles` says so.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote_plus
+
+from data_logging import Impression, ImpressionLog, Outcome
+from keyboard_app.suggestions.conversation import Conversations
+from keyboard_app.suggestions.engine import Decision, SuggestionEngine
+from keyboard_app.suggestions.exploration import NO_EXPLORATION, Branch
+from keyboard_app.text import Composition, WordSuggester
+from suggestion_model.features import context_text
+from suggestion_model.types import Context
+
+EXAMINED_AFTER_S = 0.3
+"""A query counts as seen when it has been visible for this long as the line is sent."""
+SEARCH_ADDRESS = "https://duckduckgo.com/?q={query}"
+KEY_INTERVAL_S = 0.2
+_ROUNDING_S = 1e-6
+
+
+class FieldKind(enum.StrEnum):
+    """What kind of field is being typed into."""
+
+    TEXT = "text"
+    PASSWORD = "password"
+    """No words, no query, no log."""
+    NO_LEARNING = "no_learning"
+    """Incognito: words, but no query and no log; the conversation does not remember the line either."""
+
+
+class Trouble(enum.Enum):
+    """Something does not work; typing goes on. The value is a sentence for the person, without any content."""
+
+    RANKING = "Query suggestions are not working at the moment; words are."
+    LOG = "The local log cannot be written at the moment; nothing is recorded meanwhile."
+    WORDS = "Word suggestions are not working at the moment."
+
+
+class NoQueryError(LookupError):
+    """No query is visible that could be tapped or dismissed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """What the suggestion strip shows."""
+
+    words: tuple[str, ...] = ()
+    """Up to three, best first."""
+    query: str | None = None
+    """At most one."""
+    sequence: int = field(default=0, compare=False)
+    """Goes up with every change: who draws later drops what is older."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchCard:
+    """What a tapped query opens. Nothing is sent anywhere until the person opens ``search_url`` with a second tap."""
+
+    query: str
+    category: str
+    search_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class SentLine:
+    """What became of a sent line."""
+
+    text: str
+    """As typed; empty for a line that must not be logged."""
+    impression: Impression | None
+    """As decided; the log holds it redacted. None when there was no candidate, or in a field that is not logged."""
+    outcome: Outcome | None
+    row: int | None
+    """The impression's id in the log."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """The line being composed."""
+
+    branch: Branch | None = None
+    decision: Decision | None = None
+    by_threshold: tuple[str, float] | None = None
+    """The query that is visible when the threshold decides, and since when."""
+    by_offer: tuple[str, float] | None = None
+    """The same when chance offers."""
+    private: bool = False
+    """Some of it was typed in a field that must not be logged."""
+    settled: tuple[Impression, Outcome] | None = None
+    """Its query was tapped or dismissed: the line shows no other."""
+
+
+class TypingSession:
+    """One person typing. Not thread-safe: call it from the thread that takes the keys.
+
+    Parameters
+    ----------
+    engine
+        Ranks; None for a keyboard with words alone.
+    log
+        Takes one impression a line; None to keep none.
+    words
+        Suggests words; None for a device nobody looks at.
+    clock
+        Unix time in seconds.
+    field_kind
+        What is typed into; can be changed later.
+    search_address
+        Where a tapped query would be searched, with ``{query}`` where it goes.
+    examined_after_s
+        Seconds a query must have been visible at sending to count as shown.
+
+    Raises
+    ------
+    ValueError
+        When ``search_address`` is no http(s) address with ``{query}`` in it.
+    """
+
+    def __init__(
+        self,
+        engine: SuggestionEngine | None,
+        log: ImpressionLog | None = None,
+        words: WordSuggester | None = None,
+        clock: Callable[[], float] = time.time,
+        field_kind: FieldKind = FieldKind.TEXT,
+        *,
+        search_address: str = SEARCH_ADDRESS,
+        examined_after_s: float = EXAMINED_AFTER_S,
+    ) -> None:
+        if "{query}" not in search_address or not search_address.startswith(("https://", "http://")):
+            raise ValueError("The search address must begin with https:// and hold {query} where the query goes.")
+        self._engine = engine
+        self._log = log
+        self._words = words
+        self._clock = clock
+        self._field_kind = field_kind
+        self._search_address = search_address
+        self._examined_after_s = examined_after_s - _ROUNDING_S
+        self._composition = Composition()
+        self._conversations = Conversations()
+        self._conversation = self._conversations.open("")
+        self._line = self._new_line()
+        self._strip = Strip()
+        self._troubles: set[Trouble] = set()
+        self.last_line: SentLine | None = None
+        """What became of the line sent last."""
+        self._show_strip()
+
+    # -- what is seen ----------------------------------------------------------------------------------------------
+
+    @property
+    def strip(self) -> Strip:
+        """What the strip shows now."""
+        return self._strip
+
+    @property
+    def text(self) -> str:
+        """The text being composed."""
+        return self._composition.text
+
+    @property
+    def cursor(self) -> int:
+        """Position of the cursor in :attr:`text`."""
+        return self._composition.cursor
+
+    @property
+    def conversation(self) -> str:
+        """Key of the open conversation."""
+        return self._conversation.key
+
+    @property
+    def troubles(self) -> frozenset[Trouble]:
+        """What does not work at the moment; empty when all is well."""
+        return frozenset(self._troubles)
+
+    @property
+    def query_visible_s(self) -> float:
+        """Seconds for which the query on the strip has been visible; 0 without one.
+
+        After :meth:`enter_line` it is exact up to the time that makes a query examined, and a lower bound above it.
+        """
+        seen = self._visible()
+        return 0.0 if seen is None else self._clock() - seen[1]
+
+    @property
+    def decision(self) -> Decision | None:
+        """The top candidate of the last key press, whether visible or not."""
+        return self._line.decision
+
+    @property
+    def field_kind(self) -> FieldKind:
+        """What is typed into."""
+        return self._field_kind
+
+    @field_kind.setter
+    def field_kind(self, kind: FieldKind) -> None:
+        if kind is self._field_kind:
+            return
+        self._field_kind = kind
+        # A line that was begun in a private field, or ends in one, is private as a whole.
+        if self._composition.text or self._line.settled:
+            self._line.private = True
+            self._hide_query()
+        else:
+            self._line = self._new_line()
+        self._refresh()
+
+    # -- conversations ---------------------------------------------------------------------------------------------
+
+    def open_conversation(self, key: str) -> None:
+        """Turn to a conversation; an unsent line of another one is dropped."""
+        if key == self._conversation.key:
+            return
+        self._drop_line()
+        self._conversation = self._conversations.open(key)
+        self._show_strip()
+
+    def receive(self, text: str) -> None:
+        """The other side's line: part of the context from now on, unless the field is private."""
+        if self._field_kind is FieldKind.TEXT and text.strip():
+            self._conversation.lines.append(text)
+            self._refresh()
+
+    # -- keys ------------------------------------------------------------------------------------------------------
+
+    def type(self, char: str) -> None:
+        """One key press (or one paste)."""
+        self._composition.insert(char)
+        self._refresh()
+
+    def backspace(self) -> None:
+        """Delete backwards, or undo the word just chosen."""
+        if self._composition.backspace():
+            self._refresh()
+
+    def move_cursor(self, cursor: int) -> None:
+        """Put the cursor elsewhere."""
+        self._composition.move_to(cursor)
+        self._refresh()
+
+    def choose_word(self, word: str) -> None:
+        """Put a suggested word in place of the one at the cursor."""
+        self._composition.replace_word(word)
+        self._refresh()
+
+    def clear(self) -> None:
+        """Drop the unsent line."""
+        self._drop_line()
+        self._show_strip()
+
+    def enter_line(self, text: str, intervals: Sequence[float] = (), pause_s: float = 0.0) -> None:
+        """Type a whole line at once, its last key just now, with the same result as key by key.
+
+        Only the keys that can matter are ranked: those young enough that their query has not been visible for the
+        time that makes it examined.
+
+        Parameters
+        ----------
+        text
+            Added to the (normally empty) line at the cursor.
+        intervals
+            Seconds between the last keys, the newest last; ``KEY_INTERVAL_S`` for those not given.
+        pause_s
+            Seconds that will pass before the line is looked at and sent: the longer, the fewer keys matter.
+        """
+        if not text:
+            return
+        if self._composition.text or self._line.settled:
+            now = self._clock()
+            for number, char in enumerate(text, start=1):
+                self._composition.insert(char)
+                self._rank(self._context(), now - _until_end(len(text) - number, intervals))
+        else:
+            self._composition.insert(text)
+            self._rank_backwards(text, intervals, pause_s)
+        self._show_strip()
+
+    def send(self) -> str:
+        """Send the line: log its decision, remember it in the conversation, and begin an empty one.
+
+        Returns
+        -------
+        str
+            The text as typed; :attr:`last_line` says what became of its decision.
+        """
+        text = self._composition.text
+        if not text.strip():
+            return text
+        self._finish(text)
+        if not self._line.private:
+            self._conversation.lines.append(text)
+        self._begin_line()
+        return text
+
+    # -- the query -------------------------------------------------------------------------------------------------
+
+    def tap_query(self) -> SearchCard:
+        """Tap the visible query: the text stays as it is, the query stays away for the conversation.
+
+        Raises
+        ------
+        NoQueryError
+            When none is visible.
+        """
+        candidate = self._settle(Outcome.TAPPED).candidate
+        return SearchCard(
+            query=candidate.query,
+            category=candidate.category,
+            search_url=self._search_address.replace("{query}", quote_plus(candidate.query)),
+        )
+
+    def dismiss_query(self) -> None:
+        """Send the visible query away for the conversation.
+
+        Raises
+        ------
+        NoQueryError
+            When none is visible.
+        """
+        self._settle(Outcome.DISMISSED)
+
+    def _settle(self, outcome: Outcome) -> Decision:
+        line = self._line
+        decision, seen = line.decision, self._visible()
+        if decision is None or seen is None:
+            raise NoQueryError("No query is visible.")
+        # It was seen, however briefly: under each branch it is shown if it was visible at all.
+        line.settled = (
+            self._impression(
+                decision,
+                shown=True,
+                by_threshold=_is_about(line.by_threshold, decision),
+                by_offer=_is_about(line.by_offer, decision),
+            ),
+            outcome,
+        )
+        self._conversation.send_away(decision.candidate.query)
+        self._hide_query()
+        self._show_strip()
+        return decision
+
+    # -- ranking ---------------------------------------------------------------------------------------------------
+
+    def _context(self) -> Context:
+        return Context(self._composition.before_cursor, tuple(self._conversation.lines))
+
+    def _refresh(self) -> None:
+        self._rank(self._context(), self._clock())
+        self._show_strip()
+
+    def _rank(self, context: Context, at: float) -> None:
+        """Decide about one key press."""
+        line = self._line
+        decision = self._suggest(context, at)
+        line.decision = decision
+        query = None if decision is None else decision.candidate.query
+        line.by_threshold = _since(line.by_threshold, query if decision is not None and decision.passes else None, at)
+        line.by_offer = _since(line.by_offer, query, at)
+
+    def _rank_backwards(self, text: str, intervals: Sequence[float], pause_s: float) -> None:
+        """Rank the last key, then earlier ones for as long as it matters since when its query has been the top."""
+        now = self._clock()
+        earlier = tuple(self._conversation.lines)
+        self._rank(Context(text, earlier), now)
+        line, last = self._line, self._line.decision
+        if last is None:
+            return
+        passing = last.passes
+        length, at = len(text), now
+        while length > 1 and now - at + pause_s < self._examined_after_s:
+            length -= 1
+            at = now - _until_end(len(text) - length, intervals)
+            before = self._suggest(Context(text[:length], earlier), at)
+            if before is None or before.candidate.query != last.candidate.query:
+                break
+            line.by_offer = (last.candidate.query, at)
+            passing = passing and before.passes
+            if passing:
+                line.by_threshold = (last.candidate.query, at)
+        self._troubles -= {Trouble.RANKING}
+
+    def _suggest(self, context: Context, at: float) -> Decision | None:
+        line = self._line
+        if self._engine is None or line.private or line.settled is not None or not context.composed.strip():
+            return None
+        try:
+            if line.branch is None:
+                line.branch = self._engine.draw()
+            decision = self._engine.suggest(context, away=self._conversation.away, at=at)
+        except Exception:  # whatever it is, the person goes on typing; its text may quote theirs, so it is not kept
+            self._troubles.add(Trouble.RANKING)
+            return None
+        self._troubles.discard(Trouble.RANKING)
+        return decision
+
+    def _visible(self) -> tuple[str, float] | None:
+        """The query on the strip and since when it is there."""
+        line = self._line
+        if line.decision is None or line.branch is None:
+            return None
+        if line.branch is Branch.THRESHOLD or line.decision.candidate.sensitive:
+            return line.by_threshold
+        return line.by_offer if line.branch is Branch.OFFER else None
+
+    def _hide_query(self) -> None:
+        self._line.decision = self._line.by_threshold = self._line.by_offer = None
+
+    def _show_strip(self) -> None:
+        seen = self._visible()
+        self._strip = Strip(self._suggest_words(), None if seen is None else seen[0], self._strip.sequence + 1)
+
+    def _suggest_words(self) -> tuple[str, ...]:
+        if self._words is None or self._field_kind is FieldKind.PASSWORD:
+            return ()
+        before = self._composition.before_cursor
+        try:
+            words = self._words.suggest(self._composition.word, line_start=not before.strip())
+        except Exception:  # as in _suggest
+            self._troubles.add(Trouble.WORDS)
+            return ()
+        self._troubles.discard(Trouble.WORDS)
+        return words
+
+    # -- the end of a line -----------------------------------------------------------------------------------------
+
+    def _new_line(self) -> _Line:
+        return _Line(private=self._field_kind is not FieldKind.TEXT)
+
+    def _begin_line(self) -> None:
+        self._composition.clear()
+        self._line = self._new_line()
+        self._show_strip()
+
+    def _drop_line(self) -> None:
+        """Leave the line unsent. A tap or a dismissal in it has happened all the same."""
+        if self._line.settled is not None:
+            self._finish(self._composition.text)
+        self._composition.clear()
+        self._line = self._new_line()
+
+    def _finish(self, text: str) -> None:
+        line = self._line
+        if line.private:
+            self.last_line = SentLine("", None, None, None)
+            return
+        impression, outcome = line.settled or self._untouched()
+        if outcome is Outcome.IGNORED and impression is not None:
+            self._conversation.ignore(impression.candidate)
+        row = self._record(impression, outcome)
+        self.last_line = SentLine(text, impression, outcome, row)
+
+    def _untouched(self) -> tuple[Impression, Outcome] | tuple[None, None]:
+        """The impression of a line whose query was neither tapped nor dismissed."""
+        line, now = self._line, self._clock()
+        if line.decision is None:
+            return None, None
+
+        def examined(seen: tuple[str, float] | None) -> bool:
+            return seen is not None and now - seen[1] >= self._examined_after_s
+
+        shown = examined(self._visible())
+        impression = self._impression(
+            line.decision, shown=shown, by_threshold=examined(line.by_threshold), by_offer=examined(line.by_offer)
+        )
+        return impression, Outcome.IGNORED if shown else Outcome.WITHHELD
+
+    def _impression(self, decision: Decision, *, shown: bool, by_threshold: bool, by_offer: bool) -> Impression:
+        assert self._engine is not None  # there is no decision without it
+        sensitive = decision.candidate.sensitive
+        exploration = NO_EXPLORATION if sensitive else self._engine.exploration
+        shown_probability = exploration.shown_probability(by_threshold=by_threshold, by_offer=by_offer)
+        return Impression(
+            created_at=self._clock(),
+            conversation=self._conversation.key,
+            context=context_text(decision.context),
+            candidate=decision.candidate.query,
+            category=decision.candidate.category,
+            baseline_score=decision.candidate.score,
+            features=decision.features,
+            score=decision.score,
+            slot=0,
+            shown=shown,
+            explored=not sensitive and self._line.branch is not Branch.THRESHOLD,
+            propensity=shown_probability if shown else 1.0 - shown_probability,
+            model_version=decision.model.version,
+            arm=decision.model.arm,
+        )
+
+    def _record(self, impression: Impression | None, outcome: Outcome | None) -> int | None:
+        row = None
+        try:
+            if self._log is not None and self._engine is not None:
+                model = self._engine.model
+                row = self._log.finish_line(
+                    arm=model.arm if impression is None else impression.arm,
+                    model_version=model.version if impression is None else impression.model_version,
+                    impression=impression,
+                    outcome=outcome or Outcome.PENDING,
+                )
+            if impression is not None and outcome is not None and self._engine is not None:
+                self._engine.learn(impression, outcome)
+        except Exception:  # a full disk must not stop the sentence; messages of this layer hold no text
+            self._troubles.add(Trouble.LOG)
+            return None
+        self._troubles.discard(Trouble.LOG)
+        return row
+
+
+def _since(seen: tuple[str, float] | None, query: str | None, at: float) -> tuple[str, float] | None:
+    """Keep the time at which ``query`` became visible, or note that it did now."""
+    if query is None:
+        return None
+    return seen if seen is not None and seen[0] == query else (query, at)
+
+
+def _is_about(seen: tuple[str, float] | None, decision: Decision) -> bool:
+    return seen is not None and seen[0] == decision.candidate.query
+
+
+def _until_end(keys: int, intervals: Sequence[float]) -> float:
+    """Seconds from a key that has ``keys`` keys after it to the last one."""
+    given = min(keys, len(intervals))
+    return sum(intervals[len(intervals) - given :]) + (keys - given) * KEY_INTERVAL_S
