@@ -1,0 +1,138 @@
+"""The chat: own lines on the right, the partner's on the left, the newest at the bottom."""
+
+# mypy: disallow_any_unimported=False, disallow_subclassing_any=False
+# Kivy ships no type information: its classes are Any to mypy.
+
+from __future__ import annotations
+
+from typing import Any
+
+from kivy.clock import Clock
+from kivy.core.text import Label as CoreLabel
+from kivy.graphics import Color, InstructionGroup, Rectangle
+from kivy.metrics import dp, sp
+from kivy.uix.boxlayout import BoxLayout
+from kivy.uix.scrollview import ScrollView
+from kivy.uix.widget import Widget
+
+from keyboard_app.window.painting import RoundedBox, font_for, text_width
+from keyboard_app.window.theme import Theme, faded
+
+MOST_LINES = 200
+"""Older lines leave the screen."""
+_WIDEST = 0.76
+"""A bubble's largest share of the chat's width."""
+
+
+class Bubble(Widget):
+    """One line of the chat, wrapped to the width it is given."""
+
+    def __init__(self, text: str, own: bool, theme: Theme, **kwargs: Any) -> None:
+        super().__init__(size_hint_y=None, **kwargs)
+        self.text = text
+        self.own = own
+        self._texture: Any = None
+        self._wrapped_to = 0
+        big, small = dp(18), dp(5)
+        # Corners: upper left, upper right, lower right, lower left; the one nearest to the speaker is small.
+        radius = [big, big, small, big] if own else [big, big, big, small]
+        group = InstructionGroup()
+        self._box = RoundedBox(group, theme.bubble_own if own else theme.bubble_partner, radius)
+        group.add(Color(*(theme.on_bubble_own if own else theme.on_bubble_partner)))
+        self._words = Rectangle()
+        group.add(self._words)
+        self.canvas.add(group)
+        self.bind(pos=self._place, width=self._wrap)
+
+    def _wrap(self, *_: object) -> None:
+        room = round(self.width * _WIDEST - dp(28))
+        if room <= 0 or room == self._wrapped_to:
+            return
+        self._wrapped_to = room
+        size_px = round(sp(16))
+        natural = text_width(self.text, size_px)
+        label = CoreLabel(
+            text=self.text,
+            font_size=size_px,
+            font_name=font_for(self.text),
+            text_size=(room if natural > room else None, None),
+            line_height=1.12,
+        )
+        label.refresh()
+        self._texture = label.texture
+        self._words.texture = self._texture
+        self.height = self._texture.height + dp(18)
+        self._place()
+
+    def _place(self, *_: object) -> None:
+        if self._texture is None:
+            return
+        width = self._texture.width + dp(28)
+        x = self.right - width if self.own else self.x
+        self._box.place(x, self.y, width, self.height)
+        self._words.pos = (round(x + dp(14)), round(self.y + dp(9)))
+        self._words.size = self._texture.size
+
+
+class Conversation(ScrollView):
+    """Scrolls; stays at the newest line."""
+
+    def __init__(self, theme: Theme, **kwargs: Any) -> None:
+        super().__init__(
+            do_scroll_x=False,
+            bar_width=dp(3),
+            bar_color=faded(theme.ink_soft, 0.35),
+            bar_inactive_color=(0, 0, 0, 0),
+            scroll_type=["bars", "content"],
+            **kwargs,
+        )
+        self._theme = theme
+        self._list = BoxLayout(orientation="vertical", size_hint_y=None, spacing=dp(5), padding=(dp(12), dp(12)))
+        self._list.bind(minimum_height=self._grow)
+        self._top_space = Widget(size_hint_y=None, height=0)
+        self._list.add_widget(self._top_space)
+        self._waiting: Bubble | None = None
+        self.add_widget(self._list)
+        self.bind(height=self._grow)
+
+    @property
+    def lines(self) -> list[tuple[str, bool]]:
+        """What is shown, oldest first: (text, own)."""
+        shown = [child for child in reversed(self._list.children) if isinstance(child, Bubble)]
+        return [(bubble.text, bubble.own) for bubble in shown if bubble is not self._waiting]
+
+    def add_line(self, text: str, own: bool) -> None:
+        """Add a line at the bottom and scroll to it."""
+        self.show_waiting(False)
+        previous = self._list.children[0] if self._list.children else None
+        if isinstance(previous, Bubble) and previous.own != own:
+            self._list.add_widget(Widget(size_hint_y=None, height=dp(5)))
+        self._list.add_widget(Bubble(text, own, self._theme))
+        while len(self._list.children) > MOST_LINES:
+            oldest = self._list.children[-2]
+            self._list.remove_widget(oldest)
+        self._to_newest()
+
+    def show_waiting(self, waiting: bool) -> None:
+        """Show that the partner is about to answer, or no longer."""
+        if waiting and self._waiting is None:
+            self._waiting = Bubble("•  •  •", False, self._theme)
+            self._waiting.opacity = 0.6
+            self._list.add_widget(self._waiting)
+            self._to_newest()
+        elif not waiting and self._waiting is not None:
+            self._list.remove_widget(self._waiting)
+            self._waiting = None
+
+    def _grow(self, *_: object) -> None:
+        """A short chat stands at the bottom, next to the line being typed, not at the top."""
+        natural = self._list.minimum_height - self._top_space.height
+        self._top_space.height = max(0.0, self.height - natural)
+        self._list.height = natural + self._top_space.height
+
+    def _to_newest(self) -> None:
+        def scroll(_dt: float) -> None:
+            self.scroll_y = 0
+
+        scroll(0)
+        Clock.schedule_once(scroll, 0)

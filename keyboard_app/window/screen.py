@@ -1,0 +1,303 @@
+"""The whole screen: header, chat, query, composed line, words and keys, around one typing session."""
+
+# mypy: disallow_any_unimported=False, disallow_subclassing_any=False
+# Kivy ships no type information: its classes are Any to mypy.
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import webbrowser
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from kivy.animation import Animation
+from kivy.clock import Clock
+from kivy.core.window import Window
+from kivy.graphics import Color, Rectangle
+from kivy.metrics import dp
+from kivy.uix.widget import Widget
+
+from keyboard_app.suggestions import FieldKind, NoQueryError, SearchCard, TypingSession
+from keyboard_app.window.card import SearchCard as SearchCardView
+from keyboard_app.window.composer import Composer
+from keyboard_app.window.conversation import Conversation
+from keyboard_app.window.header import Header
+from keyboard_app.window.input import KeyInput
+from keyboard_app.window.keys import KeyboardView
+from keyboard_app.window.layouts import Layout
+from keyboard_app.window.partner import ScriptedPartner
+from keyboard_app.window.strip import QueryPill, WordStrip
+from keyboard_app.window.theme import Theme
+
+STATUS_EVERY_S = 0.5
+ANSWER_AFTER_S = 1.3
+"""The partner's time to answer; a sign of typing stands there meanwhile."""
+WIDEST_COLUMN_DP = 760
+"""On a desktop the keyboard does not grow wider than hands."""
+CARD_RISE_S = 0.16
+
+
+def open_in_browser(url: str) -> None:
+    """Open ``url`` in the person's browser, without making the keyboard wait for it."""
+    threading.Thread(target=webbrowser.open, args=(url,), name="open-browser", daemon=True).start()
+
+
+class KeyboardScreen(Widget):
+    """Everything the person sees, and the one place where keys, touches and answers reach the session.
+
+    Args:
+        session: the typing session; used from the window's thread only.
+        status_line: what the device is doing, in one line; asked twice a second.
+        layout: keys.
+        theme: colours.
+        partner: who answers; None for a chat without answers.
+        open_url: takes the address of a search after the second tap.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        session: TypingSession,
+        status_line: Callable[[], str],
+        layout: Layout,
+        theme: Theme,
+        partner: ScriptedPartner | None = None,
+        open_url: Callable[[str], object] = open_in_browser,
+        clock: Callable[[], float] = time.monotonic,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.session = session
+        self._status_line = status_line
+        self._partner = partner
+        self._open_url = open_url
+        self._open_card: SearchCard | None = None
+        self._secret = False
+        self._incognito = False
+        self._timers: list[Any] = []
+        self._answers: list[Any] = []
+        self._hardware: Any = None
+
+        with self.canvas:
+            Color(*theme.page)
+            self._page = Rectangle()
+            Color(*theme.tray)
+            self._tray = Rectangle()
+        self.keys = KeyInput(layout, self, clock, self._keys_changed)
+        self.header = Header(theme, partner.name if partner else "Notes", self.toggle_incognito)
+        self.conversation = Conversation(theme, size_hint=(None, None))
+        self.pill = QueryPill(theme, self.open_query, self.dismiss_query)
+        self.composer = Composer(theme, self.toggle_secret, self._place)
+        self.words = WordStrip(theme, self.choose_word)
+        self.keyboard = KeyboardView(self.keys, theme)
+        self.card = SearchCardView(theme, self.open_browser, self.close_card)
+        # The keyboard comes last so that key previews lie over the strip.
+        for widget in (self.conversation, self.header, self.pill, self.composer, self.words, self.keyboard):
+            self.add_widget(widget)
+        self.bind(pos=self._place, size=self._place)
+        self._place()
+        self.refresh()
+        self.refresh_status()
+
+    # Life
+
+    def start(self) -> None:
+        """Begin to follow the device's status, to blink, to take hardware keys, and let the partner say hello."""
+        self._timers = [Clock.schedule_interval(lambda _dt: self.refresh_status(), STATUS_EVERY_S)]
+        self.composer.start_blinking()
+        self._hardware = Window.request_keyboard(self._hardware_gone, self, "text")
+        self._hardware.bind(on_key_down=self._on_hardware_key, on_textinput=self._on_hardware_text)
+        if self._partner is not None:
+            for line in self._partner.opening:
+                self.receive(line)
+
+    def stop(self) -> None:
+        """Undo :meth:`start`."""
+        for timer in (*self._timers, *self._answers):
+            timer.cancel()
+        self._timers, self._answers = [], []
+        self.composer.stop_blinking()
+        self.keyboard.release_all()
+        if self._hardware is not None:
+            self._hardware.release()
+            self._hardware = None
+
+    # Typing: the editor that keys act on
+
+    def insert(self, character: str) -> None:
+        """Type one character."""
+        self.close_card()
+        self.session.type(character)
+        self.refresh()
+
+    def delete(self) -> None:
+        """Delete one character backwards."""
+        self.close_card()
+        self.session.backspace()
+        self.refresh()
+
+    def move(self, by: int) -> None:
+        """Move the cursor by characters, negative for left."""
+        self.session.move_cursor(self.session.cursor + by)
+        self.refresh()
+
+    def send(self) -> None:
+        """Send the line, if it holds anything, and let the partner answer."""
+        self.close_card()
+        if not self.session.text.strip():
+            return
+        line = self.session.send()
+        self.conversation.add_line("•" * len(line) if self._secret else line, own=True)
+        self.refresh()
+        if self._partner is not None and not self._secret:
+            self.conversation.show_waiting(True)
+            answer = self._partner.answer(line)
+            self._answers = [timer for timer in self._answers if timer.is_triggered]
+            self._answers.append(Clock.schedule_once(lambda _dt: self.receive(answer), ANSWER_AFTER_S))
+
+    def receive(self, line: str) -> None:
+        """The partner says something."""
+        self.session.receive(line)
+        self.conversation.add_line(line, own=False)
+        self.refresh()
+
+    # Suggestions
+
+    def choose_word(self, word: str) -> None:
+        """Take a word of the strip."""
+        self.session.choose_word(word)
+        self.refresh()
+
+    def open_query(self) -> None:
+        """The first tap on a query: open the card, leave the text alone."""
+        try:
+            self._open_card = self.session.tap_query()
+        except NoQueryError:  # it went away between two frames
+            self.refresh()
+            return
+        self.keyboard.release_all()
+        self.card.show(self._open_card.query, self._open_card.category, self._open_card.search_url)
+        if self.card.parent is None:
+            self.add_widget(self.card)
+            height = self.words.top - self.y
+            self.card.y = self.y - height
+            Animation(y=self.y, duration=CARD_RISE_S, t="out_cubic").start(self.card)
+        self.refresh()
+
+    def open_browser(self) -> None:
+        """The second tap: only now does the query leave the keyboard."""
+        if self._open_card is not None:
+            self._open_url(self._open_card.search_url)
+        self.close_card()
+
+    def close_card(self) -> None:
+        """Put the card away; the composed text is what it was."""
+        self._open_card = None
+        if self.card.parent is not None:
+            Animation.cancel_all(self.card)
+            self.remove_widget(self.card)
+
+    @property
+    def card_is_open(self) -> bool:
+        """True while the search card lies over the keys."""
+        return self.card.parent is not None
+
+    def dismiss_query(self) -> None:
+        """Send the query away."""
+        with suppress(NoQueryError):
+            self.session.dismiss_query()
+        self.refresh()
+
+    # Field kinds
+
+    def toggle_incognito(self) -> None:
+        """Keep nothing of what is typed, or keep again."""
+        self._incognito = not self._incognito
+        self._apply_field_kind()
+
+    def toggle_secret(self) -> None:
+        """Make the line a password field, or an ordinary one again."""
+        self._secret = not self._secret
+        self._apply_field_kind()
+
+    def _apply_field_kind(self) -> None:
+        if self._secret:
+            kind = FieldKind.PASSWORD
+        elif self._incognito:
+            kind = FieldKind.NO_LEARNING
+        else:
+            kind = FieldKind.TEXT
+        self.session.field_kind = kind
+        self.refresh()
+        self.refresh_status()
+
+    # Showing
+
+    def refresh(self) -> None:
+        """Show the session as it is now."""
+        strip = self.session.strip
+        if self._secret:
+            hint, note = "Password", "No suggestions in a password, nothing is kept"
+        else:
+            hint, note = "Incognito message" if self._incognito else "Message", ""
+        # A word that nothing completes stands there itself: the strip is never blank.
+        self.words.show((strip.words or self._word_being_typed()) if not self._secret else (), note)
+        self.pill.show(strip.query)
+        self.composer.show(self.session.text, self.session.cursor, hint, self._secret)
+
+    def refresh_status(self) -> None:
+        """Ask the device what it is doing and show it, with anything that does not work at the moment."""
+        troubles = sorted(trouble.value for trouble in self.session.troubles)
+        self.header.show(" · ".join([*troubles, self._status_line()]), self._incognito)
+
+    def _word_being_typed(self) -> tuple[str, ...]:
+        found = re.search(r"[^\W_][\w'’-]*$", self.session.text[: self.session.cursor])
+        return (found[0],) if found else ()
+
+    def _keys_changed(self) -> None:
+        self.keyboard.refresh()
+
+    def _place(self, *_: object) -> None:
+        if self.width < 2 or self.height < 2:
+            return
+        width = min(self.width, dp(WIDEST_COLUMN_DP))
+        x = round(self.x + (self.width - width) / 2)
+        keys = round(min(max(self.height * 0.335, dp(184)), dp(272)))
+        words, composer, header, lane = dp(46), self.composer.wanted_height, dp(86), dp(46)
+        y = self.y
+        for widget, height in ((self.keyboard, keys), (self.words, words), (self.composer, composer)):
+            widget.pos, widget.size = (x, y), (width, height)
+            y += height
+        self._page.pos, self._page.size = self.pos, self.size
+        self._tray.pos, self._tray.size = self.pos, (self.width, y - self.y)
+        self.pill.pos, self.pill.size = (x + dp(12), y + dp(3)), (width - dp(24), lane)
+        self.header.bleed = x - self.x
+        self.header.pos, self.header.size = (x, self.top - header), (width, header)
+        self.conversation.pos = (x, y + lane)
+        self.conversation.size = (width, max(self.top - header - y - lane, 0))
+        self.card.size = (width, keys + words)
+        self.card.x = x
+        self.card.y = self.y
+
+    # Hardware keyboard
+
+    def _on_hardware_text(self, _keyboard: Any, text: str) -> None:
+        self.keys.hardware_text(text)
+        for character in text:
+            self.keyboard.flash(character)
+
+    def _on_hardware_key(self, _keyboard: Any, keycode: tuple[int, str], _text: str | None, modifiers: Any) -> bool:
+        name = keycode[1]
+        if name == "escape":
+            was_open = self.card_is_open
+            self.close_card()
+            return was_open
+        if set(modifiers) & {"ctrl", "alt", "meta"}:
+            return False
+        return self.keys.hardware_key(name)
+
+    def _hardware_gone(self) -> None:
+        self._hardware = None
