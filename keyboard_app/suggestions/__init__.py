@@ -10,7 +10,6 @@ from keyboard_app.suggestions.engine import Decision, ModelInUse, SuggestionEngi
 from keyboard_app.suggestions.exploration import Branch, Exploration
 from keyboard_app.suggestions.session import (
     FieldKind,
-    NoQueryError,
     SearchCard,
     SentLine,
     Strip,
@@ -24,7 +23,6 @@ __all__ = [
     "Exploration",
     "FieldKind",
     "ModelInUse",
-    "NoQueryError",
     "SearchCard",
     "SentLine",
     "Strip",

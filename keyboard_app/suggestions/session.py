@@ -45,10 +45,6 @@ class Trouble(enum.Enum):
     WORDS = "Word suggestions are not working at the moment."
 
 
-class NoQueryError(LookupError):
-    """No query is visible that could be tapped or dismissed."""
-
-
 @dataclass(frozen=True, slots=True)
 class Strip:
     """What the suggestion strip shows."""
@@ -163,13 +159,13 @@ class TypingSession:
         return self._strip
 
     @property
-    def text(self) -> str:
+    def composed(self) -> str:
         """The text being composed."""
         return self._composition.text
 
     @property
     def cursor(self) -> int:
-        """Position of the cursor in :attr:`text`."""
+        """Position of the cursor in :attr:`composed`."""
         return self._composition.cursor
 
     @property
@@ -201,12 +197,11 @@ class TypingSession:
         """What is typed into."""
         return self._field_kind
 
-    @field_kind.setter
-    def field_kind(self, kind: FieldKind) -> None:
+    def set_field_kind(self, kind: FieldKind) -> None:
+        """Go on in another kind of field. A line that touches a private one is private as a whole."""
         if kind is self._field_kind:
             return
         self._field_kind = kind
-        # A line that was begun in a private field, or ends in one, is private as a whole.
         if self._composition.text or self._line.settled:
             self._line.private = True
             self._hide_query()
@@ -303,15 +298,18 @@ class TypingSession:
 
     # -- the query -------------------------------------------------------------------------------------------------
 
-    def tap_query(self) -> SearchCard:
+    def tap_query(self) -> SearchCard | None:
         """Tap the visible query: the text stays as it is, the query stays away for the conversation.
 
-        Raises
-        ------
-        NoQueryError
-            When none is visible.
+        Returns
+        -------
+        SearchCard | None
+            None when no query is visible.
         """
-        candidate = self._settle(Outcome.TAPPED).candidate
+        decision = self._settle(Outcome.TAPPED)
+        if decision is None:
+            return None
+        candidate = decision.candidate
         return SearchCard(
             query=candidate.query,
             category=candidate.category,
@@ -319,20 +317,14 @@ class TypingSession:
         )
 
     def dismiss_query(self) -> None:
-        """Send the visible query away for the conversation.
-
-        Raises
-        ------
-        NoQueryError
-            When none is visible.
-        """
+        """Send the visible query away for the conversation; nothing happens when none is visible."""
         self._settle(Outcome.DISMISSED)
 
-    def _settle(self, outcome: Outcome) -> Decision:
+    def _settle(self, outcome: Outcome) -> Decision | None:
         line = self._line
         decision, seen = line.decision, self._visible()
         if decision is None or seen is None:
-            raise NoQueryError("No query is visible.")
+            return None
         # It was seen, however briefly: under each branch it is shown if it was visible at all.
         line.settled = (
             self._impression(
