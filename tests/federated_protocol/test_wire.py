@@ -1,0 +1,92 @@
+"""Messages survive the way over the wire; anything else is refused without a word of its content."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from federated_protocol import messages, wire
+from federated_protocol.errors import MalformedMessage, MessageTooLarge
+
+CANARY = "quizzical-zebra"
+EXAMPLES = [
+    messages.CheckIn(
+        protocol_version=1, app_version="1.0", certificate=b"c", nonce=b"n", issued_at=1.5, wants_round=True
+    ),
+    messages.KeyAdvertisement(cipher_key=b"a" * 32, mask_key=b"b" * 32),
+    messages.EncryptedShares(ciphertexts={3: b"x", 1: b"y", 2: b""}),
+    messages.MaskedInput(packed=bytes(100)),
+    messages.Unmasking(reveals={1: messages.SelfMaskShare(b"s" * 33), 2: messages.MaskKeyShare(b"m" * 33)}),
+    messages.SignedMessage(device=b"d" * 16, payload=b"p", signature=b"s" * 64),
+    messages.Roster(entries=(messages.RosterEntry(1, b"a", b"b"),), threshold=2),
+    messages.Survivors(indices=(1, 2, 5)),
+    messages.Refusal(reason=messages.RefusalReason.WRONG_PHASE, message="ask for the session again"),
+]
+
+
+@pytest.mark.parametrize("message", EXAMPLES, ids=lambda m: type(m).__name__)
+def test_a_message_survives_both_encodings(message: messages.Message) -> None:
+    assert wire.decode(wire.encode(message), type(message)) == message
+    assert wire.decode_json(wire.encode_json(message), type(message)) == message
+
+
+def test_a_tagged_answer_is_recognised_among_its_union() -> None:
+    answer = messages.Pending(retry_after_s=0.5)
+    assert wire.decode(wire.encode(answer), messages.SessionAnswer) == answer
+
+
+def test_equal_messages_give_equal_bytes_whatever_order_their_maps_were_filled_in() -> None:
+    one = messages.EncryptedShares(ciphertexts={1: b"a", 2: b"b"})
+    other = messages.EncryptedShares(ciphertexts={2: b"b", 1: b"a"})
+    assert wire.encode(one) == wire.encode(other)
+
+
+@given(st.binary(max_size=200), st.sampled_from([type(m) for m in EXAMPLES]))
+def test_any_bytes_either_decode_or_are_malformed(data: bytes, kind: type) -> None:
+    for decode in (wire.decode, wire.decode_json):
+        with contextlib.suppress(MalformedMessage):
+            assert isinstance(decode(data, kind), kind)
+
+
+@given(st.sampled_from(EXAMPLES), st.data())
+def test_a_truncated_message_is_malformed(message: messages.Message, data: st.DataObject) -> None:
+    encoded = wire.encode(message)
+    with pytest.raises(MalformedMessage):
+        wire.decode(encoded[: data.draw(st.integers(0, len(encoded) - 1))], type(message))
+
+
+@pytest.mark.parametrize("nested", [b"\x91" * 200_000, b"\x81\x01" * 200_000])
+def test_deep_nesting_is_malformed_and_does_not_exhaust_the_stack(nested: bytes) -> None:
+    for kind in (messages.CheckIn, messages.Unmasking, object):
+        with pytest.raises(MalformedMessage):
+            wire.decode(nested, kind)
+
+
+def test_too_many_bytes_are_refused_before_they_are_parsed() -> None:
+    with pytest.raises(MessageTooLarge, match="at most 10"):
+        wire.decode(b"\xc1" * 11, messages.CheckIn, limit_bytes=10)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {CANARY: 1},
+        {"ciphertexts": {1: b"x"}, CANARY: CANARY},
+        {"ciphertexts": CANARY},
+        {"ciphertexts": {CANARY: b"x"}},
+        CANARY,
+    ],
+)
+def test_an_error_never_quotes_what_was_sent(content: object) -> None:
+    for data, decode in ((msgspec.msgpack.encode(content), wire.decode),):
+        with pytest.raises(MalformedMessage) as caught:
+            decode(data, messages.EncryptedShares)
+        assert CANARY not in "".join(traceback.format_exception(caught.value))
+    with pytest.raises(MalformedMessage) as caught:
+        wire.decode_json(b'{"%s": 1}' % CANARY.encode(), messages.EncryptedShares)
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
