@@ -1,1 +1,1 @@
-"""To be described by its owner."""
+"""HTTP: the device API (``device_api``), the operators' JSON (``admin_api``) and one live page (``dashboard``)."""

@@ -1,0 +1,70 @@
+"""Offers a line, clicks a line and click-through rate by arm and model version.
+
+CTR alone is maximised by offering nothing, so it is never shown without offers a line and clicks a line beside it. The
+holdback arm stays on v0 while treatment moves on: the two are compared at the same time, by sums over the same rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from federated_protocol.plan import MetricSlot
+
+
+@dataclass(frozen=True, slots=True)
+class ArmUsage:
+    """Sums of one (arm, version)."""
+
+    arm: str
+    version: int
+    lines: int
+    offers: int
+    clicks: int
+
+    @property
+    def offers_per_line(self) -> float | None:
+        """How often a line came with an offer; None without lines."""
+        return self.offers / self.lines if self.lines else None
+
+    @property
+    def clicks_per_line(self) -> float | None:
+        """How often a line ended in a tap; None without lines."""
+        return self.clicks / self.lines if self.lines else None
+
+    @property
+    def click_through_rate(self) -> float | None:
+        """Taps per offer; None without offers."""
+        return self.clicks / self.offers if self.offers else None
+
+
+def usage_by_arm(sums: Mapping[str, int]) -> list[ArmUsage]:
+    """Read the counters named by :func:`federated_protocol.plan.counter_names`; by arm, then version."""
+    found: dict[tuple[str, int], dict[str, int]] = {}
+    for name, value in sums.items():
+        parts = name.split("/")
+        if len(parts) == 3 and parts[2] in ("lines", "offers", "clicks"):
+            found.setdefault((parts[0], int(parts[1])), {})[parts[2]] = value
+    return [
+        ArmUsage(arm, version, counts.get("lines", 0), counts.get("offers", 0), counts.get("clicks", 0))
+        for (arm, version), counts in sorted(found.items())
+    ]
+
+
+def metric_slots(current_version: int, newest: int) -> tuple[MetricSlot, ...]:
+    """The slots a plan counts: the holdback on v0 and treatment on the newest versions, oldest first."""
+    first = max(0, current_version - newest + 1)
+    treatment = (MetricSlot(arm="treatment", version=version) for version in range(first, current_version + 1))
+    return (MetricSlot(arm="holdback", version=0), *treatment)
+
+
+def total_usage(usages: Iterable[ArmUsage], arm: str) -> ArmUsage:
+    """One arm over all its versions; the version of the result is the newest."""
+    chosen = [usage for usage in usages if usage.arm == arm]
+    return ArmUsage(
+        arm=arm,
+        version=max((usage.version for usage in chosen), default=0),
+        lines=sum(usage.lines for usage in chosen),
+        offers=sum(usage.offers for usage in chosen),
+        clicks=sum(usage.clicks for usage in chosen),
+    )

@@ -1,0 +1,54 @@
+"""The counters of each opened sum, one row a name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, func, insert, select
+
+from coordinator.storage.tables import metric_sums, rounds
+
+
+def add_sums(connection: Connection, round_id: int, sums: Mapping[str, int]) -> None:
+    """Store the counters of a round, in the transaction that opens its sum."""
+    rows = [{"round_id": round_id, "name": name, "value": value} for name, value in sums.items()]
+    if rows:
+        connection.execute(insert(metric_sums), rows)
+
+
+def usage_totals(connection: Connection, task: str) -> dict[str, int]:
+    """Lines, offers and clicks by arm and version, summed over all rounds of a task."""
+    query = (
+        select(metric_sums.c.name, func.sum(metric_sums.c.value))
+        .join(rounds, rounds.c.id == metric_sums.c.round_id)
+        .where(rounds.c.task == task, metric_sums.c.name.like("%/%/%"))
+        .group_by(metric_sums.c.name)
+    )
+    return {name: int(value) for name, value in connection.execute(query)}
+
+
+def sums_of(connection: Connection, round_id: int) -> dict[str, int]:
+    """The counters of one round."""
+    query = select(metric_sums.c.name, metric_sums.c.value).where(metric_sums.c.round_id == round_id)
+    return {name: int(value) for name, value in connection.execute(query)}
+
+
+def usage_sums_of(connection: Connection, round_id: int) -> dict[str, int]:
+    """Lines, offers and clicks of one round, without the histograms."""
+    query = select(metric_sums.c.name, metric_sums.c.value).where(
+        metric_sums.c.round_id == round_id, metric_sums.c.name.like("%/%/%")
+    )
+    return {name: int(value) for name, value in connection.execute(query)}
+
+
+def newest_counted_rounds(connection: Connection, task: str, limit: int) -> list[int]:
+    """Ids of the newest rounds whose sum was opened, newest first."""
+    query = (
+        select(metric_sums.c.round_id)
+        .join(rounds, rounds.c.id == metric_sums.c.round_id)
+        .where(rounds.c.task == task)
+        .distinct()
+        .order_by(metric_sums.c.round_id.desc())
+        .limit(limit)
+    )
+    return list(connection.scalars(query))

@@ -1,0 +1,263 @@
+"""What operators and product teams see, as plain structs: the admin API, the dashboard and the CLI show the same."""
+
+from __future__ import annotations
+
+import msgspec
+
+from coordinator.experiments import metric_store
+from coordinator.experiments.click_through import ArmUsage, total_usage, usage_by_arm
+from coordinator.releases.model_store import ModelStore, PublishedModel
+from coordinator.rounds.states import PHASE_OF_STATE, RoundState
+from coordinator.settings import Settings
+from coordinator.storage import Database, message_store, round_store
+from coordinator.storage.round_store import Round
+from federated_protocol.plan import Plan
+
+PRIVACY_LABEL = next(f.default for f in msgspec.structs.fields(Plan) if f.name == "privacy")
+"""What a plan says unless it says something stronger."""
+
+
+class RoundReport(msgspec.Struct, frozen=True):
+    """How one round went; ``None`` for a phase it never reached."""
+
+    round: int
+    attempt: int
+    state: str
+    reason: str | None
+    base_version: int
+    published_version: int | None
+    selected: int | None
+    advertised: int | None
+    shared: int | None
+    inputs: int | None
+    unmasked: int | None
+    dropouts: dict[str, int]
+    """Devices that missed each phase, by phase."""
+    bytes_up: int
+    bytes_down: int
+    bytes_up_per_device: int | None
+    """Request bytes by devices whose input is in the sum, on average."""
+    opened_at: float
+    duration_s: float | None
+
+
+class PhaseProgress(msgspec.Struct, frozen=True):
+    """One step of the round under way."""
+
+    name: str
+    status: str
+    """``done``, ``open`` or ``waiting``."""
+    answered: int
+    expected: int
+
+
+class LiveRound(msgspec.Struct, frozen=True):
+    """The round under way."""
+
+    round: int
+    attempt: int
+    state: str
+    deadline: float
+    base_version: int
+    phases: tuple[PhaseProgress, ...]
+
+
+class UsageReport(msgspec.Struct, frozen=True):
+    """Click-through of one arm and version; rates are None without a denominator."""
+
+    arm: str
+    version: int
+    lines: int
+    offers: int
+    clicks: int
+    offers_per_line: float | None
+    clicks_per_line: float | None
+    click_through_rate: float | None
+
+
+class RoundUsage(msgspec.Struct, frozen=True):
+    """Both arms in one round: the same time, the same population."""
+
+    round: int
+    treatment: UsageReport
+    holdback: UsageReport
+
+
+class ModelReport(msgspec.Struct, frozen=True):
+    """One model version and its lineage."""
+
+    version: int
+    parent: int
+    digest: str
+    threshold: float
+    participants: int
+    examples: int
+    update_norm: float | None
+    created_at: float
+
+
+class MetricsReport(msgspec.Struct, frozen=True):
+    """Sums over all rounds by arm and version, and both arms round by round (oldest first)."""
+
+    by_version: tuple[UsageReport, ...]
+    by_round: tuple[RoundUsage, ...]
+
+
+class StatusReport(msgspec.Struct, frozen=True):
+    """Where the coordinator stands."""
+
+    task: str
+    privacy: str
+    now: float
+    model: ModelReport
+    published_rounds: int
+    abandoned_rounds: int
+    max_rounds: int
+    running: LiveRound | None
+
+
+class Reports:
+    """Reads reports from the database; changes nothing."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._models = ModelStore(database)
+
+    def status(self, now: float) -> StatusReport:
+        """The state of affairs at ``now``."""
+        task = self._settings.task
+        with self._database.reading() as connection:
+            row = round_store.running_round(connection, task)
+            live = None
+            if row is not None:
+                phase = PHASE_OF_STATE.get(row.state)
+                answered = message_store.count_messages(connection, row.id, phase) if phase else row.still_in
+                live = LiveRound(
+                    round=row.number,
+                    attempt=row.attempt,
+                    state=row.state.value,
+                    deadline=row.deadline,
+                    base_version=row.base_version,
+                    phases=_progress(row, answered, self._settings.largest_cohort),
+                )
+            published = round_store.published_count(connection, task)
+            abandoned = round_store.abandoned_count(connection, task)
+        return StatusReport(
+            task=task,
+            privacy=PRIVACY_LABEL,
+            now=now,
+            model=_model(self._models.current()),
+            published_rounds=published,
+            abandoned_rounds=abandoned,
+            max_rounds=self._settings.rounds.max_rounds,
+            running=live,
+        )
+
+    def rounds(self, limit: int = 100) -> tuple[RoundReport, ...]:
+        """The newest rounds that ended or are under way, newest first."""
+        with self._database.reading() as connection:
+            return tuple(_round(row) for row in round_store.newest_rounds(connection, self._settings.task, limit))
+
+    def models(self) -> tuple[ModelReport, ...]:
+        """Every version, oldest first."""
+        return tuple(_model(model) for model in self._models.all())
+
+    def metrics(self, limit: int = 200) -> MetricsReport:
+        """Click-through by arm and version over all rounds, and by round over the newest ``limit``."""
+        task = self._settings.task
+        with self._database.reading() as connection:
+            by_version = usage_by_arm(metric_store.usage_totals(connection, task))
+            numbers = {row.id: row.number for row in round_store.newest_rounds(connection, task, 10 * limit)}
+            by_round = []
+            for round_id in reversed(metric_store.newest_counted_rounds(connection, task, limit)):
+                usages = usage_by_arm(metric_store.usage_sums_of(connection, round_id))
+                by_round.append(
+                    RoundUsage(
+                        round=numbers.get(round_id, 0),
+                        treatment=_usage(total_usage(usages, "treatment")),
+                        holdback=_usage(total_usage(usages, "holdback")),
+                    )
+                )
+        return MetricsReport(by_version=tuple(_usage(usage) for usage in by_version), by_round=tuple(by_round))
+
+
+def _progress(row: Round, answered: int, goal: int) -> tuple[PhaseProgress, ...]:
+    """Selection and the four steps, each done, open or waiting."""
+    left = {
+        RoundState.SELECTING: row.selected,
+        RoundState.ADVERTISING: row.advertised,
+        RoundState.SHARING: row.shared,
+        RoundState.COLLECTING: row.inputs,
+        RoundState.UNMASKING: row.unmasked,
+    }
+    names = ("check in", "advertise", "share", "masked input", "unmask")
+    phases = []
+    expected = goal
+    for name, (state, count) in zip(names, left.items(), strict=True):
+        if state is row.state:
+            phases.append(PhaseProgress(name, "open", answered, expected))
+        elif count is not None:
+            phases.append(PhaseProgress(name, "done", count, expected))
+            expected = count
+        else:
+            phases.append(PhaseProgress(name, "waiting", 0, expected))
+    return tuple(phases)
+
+
+def _round(row: Round) -> RoundReport:
+    reached = {
+        "advertise": (row.selected, row.advertised),
+        "share": (row.advertised, row.shared),
+        "masked_input": (row.shared, row.inputs),
+        "unmask": (row.inputs, row.unmasked),
+    }
+    return RoundReport(
+        round=row.number,
+        attempt=row.attempt,
+        state=row.state.value,
+        reason=row.reason.value if row.reason else None,
+        base_version=row.base_version,
+        published_version=row.published_version,
+        selected=row.selected,
+        advertised=row.advertised,
+        shared=row.shared,
+        inputs=row.inputs,
+        unmasked=row.unmasked,
+        dropouts={
+            phase: before - after
+            for phase, (before, after) in reached.items()
+            if before is not None and after is not None
+        },
+        bytes_up=row.bytes_up,
+        bytes_down=row.bytes_down,
+        bytes_up_per_device=round(row.bytes_up / row.inputs) if row.inputs else None,
+        opened_at=row.opened_at,
+        duration_s=row.ended_at - row.opened_at if row.ended_at is not None else None,
+    )
+
+
+def _usage(usage: ArmUsage) -> UsageReport:
+    return UsageReport(
+        arm=usage.arm,
+        version=usage.version,
+        lines=usage.lines,
+        offers=usage.offers,
+        clicks=usage.clicks,
+        offers_per_line=usage.offers_per_line,
+        clicks_per_line=usage.clicks_per_line,
+        click_through_rate=usage.click_through_rate,
+    )
+
+
+def _model(model: PublishedModel) -> ModelReport:
+    return ModelReport(
+        version=model.version,
+        parent=model.parent,
+        digest=model.digest,
+        threshold=model.threshold,
+        participants=model.participants,
+        examples=model.examples,
+        update_norm=model.update_norm,
+        created_at=model.created_at,
+    )

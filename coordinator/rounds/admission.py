@@ -1,0 +1,179 @@
+"""Check-ins: who is enrolled, who joins the round that is selecting, who comes back later.
+
+The coordinator learns of a device: its certificate (a key and dates) and that it was willing now. A check-in with a
+nonce seen before joins nothing: identical bytes get the stored answer, others are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from coordinator.errors import RequestRefused
+from coordinator.releases.model_store import current_model
+from coordinator.rounds import pace_steering
+from coordinator.rounds.states import RoundState
+from coordinator.settings import Settings
+from coordinator.storage import Database, message_store, round_store
+from federated_protocol import wire
+from federated_protocol.enrolment import CHECK_IN_LIMIT_BYTES, open_check_in
+from federated_protocol.errors import (
+    BadSignature,
+    CertificateExpired,
+    EnrolmentError,
+    MalformedMessage,
+    MessageTooLarge,
+)
+from federated_protocol.messages import (
+    CheckIn,
+    CheckInAnswer,
+    ComeBack,
+    ComeBackReason,
+    ModelNotice,
+    RefusalReason,
+    Selected,
+    SignedMessage,
+    UpgradeRequired,
+)
+from federated_protocol.plan import PROTOCOL_VERSION
+
+CLOCK_SKEW_S = 600.0
+"""Largest difference between the device's clock and ours."""
+NONCE_BYTES = (8, 32)
+OLDEST_PROTOCOL_VERSION = PROTOCOL_VERSION
+
+
+class Admission:
+    """Answers check-ins.
+
+    Parameters
+    ----------
+    wake
+        Called when the selection is full, so that the round moves on at once.
+    rng
+        For pace jitter and first polls; nothing secret.
+    """
+
+    def __init__(
+        self, database: Database, settings: Settings, wake: Callable[[], None], rng: random.Random | None = None
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._wake = wake
+        self._rng = rng or random.Random()
+
+    def check_in(self, signed: SignedMessage, now: float) -> bytes:
+        """Verify a check-in and answer it; returns the encoded :data:`CheckInAnswer`.
+
+        Raises
+        ------
+        RequestRefused
+            malformed, not enrolled, certificate expired, signature wrong, clock off, nonce reused.
+        """
+        check_in, public_key = self._verified(signed, now)
+        if check_in.protocol_version < OLDEST_PROTOCOL_VERSION:
+            return wire.encode(UpgradeRequired(oldest_protocol_version=OLDEST_PROTOCOL_VERSION))
+        if check_in.protocol_version > PROTOCOL_VERSION:
+            raise RequestRefused(
+                RefusalReason.UPGRADE_REQUIRED,
+                f"this coordinator serves protocol versions up to {PROTOCOL_VERSION}: upgrade the coordinator",
+            )
+        if not check_in.wants_round:
+            with self._database.reading() as connection:
+                return wire.encode(self._come_back(connection, ComeBackReason.NO_ROUND, now))
+        answer, full = self._answer_once(signed, check_in, public_key, now)
+        if full:
+            self._wake()
+        return answer
+
+    def _verified(self, signed: SignedMessage, now: float) -> tuple[CheckIn, bytes]:
+        if len(signed.payload) > CHECK_IN_LIMIT_BYTES:
+            raise RequestRefused(RefusalReason.TOO_LARGE, f"a check-in has at most {CHECK_IN_LIMIT_BYTES} bytes")
+        try:
+            check_in, certificate = open_check_in(signed, self._settings.authority_key_bytes, now)
+        except MessageTooLarge as error:
+            raise RequestRefused(RefusalReason.TOO_LARGE, str(error)) from None
+        except MalformedMessage as error:
+            raise RequestRefused(RefusalReason.MALFORMED, str(error)) from None
+        except CertificateExpired as error:
+            raise RequestRefused(RefusalReason.CERTIFICATE_EXPIRED, str(error)) from None
+        except EnrolmentError as error:
+            raise RequestRefused(RefusalReason.NOT_ENROLLED, str(error)) from None
+        except BadSignature as error:
+            raise RequestRefused(RefusalReason.BAD_SIGNATURE, str(error)) from None
+        if certificate.insecure_demo and not self._settings.allow_insecure_demo:
+            raise RequestRefused(
+                RefusalReason.NOT_ENROLLED,
+                "this certificate is marked INSECURE DEMO: enrol with a real authority, or start a demo coordinator "
+                "with --allow-insecure-demo",
+            )
+        if not abs(check_in.issued_at - now) <= CLOCK_SKEW_S:
+            raise RequestRefused(
+                RefusalReason.CLOCK_SKEW,
+                f"the device's clock differs by more than {CLOCK_SKEW_S:.0f} s: set its clock, then check in again",
+            )
+        if not NONCE_BYTES[0] <= len(check_in.nonce) <= NONCE_BYTES[1]:
+            raise RequestRefused(RefusalReason.MALFORMED, "a check-in nonce has 8 to 32 random bytes")
+        return check_in, certificate.device_key
+
+    def _answer_once(
+        self, signed: SignedMessage, check_in: CheckIn, public_key: bytes, now: float
+    ) -> tuple[bytes, bool]:
+        digest = hashlib.sha256(signed.payload).digest()
+        with self._database.writing() as connection:
+            earlier = message_store.stored_check_in(connection, signed.device, check_in.nonce)
+            if earlier is not None:
+                if earlier.digest == digest:
+                    return earlier.answer, False
+                raise RequestRefused(
+                    RefusalReason.CONFLICTING_REPEAT, "this nonce was used for another check-in: draw a fresh one"
+                )
+            decided, full = self._decide(connection, signed.device, public_key, now)
+            answer = wire.encode(decided)
+            message_store.add_check_in(
+                connection, device=signed.device, nonce=check_in.nonce, digest=digest, answer=answer, now=now
+            )
+            return answer, full
+
+    def _decide(
+        self, connection: Connection, device: bytes, public_key: bytes, now: float
+    ) -> tuple[CheckInAnswer, bool]:
+        row = round_store.running_round(connection, self._settings.task, lock=True)
+        if row is None:
+            return self._come_back(connection, ComeBackReason.NO_ROUND, now), False
+        if row.state is not RoundState.SELECTING:
+            return self._come_back(connection, ComeBackReason.PACE, now), False
+        cohort = row.still_in
+        known = round_store.participant(connection, row.id, device) is not None
+        if not known and cohort >= self._settings.largest_cohort:
+            return self._come_back(connection, ComeBackReason.ROUND_FULL, now), True
+        if not known:
+            round_store.join(connection, row.id, device, public_key, now)
+            cohort += 1
+        selected = Selected(
+            session=row.session,
+            current=self._current(connection),
+            retry_after_s=pace_steering.poll_interval_s(self._settings.largest_cohort),
+        )
+        return selected, cohort >= self._settings.largest_cohort
+
+    def _come_back(self, connection: Connection, reason: ComeBackReason, now: float) -> ComeBack:
+        limit = self._settings.rounds.max_rounds
+        if limit and round_store.published_count(connection, self._settings.task) >= limit:
+            return ComeBack(after_s=self._settings.pace.longest_s, reason=reason, current=self._current(connection))
+        newest = round_store.newest_rounds(connection, self._settings.task, 5)
+        after_s = pace_steering.come_back_after_s(
+            now,
+            next((row for row in newest if row.running), None),
+            [row for row in newest if not row.running],
+            self._settings.rounds.pause_s,
+            self._settings.pace,
+            self._rng.random,
+        )
+        return ComeBack(after_s=after_s, reason=reason, current=self._current(connection))
+
+    def _current(self, connection: Connection) -> ModelNotice:
+        return current_model(connection).notice

@@ -1,0 +1,248 @@
+"""What a device may say and ask inside a round, and the answers. Idempotent by (session, phase, device).
+
+A message is checked outside of any lock (membership, signature, shape) and stored inside a short transaction that looks
+at the round's state again. Whatever a single device sends is checked here as far as it can be seen: a message that
+passes cannot keep the others from finishing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from coordinator.errors import RequestRefused
+from coordinator.releases.model_store import published_model
+from coordinator.rounds.pace_steering import poll_interval_s
+from coordinator.rounds.planning import decode_plan, vector_layout
+from coordinator.rounds.states import PHASE_OF_STATE, RoundState, has_passed
+from coordinator.storage import Database, message_store, round_store
+from coordinator.storage.round_store import Participant, Round
+from federated_protocol import wire
+from federated_protocol.errors import BadSignature, MalformedMessage, ProtocolError
+from federated_protocol.messages import (
+    Abandoned,
+    AbandonReason,
+    EncryptedShares,
+    Finished,
+    KeyAdvertisement,
+    MaskedInput,
+    Message,
+    Pending,
+    Phase,
+    PlanAnswer,
+    RefusalReason,
+    SignedMessage,
+    Unmasking,
+)
+from federated_protocol.secure_aggregation import (
+    check_advertisement,
+    check_masked_input,
+    check_shares,
+    check_unmasking,
+)
+from federated_protocol.signing import open_signed
+
+ENVELOPE_BYTES = 4096
+SHARE_BYTES = 400
+"""More than the ciphertext of one pair of shares, with its index."""
+REVEAL_BYTES = 64
+"""More than one revealed share, with its index and tag."""
+
+_KIND: dict[Phase, type[Message]] = {
+    Phase.ADVERTISE: KeyAdvertisement,
+    Phase.SHARE: EncryptedShares,
+    Phase.MASKED_INPUT: MaskedInput,
+    Phase.UNMASK: Unmasking,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What one request saw of its round, before any lock."""
+
+    row: Round
+    participant: Participant
+
+
+class Intake:
+    """Accepts the messages of a round and hands out the results of its phases.
+
+    Parameters
+    ----------
+    wake
+        Called when the last expected message of a phase has arrived, so that the phase closes at once.
+    """
+
+    def __init__(self, database: Database, wake: Callable[[], None]) -> None:
+        self._database = database
+        self._wake = wake
+
+    def size_limit(self, session: str, phase: Phase) -> int:
+        """Largest request body for a phase of this session, bytes; raises for an unknown session."""
+        with self._database.reading() as connection:
+            row = round_store.round_by_session(connection, session)
+        if row is None:
+            raise _unknown_session()
+        if phase is Phase.SHARE:
+            return ENVELOPE_BYTES + SHARE_BYTES * (row.advertised or 0)
+        if phase is Phase.MASKED_INPUT and row.plan is not None:
+            return ENVELOPE_BYTES + vector_layout(decode_plan(row.plan)).packed_bytes
+        if phase is Phase.UNMASK:
+            return ENVELOPE_BYTES + REVEAL_BYTES * (row.advertised or 0)
+        return ENVELOPE_BYTES
+
+    def submit(self, session: str, phase: Phase, signed: SignedMessage, size_bytes: int, now: float) -> bytes:
+        """Store one message of a device; returns the encoded answer (``Pending`` or ``Abandoned``).
+
+        Raises
+        ------
+        RequestRefused
+            unknown session, not a participant, wrong signature, malformed, wrong phase, conflicting repeat.
+        """
+        view = self._view(session, signed.device)
+        try:
+            message: Message = open_signed(signed, _KIND[phase], phase, session, view.participant.public_key)
+        except BadSignature as error:
+            raise RequestRefused(RefusalReason.BAD_SIGNATURE, str(error)) from None
+        except MalformedMessage as error:
+            raise RequestRefused(RefusalReason.MALFORMED, str(error)) from None
+        digest = hashlib.sha256(signed.payload).digest()
+        repeated = self._repeated(view.row, phase, signed.device, digest)
+        if repeated is not None:
+            return repeated
+        if view.row.state is RoundState.ABANDONED:
+            return _abandoned(view.row)
+        _expect_phase(view.row, view.participant, phase)
+        self._check(view, message)
+        answer = wire.encode(Pending(retry_after_s=poll_interval_s(view.row.still_in)))
+        with self._database.writing() as connection:
+            row = round_store.round_by_session(connection, session, lock=True)
+            member = round_store.participant(connection, view.row.id, signed.device)
+            if row is None or member is None:
+                raise _unknown_session()
+            if row.state is RoundState.ABANDONED:
+                return _abandoned(row)
+            _expect_phase(row, member, phase)
+            stored = message_store.add_message(
+                connection,
+                round_id=row.id,
+                phase=phase,
+                device=signed.device,
+                digest=digest,
+                payload=signed.payload,
+                answer=answer,
+                size_bytes=size_bytes,
+                now=now,
+            )
+            complete = stored and message_store.count_messages(connection, row.id, phase) >= row.still_in
+        if not stored:  # the same device was faster on another connection
+            return self._repeated(view.row, phase, signed.device, digest) or answer
+        if complete:
+            self._wake()
+        return answer
+
+    def plan(self, session: str, device: bytes) -> bytes:
+        """The plan for a selected device, ``Pending`` while selecting, ``Abandoned`` after that."""
+        view = self._view(session, device)
+        row = view.row
+        if row.state is RoundState.ABANDONED:
+            return _abandoned(row)
+        if row.state is RoundState.SELECTING or row.plan is None:
+            return wire.encode(Pending(retry_after_s=poll_interval_s(row.still_in)))
+        if view.participant.dropped_in is not None:
+            raise _out()
+        return wire.encode(PlanAnswer(plan=row.plan))
+
+    def result(self, session: str, phase: Phase, device: bytes) -> bytes:
+        """The outcome of a phase for this device, or ``Pending``, or ``Abandoned``."""
+        view = self._view(session, device)
+        row, member = view.row, view.participant
+        if row.state is RoundState.ABANDONED:
+            return _abandoned(row)
+        if phase is Phase.UNMASK:
+            # A device whose input is in the sum hears how it ended, even if it was too late to unmask.
+            if not member.answered(Phase.MASKED_INPUT):
+                raise _out()
+            if row.state is not RoundState.PUBLISHED:
+                return wire.encode(Pending(retry_after_s=poll_interval_s(row.still_in)))
+            with self._database.reading() as connection:
+                made = published_model(connection, row.published_version or 0)
+            return wire.encode(Finished(current=made.notice, participants=row.inputs or 0))
+        if not member.answered(phase):
+            raise _out()
+        if not has_passed(row.state, phase):
+            return wire.encode(Pending(retry_after_s=poll_interval_s(row.still_in)))
+        with self._database.reading() as connection:
+            answer = message_store.result(connection, row.id, phase, device)
+        if answer is None:
+            raise _unknown_session()
+        return answer
+
+    def _view(self, session: str, device: bytes) -> _View:
+        with self._database.reading() as connection:
+            row = round_store.round_by_session(connection, session)
+            if row is None:
+                raise _unknown_session()
+            member = round_store.participant(connection, row.id, device)
+        if row.purged:
+            raise _unknown_session()
+        if member is None:
+            raise RequestRefused(
+                RefusalReason.NOT_A_PARTICIPANT, "this device was not selected for the session: check in first"
+            )
+        return _View(row, member)
+
+    def _repeated(self, row: Round, phase: Phase, device: bytes, digest: bytes) -> bytes | None:
+        with self._database.reading() as connection:
+            earlier = message_store.stored_answer(connection, row.id, phase, device)
+        if earlier is None:
+            return None
+        if earlier.digest != digest:
+            raise RequestRefused(
+                RefusalReason.CONFLICTING_REPEAT,
+                "this device already sent something else in this phase: the first message stands",
+            )
+        return earlier.answer
+
+    def _check(self, view: _View, message: Message) -> None:
+        """Refuse a message whose shape alone would break the round for others."""
+        row, index = view.row, view.participant.position or 0
+        try:
+            if isinstance(message, KeyAdvertisement):
+                check_advertisement(message)
+            elif isinstance(message, EncryptedShares):
+                check_shares(message, index, row.advertised or 0)
+            elif isinstance(message, MaskedInput):
+                check_masked_input(message, vector_layout(decode_plan(row.plan or b"")))
+            elif isinstance(message, Unmasking):
+                with self._database.reading() as connection:
+                    members = round_store.all_participants(connection, row.id)
+                sharers = [m.position for m in members if m.position and m.answered(Phase.SHARE)]
+                alive = [m.position for m in members if m.position and m.answered(Phase.MASKED_INPUT)]
+                check_unmasking(message, index, sharers, alive)
+        except ProtocolError as error:
+            raise RequestRefused(RefusalReason.MALFORMED, str(error)) from None
+
+
+def _expect_phase(row: Round, member: Participant, phase: Phase) -> None:
+    if member.dropped_in is not None:
+        raise _out()
+    if PHASE_OF_STATE.get(row.state) is not phase:
+        raise RequestRefused(
+            RefusalReason.WRONG_PHASE, f"the round does not take {phase.value} messages now: ask for its state"
+        )
+
+
+def _abandoned(row: Round) -> bytes:
+    return wire.encode(Abandoned(reason=row.reason or AbandonReason.OPERATOR))
+
+
+def _out() -> RequestRefused:
+    return RequestRefused(
+        RefusalReason.WRONG_PHASE, "this device missed a phase and is out of the round: forget it and check in again"
+    )
+
+
+def _unknown_session() -> RequestRefused:
+    return RequestRefused(RefusalReason.UNKNOWN_SESSION, "no such session, or it is over: forget it and check in again")

@@ -1,0 +1,56 @@
+"""Pace steering: tell devices when to ask again (arXiv 1902.01046, section 2.3).
+
+A small population should coincide, so that a round fills at once: everybody who is turned away is asked back at the
+moment the next selection is expected. A little jitter keeps them from arriving in the same millisecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from coordinator.settings import PaceSettings
+from coordinator.storage.round_store import Round
+
+JITTER = 0.2
+UNKNOWN_DURATION_S = 5.0
+
+
+def poll_interval_s(cohort: int) -> float:
+    """How long a device in a round waits before it asks again: 0.1 s for a few devices, 0.5 s for 125 and more."""
+    return min(0.5, max(0.1, 0.004 * cohort))
+
+
+def typical_duration_s(ended: Sequence[Round]) -> float:
+    """Mean time from the end of selection to the end of the given rounds' lives; a guess when there are none."""
+    durations = [
+        row.ended_at - row.opened_at for row in ended if row.ended_at is not None and row.published_version is not None
+    ]
+    return sum(durations) / len(durations) if durations else UNKNOWN_DURATION_S
+
+
+def come_back_after_s(
+    now: float,
+    running: Round | None,
+    ended: Sequence[Round],
+    pause_s: float,
+    pace: PaceSettings,
+    uniform: Callable[[], float],
+) -> float:
+    """Seconds until the next selection is expected to be open, within the pace's bounds.
+
+    Parameters
+    ----------
+    running
+        The round under way, if any.
+    ended
+        The newest rounds that ended, newest first.
+    uniform
+        Draws from [0, 1), for the jitter.
+    """
+    if running is not None:
+        expected = running.opened_at + typical_duration_s(ended) + pause_s - now
+    elif ended and ended[0].ended_at is not None:
+        expected = ended[0].ended_at + pause_s - now
+    else:
+        expected = 0.0
+    return min(pace.longest_s, max(pace.shortest_s, expected)) * (1 + JITTER * uniform())

@@ -1,0 +1,79 @@
+"""The plan of a round, made once when its cohort is known, and what follows from a plan."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from coordinator.experiments.click_through import metric_slots
+from coordinator.releases.model_store import PublishedModel
+from coordinator.settings import Settings
+from coordinator.storage.round_store import Round
+from federated_protocol import wire
+from federated_protocol.plan import (
+    PROTOCOL_VERSION,
+    AggregationSetting,
+    MetricSetting,
+    Plan,
+    TaskKind,
+    counter_names,
+)
+from federated_protocol.randomness import ByteSource
+from federated_protocol.update_codec import layout, solve_codec
+from federated_protocol.vector_layout import VectorLayout
+
+SEED_BYTES = 32
+
+
+def make_plan(
+    settings: Settings, row: Round, base: PublishedModel, dimension: int, cohort: int, rng: ByteSource
+) -> Plan:
+    """Say what ``cohort`` devices are asked to do on top of the model ``base`` with ``dimension`` weights."""
+    codec = settings.codec
+    return Plan(
+        protocol_version=PROTOCOL_VERSION,
+        task=settings.task,
+        kind=TaskKind.TRAINING,
+        round=row.number,
+        attempt=row.attempt,
+        session=row.session,
+        model_version=base.version,
+        model_digest=base.digest,
+        training=settings.training,
+        codec=solve_codec(
+            dimension=dimension,
+            clip=codec.clip,
+            step=codec.step,
+            rotation_seed=rng(SEED_BYTES) if codec.rotate else b"",
+            weight_levels=codec.weight_levels,
+            largest_cohort=cohort,
+            count_bits=codec.count_bits,
+        ),
+        aggregation=AggregationSetting(smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort),
+        metrics=MetricSetting(
+            slots=metric_slots(base.version, settings.metrics.newest_versions),
+            score_edges=settings.score_edges,
+            propensity_scale=settings.metrics.propensity_scale,
+        ),
+    )
+
+
+def encode_plan(plan: Plan) -> bytes:
+    """The canonical encoding, whose SHA-256 is the plan's digest."""
+    return wire.encode(plan)
+
+
+def digest(encoded: bytes) -> bytes:
+    """SHA-256 of an encoded plan, 32 bytes; equals :func:`federated_protocol.plan.plan_digest` of the plan."""
+    return hashlib.sha256(encoded).digest()
+
+
+def decode_plan(data: bytes) -> Plan:
+    """Read a stored plan; raises :class:`msgspec.ValidationError` when an older program version made it."""
+    return msgspec.msgpack.decode(data, type=Plan)
+
+
+def vector_layout(plan: Plan) -> VectorLayout:
+    """Fields of the secure vector that this plan asks for."""
+    return layout(plan.codec, len(counter_names(plan.metrics)))

@@ -1,0 +1,156 @@
+"""The end of a round: open the sum, make the next model, publish both in one transaction each."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from coordinator.aggregation import GateRejectedError, make_next_model, make_optimizer
+from coordinator.events import Event, log_failure
+from coordinator.experiments import metric_store
+from coordinator.experiments.threshold import ScoreHistograms, calibrate_threshold
+from coordinator.releases.model_store import add_model, load_artifact, weights_of
+from coordinator.rounds.planning import decode_plan, vector_layout
+from coordinator.rounds.states import RoundEvent
+from coordinator.settings import Settings
+from coordinator.storage import Database, message_store, round_store
+from coordinator.storage.round_store import Round
+from federated_protocol import wire
+from federated_protocol.errors import CodecError
+from federated_protocol.messages import MaskedInput, Phase, Roster, Unmasking
+from federated_protocol.plan import Plan, counter_names
+from federated_protocol.secure_aggregation import MaskedSum, unmask
+from federated_protocol.update_codec import DecodedSum, decode_sum
+
+HISTOGRAM_ROUNDS = 30
+"""Histograms older than this many rounds weigh nothing after decay."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSum:
+    """The sum of a cohort's vectors, and what it decodes to."""
+
+    plan: Plan
+    vector: NDArray[np.uint32]
+    decoded: DecodedSum
+
+    def store_counters(self, connection: Connection, round_id: int) -> None:
+        """Keep the exact counters; they count whether or not the model passes its gate."""
+        names = counter_names(self.plan.metrics)
+        sums = {name: int(value) for name, value in zip(names, self.decoded.counters, strict=True)}
+        metric_store.add_sums(connection, round_id, sums)
+
+
+def open_sum(database: Database, row: Round, executor: Executor | None) -> OpenedSum:
+    """Add the masked inputs and take the masks off, from stored messages alone.
+
+    Raises
+    ------
+    FederatedProtocolError
+        when the shares do not open the sum, or it exceeds what the cohort can add up to.
+    """
+    plan = decode_plan(row.plan or b"")
+    layout = vector_layout(plan)
+    with database.reading() as connection:
+        members = round_store.all_participants(connection, row.id)
+        index = {member.device: member.position or 0 for member in members}
+        masked_sum = MaskedSum(layout)
+        for device, payload in message_store.payloads(connection, row.id, Phase.MASKED_INPUT):
+            masked_sum.add(index[device], wire.decode(payload, MaskedInput))
+        unmaskings = {
+            index[device]: wire.decode(payload, Unmasking)
+            for device, payload in message_store.payloads(connection, row.id, Phase.UNMASK)
+        }
+        roster_bytes = message_store.result(connection, row.id, Phase.ADVERTISE, message_store.EVERYBODY)
+    vector = unmask(
+        row.session,
+        row.plan_digest or b"",
+        layout,
+        wire.decode(roster_bytes or b"", Roster),
+        [index[m.device] for m in members if m.position and m.answered(Phase.SHARE)],
+        [index[m.device] for m in members if m.position and m.answered(Phase.MASKED_INPUT)],
+        masked_sum,
+        unmaskings,
+        row.threshold or 0,
+        executor,
+    )
+    return OpenedSum(plan, vector, decode_sum(vector, plan.codec, len(masked_sum.members)))
+
+
+def publish(database: Database, settings: Settings, row: Round, now: float) -> int | None:
+    """Make the next model from the opened sum and publish it with the end of the round, both or neither.
+
+    Returns the version, or None when the evaluation gate rejects the model. When another process published this
+    round meanwhile, its version is returned and nothing is written.
+    """
+    plan = decode_plan(row.plan or b"")
+    vector = np.frombuffer(row.aggregate or b"", dtype="<u4")
+    devices = row.inputs or 0
+    with database.reading() as connection:
+        base, optimizer_state = load_artifact(connection, row.base_version)
+        histograms = _histograms(connection, settings, plan)
+    try:
+        decoded = decode_sum(vector, plan.codec, devices)
+        threshold = calibrate_threshold(
+            histograms,
+            base.threshold,
+            keep_clicks=settings.metrics.keep_clicks,
+            smallest_click_mass=settings.metrics.smallest_click_mass,
+        )
+        following = make_next_model(
+            base,
+            weights_of(base),
+            optimizer_state,
+            decoded,
+            plan.codec,
+            devices,
+            make_optimizer(settings.optimizer),
+            threshold,
+        )
+    except (GateRejectedError, CodecError) as error:
+        log_failure(Event.SUM_FAILED, error, round=row.number)
+        return None
+    examples = dict(zip(counter_names(plan.metrics), decoded.counters, strict=True))["examples"]
+    with database.writing() as connection:
+        version = following.artifact.version
+        if round_store.move(connection, row, RoundEvent.PASSED, now, published_version=version):
+            added = add_model(
+                connection,
+                following.artifact,
+                optimizer_state=following.optimizer_state,
+                round_id=row.id,
+                now=now,
+                participants=devices,
+                examples=int(examples),
+                update_norm=following.update_norm,
+            )
+            if not added:
+                raise RuntimeError("this version exists already: the round is rolled back and stays as it was")
+    return version
+
+
+def _histograms(connection: Connection, settings: Settings, plan: Plan) -> ScoreHistograms:
+    """Score histograms of the newest rounds that used the same bins, newest first."""
+    metrics = plan.metrics
+    newest = metric_store.newest_counted_rounds(connection, settings.task, HISTOGRAM_ROUNDS)
+    return ScoreHistograms.accumulate(
+        (
+            metric_store.sums_of(connection, round_id)
+            for round_id in newest
+            if _same_bins(round_store.plan_of(connection, round_id), plan)
+        ),
+        metrics.score_edges,
+        metrics.propensity_scale,
+        settings.metrics.history_decay,
+    )
+
+
+def _same_bins(earlier: bytes | None, plan: Plan) -> bool:
+    if earlier is None:
+        return False
+    found = decode_plan(earlier).metrics
+    return found.score_edges == plan.metrics.score_edges and found.propensity_scale == plan.metrics.propensity_scale

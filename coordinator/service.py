@@ -1,0 +1,91 @@
+"""One coordinator, assembled: database, models, rounds. The web layer and the CLI talk to this object."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from coordinator.releases import ModelStore, shipped_artifact
+from coordinator.rounds.admission import Admission
+from coordinator.rounds.driver import RoundDriver, Ticker
+from coordinator.rounds.intake import Intake
+from coordinator.settings import Settings, validate
+from coordinator.storage import Database
+from federated_protocol.messages import ModelArtifact
+
+
+class Coordinator:
+    """Everything one process needs to serve a task. Holds no state that another process would miss.
+
+    Parameters
+    ----------
+    initial_model
+        Version 0 of a new database; the shipped bundle's when None.
+    clock
+        Unix time in seconds.
+    executor
+        Expands masks when a sum is opened; the calling thread when None.
+    rng
+        For pace jitter, nothing secret.
+
+    Raises
+    ------
+    SettingsError, StorageError, ReleaseError
+        with what to do about it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        initial_model: ModelArtifact | None = None,
+        clock: Callable[[], float] = time.time,
+        executor: Executor | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        validate(settings)
+        self.settings = settings
+        self.clock = clock
+        self.database = Database(settings.database_url)
+        self._ticker: Ticker | None = None
+        self.stopping = threading.Event()
+        """Set when the process is about to end: streams finish."""
+        try:
+            self.models = ModelStore(self.database)
+            self.models.ensure_initial(initial_model or shipped_artifact(), clock())
+            self.driver = RoundDriver(self.database, settings, executor=executor)
+            self.admission = Admission(self.database, settings, self.wake, rng)
+            self.intake = Intake(self.database, self.wake)
+            self.driver.resume(clock())
+        except BaseException:
+            self.database.close()
+            raise
+
+    def wake(self) -> None:
+        """Something is due now: let the ticker know, or tick in this thread when there is none."""
+        if self._ticker is not None:
+            self._ticker.wake()
+        else:
+            self.driver.tick(self.clock())
+
+    def start_ticking(self, interval_s: float = 0.25) -> None:
+        """Start the thread that closes phases and opens rounds; without it, requests and the caller have to tick."""
+        if self._ticker is None:
+            self._ticker = Ticker(self.driver, self.clock, interval_s)
+            self._ticker.start()
+
+    @property
+    def ticking(self) -> bool:
+        """Whether a ticker thread runs in this process."""
+        return self._ticker is not None
+
+    def close(self) -> None:
+        """End streams, stop ticking and close the database."""
+        self.stopping.set()
+        if self._ticker is not None:
+            self._ticker.stop()
+            self._ticker = None
+        self.database.close()

@@ -1,0 +1,257 @@
+"""Settings of one coordinator: defaults, a TOML file, environment variables, options; in this order, last wins.
+
+The TOML mirrors the structs below, e.g.::
+
+    database_url = "sqlite:///coordinator.sqlite"
+    authority_public_key = "c0ffee..."      # hex, written by `authority init`
+
+    [rounds]
+    goal_count = 60
+    minimum_count = 20
+
+    [training]
+    epochs = 2
+
+Environment variables are ``COORDINATOR_`` and the path in upper case, joined by two underscores:
+``COORDINATOR_ROUNDS__GOAL_COUNT=60``.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from coordinator.errors import SettingsError
+from federated_protocol.plan import TrainingSetting
+
+
+class _Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of every group of settings."""
+
+
+class RoundSettings(_Group, frozen=True):
+    """Selection and lifetime of rounds."""
+
+    goal_count: int = 40
+    """Devices wanted in the sum."""
+    minimum_count: int = 10
+    """A selection that ends with fewer devices is abandoned."""
+    overselect: float = 1.3
+    """Devices selected for one wanted (arXiv 1902.01046, section 9: 6-10 % drop out)."""
+    smallest_aggregate: int = 5
+    """No sum over fewer masked inputs is ever opened; devices compare it with their own floor."""
+    max_rounds: int = 0
+    """After this many published rounds no further one opens; 0 is endless."""
+    pause_s: float = 5.0
+    """Between the end of a round and the next selection."""
+    settle_s: float = 5.0
+    """Once the goal has joined, selection closes after this long without a further check-in."""
+    keep_round_messages_s: float = 3600.0
+    """Participants and messages of a round are deleted this long after it ended, at most an hour."""
+
+
+class DeadlineSettings(_Group, frozen=True):
+    """Longest duration of each phase, seconds. A phase closes earlier when everybody answered."""
+
+    selecting_s: float = 120.0
+    advertise_s: float = 300.0
+    """Includes local training: a device trains before it advertises."""
+    share_s: float = 60.0
+    masked_input_s: float = 60.0
+    unmask_s: float = 60.0
+
+
+class CodecTarget(_Group, frozen=True):
+    """What the update codec should achieve; the width in bits is solved from it for each cohort."""
+
+    clip: float = 1.0
+    """Largest L2 norm of one device's update."""
+    step: float = 0.0005
+    """Width of one quantisation level."""
+    rotate: bool = True
+    """Flatten with a randomised Hadamard rotation before rounding."""
+    weight_levels: int = 1024
+    count_bits: int = 24
+
+
+class OptimizerSettings(_Group, frozen=True):
+    """Server optimiser, see :mod:`coordinator.aggregation.optimizers`."""
+
+    name: Literal["average", "momentum", "adam"] = "average"
+    learning_rate: float = 1.0
+    momentum: float = 0.9
+    """beta_1 of momentum and Adam."""
+    beta2: float = 0.99
+    epsilon: float = 1e-3
+
+
+class MetricSettings(_Group, frozen=True):
+    """Exact counters and the calibration of the trigger threshold."""
+
+    newest_versions: int = 6
+    """Treatment versions whose clicks are counted at the same time."""
+    lowest_score: float = -8.0
+    highest_score: float = 6.0
+    score_step: float = 0.25
+    """Width of a histogram bin over the ranker's logit."""
+    propensity_scale: int = 8
+    keep_clicks: float = 0.9
+    """Share of the clicks the calibrated threshold keeps."""
+    history_decay: float = 0.8
+    """Weight of a round's histograms relative to the next newer round's."""
+    smallest_click_mass: float = 50.0
+    """With fewer (weighted) clicks the threshold stays as it is."""
+
+
+class PaceSettings(_Group, frozen=True):
+    """Bounds of "come back after", seconds."""
+
+    shortest_s: float = 0.5
+    longest_s: float = 60.0
+
+
+class Settings(_Group, frozen=True):
+    """Everything a coordinator needs to know.
+
+    ``authority_public_key`` is the hex of the enrolment authority's Ed25519 public key (32 bytes).
+    """
+
+    authority_public_key: str
+    database_url: str = "sqlite:///coordinator.sqlite"
+    task: str = "query-suggestions"
+    allow_insecure_demo: bool = False
+    """Accept certificates marked INSECURE DEMO."""
+    rounds: RoundSettings = RoundSettings()
+    deadlines: DeadlineSettings = DeadlineSettings()
+    training: TrainingSetting = TrainingSetting(epochs=2, batch_size=16, learning_rate=0.1, weight_cap=64)
+    codec: CodecTarget = CodecTarget()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    metrics: MetricSettings = MetricSettings()
+    pace: PaceSettings = PaceSettings()
+
+    @property
+    def authority_key_bytes(self) -> bytes:
+        """The authority's public key, 32 bytes."""
+        return bytes.fromhex(self.authority_public_key)
+
+    @property
+    def largest_cohort(self) -> int:
+        """Devices selected at most: the goal times the over-selection, rounded up."""
+        return math.ceil(self.rounds.goal_count * self.rounds.overselect - 1e-9)
+
+    @property
+    def score_edges(self) -> tuple[float, ...]:
+        """Inner edges of the score histograms, ascending."""
+        metrics = self.metrics
+        count = round((metrics.highest_score - metrics.lowest_score) / metrics.score_step) + 1
+        return tuple(metrics.lowest_score + i * metrics.score_step for i in range(count))
+
+
+def load_settings(
+    path: Path | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Merge defaults, the TOML file, ``COORDINATOR_*`` variables and options (``{"rounds.goal_count": 60}``).
+
+    Raises
+    ------
+    SettingsError
+        naming the setting and what it should be.
+    """
+    merged: dict[str, Any] = {}
+    if path is not None:
+        try:
+            merged = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise SettingsError(f"cannot read the settings file {path}: {error.strerror}; check the path") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path} is not valid TOML ({error}); correct that line") from None
+    for name, text in (environment or {}).items():
+        if name.startswith("COORDINATOR_") and (path_text := name.removeprefix("COORDINATOR_").lower()):
+            _put(merged, path_text.split("__"), _parse(text))
+    for dotted, value in (overrides or {}).items():
+        if value is not None:
+            _put(merged, dotted.split("."), value)
+    if "authority_public_key" not in merged:
+        raise SettingsError(
+            "authority_public_key is not set: run `authority init DIR` and pass "
+            "--authority-public-key DIR/authority.pub"
+        )
+    if isinstance(merged.get("training"), dict):
+        defaults = msgspec.to_builtins(Settings(authority_public_key="").training)
+        merged["training"] = {**defaults, **merged["training"]}
+    try:
+        settings = msgspec.convert(merged, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"settings: {error}; see `coordinator serve --help` for the names") from None
+    validate(settings)
+    return settings
+
+
+def validate(settings: Settings) -> None:
+    """Check ranges and relations between settings; raises :class:`SettingsError` naming the first that is wrong."""
+    try:
+        key = settings.authority_key_bytes
+    except ValueError:
+        key = b""
+    rounds, deadlines, codec, metrics = settings.rounds, settings.deadlines, settings.codec, settings.metrics
+    checks = (
+        (len(key) == 32, "authority_public_key must be 64 hexadecimal digits (see authority.pub)"),
+        (rounds.smallest_aggregate >= 2, "rounds.smallest_aggregate must be at least 2: a sum of one is no sum"),
+        (
+            rounds.smallest_aggregate <= rounds.minimum_count <= rounds.goal_count,
+            "rounds must satisfy smallest_aggregate <= minimum_count <= goal_count",
+        ),
+        (rounds.goal_count <= 2000, "rounds.goal_count must be at most 2000 (complete graph)"),
+        (1.0 <= rounds.overselect <= 2.0, "rounds.overselect must be between 1 and 2"),
+        (rounds.max_rounds >= 0, "rounds.max_rounds must be 0 (endless) or positive"),
+        (rounds.pause_s >= 0 and rounds.settle_s >= 0, "rounds.pause_s and rounds.settle_s must not be negative"),
+        (0 <= rounds.keep_round_messages_s <= 3600, "rounds.keep_round_messages_s must be between 0 and 3600"),
+        (all(value > 0 for value in msgspec.structs.astuple(deadlines)), "every deadline must be positive"),
+        (1 <= settings.training.epochs <= 50, "training.epochs must be between 1 and 50"),
+        (settings.training.learning_rate > 0, "training.learning_rate must be positive"),
+        (settings.training.batch_size >= 1, "training.batch_size must be positive"),
+        (settings.training.weight_cap >= 1, "training.weight_cap must be positive"),
+        (codec.clip > 0 and 0 < codec.step < codec.clip, "codec must satisfy 0 < step < clip"),
+        (settings.optimizer.learning_rate > 0, "optimizer.learning_rate must be positive"),
+        (0 <= settings.optimizer.momentum < 1, "optimizer.momentum must be in [0, 1)"),
+        (0 <= settings.optimizer.beta2 < 1, "optimizer.beta2 must be in [0, 1)"),
+        (metrics.newest_versions >= 1, "metrics.newest_versions must be positive"),
+        (
+            metrics.score_step > 0 and metrics.highest_score > metrics.lowest_score,
+            "metrics must satisfy lowest_score < highest_score and score_step > 0",
+        ),
+        (0 < metrics.keep_clicks < 1, "metrics.keep_clicks must be in (0, 1)"),
+        (0 < settings.pace.shortest_s <= settings.pace.longest_s, "pace must satisfy 0 < shortest_s <= longest_s"),
+    )
+    for holds, message in checks:
+        if not holds:
+            raise SettingsError(message)
+
+
+def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    for name in path[:-1]:
+        branch = tree.setdefault(name, {})
+        if not isinstance(branch, dict):
+            raise SettingsError(f"settings: {name} is a single value, {'.'.join(path)} does not exist")
+        tree = branch
+    tree[path[-1]] = value
+
+
+def _parse(text: str) -> Any:
+    """Read an environment value as TOML where it is a TOML literal, else as a plain text."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

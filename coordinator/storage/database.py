@@ -1,0 +1,154 @@
+"""Connections and transactions: SQLite in WAL mode by default, any other database by URL.
+
+Two kinds of transactions, because SQLite must know beforehand: :meth:`Database.reading` never takes the write lock,
+:meth:`Database.writing` takes it at once (``BEGIN IMMEDIATE``), so that reading first and writing after cannot fail
+with "database is locked". On PostgreSQL both are ordinary transactions and rows are locked with ``FOR UPDATE``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError
+
+from coordinator.errors import StorageError
+from coordinator.storage import tables
+
+_WRITE = "coordinator_write"
+
+
+class Database:
+    """The coordinator's database.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL: ``sqlite:///path`` (made when absent) or ``postgresql+psycopg://...``.
+
+    Raises
+    ------
+    StorageError
+        when the file is no database, belongs to another schema version, or cannot be reached.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self.engine = _engine(url)
+        except (ArgumentError, NoSuchModuleError, ImportError):
+            raise StorageError(
+                "database_url is not understood: use sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME "
+                "(the latter needs the psycopg package)"
+            ) from None
+        self._sqlite = self.engine.dialect.name == "sqlite"
+        # One writer at a time inside the process: SQLite would let the others sleep and poll.
+        self._write_lock = threading.Lock() if self._sqlite else None
+        try:
+            self._prepare()
+        except (DatabaseError, sqlite3.Error) as error:
+            self.engine.dispose()
+            raise _explained(error, url) from None
+        except BaseException:
+            self.engine.dispose()
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One consistent view of the database; changes nothing."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction that may write; committed at the end, rolled back on an exception."""
+        with (
+            self._write_lock or nullcontext(),
+            self.engine.connect().execution_options(**{_WRITE: True}) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+    def _prepare(self) -> None:
+        with self.writing() as connection:
+            if self._sqlite:
+                check = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+                if check != "ok":
+                    raise StorageError(_corrupt_advice(self.engine.url.database or ""))
+            tables.metadata.create_all(connection)
+            found = connection.scalar(select(tables.meta.c.value).where(tables.meta.c.name == "schema_version"))
+            if found is None:
+                connection.execute(insert(tables.meta).values(name="schema_version", value=str(tables.SCHEMA_VERSION)))
+            elif found != str(tables.SCHEMA_VERSION):
+                raise StorageError(
+                    f"the database has schema version {found}, this program needs {tables.SCHEMA_VERSION}: "
+                    "run the program version that made it, or begin a new database with another --database"
+                )
+
+
+def inserted(connection: Connection, table: Any, **values: Any) -> bool:
+    """Insert a row unless its key exists; say whether it was inserted.
+
+    Uses a savepoint, so the surrounding transaction stays usable on every database.
+    """
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(table).values(**values))
+    except IntegrityError:
+        return False
+    return True
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True, pool_size=16, max_overflow=32)
+    if parsed.database in (None, "", ":memory:"):
+        raise StorageError("a database in memory loses every model on restart: name a file, sqlite:///PATH")
+    arguments: dict[str, Any] = {"timeout": 30.0, "check_same_thread": False}
+    engine = create_engine(parsed, connect_args=arguments, pool_size=16, max_overflow=48)
+
+    @event.listens_for(engine, "connect")
+    def _configure(dbapi_connection: Any, _record: Any) -> None:
+        dbapi_connection.isolation_level = None  # transactions are begun below, not by the driver
+        cursor = dbapi_connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA secure_delete=ON")  # a deleted message is overwritten, not merely unlinked
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        immediate = connection.get_execution_options().get(_WRITE, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+def _explained(error: DatabaseError | sqlite3.Error, url: str) -> StorageError:
+    original = error.orig if isinstance(error, DatabaseError) else error
+    text = str(original)
+    place = make_url(url).database or ""
+    if "not a database" in text or "malformed" in text:
+        return StorageError(_corrupt_advice(place))
+    if "unable to open" in text:
+        return StorageError(f"cannot open or create the database {place}: check that its folder exists and is writable")
+    if "locked" in text:
+        return StorageError(f"the database {place} is locked by another program: stop that program, then start again")
+    return StorageError(f"the database cannot be used ({type(original).__name__}): check --database and its server")
+
+
+def _corrupt_advice(place: str) -> str:
+    return (
+        f"the database {place} is damaged or is no SQLite database: move it (with its -wal and -shm files) aside and "
+        "restore a backup, or start again with another --database; nothing was changed"
+    )

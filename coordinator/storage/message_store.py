@@ -1,0 +1,154 @@
+"""What devices sent in a round and what they get back; deleted within the hour after the round ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from coordinator.storage.database import inserted
+from coordinator.storage.tables import check_ins, messages, participants, results, rounds
+from federated_protocol.messages import Phase
+
+EVERYBODY = b""
+"""The device of a result that is the same for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """The digest of what was said, and what was answered."""
+
+    digest: bytes
+    answer: bytes
+
+
+def stored_answer(connection: Connection, round_id: int, phase: Phase, device: bytes) -> StoredAnswer | None:
+    """What this device already said in this phase, if anything."""
+    query = select(messages.c.digest, messages.c.answer).where(
+        messages.c.round_id == round_id, messages.c.phase == phase.value, messages.c.device == device
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else StoredAnswer(row.digest, row.answer)
+
+
+def add_message(
+    connection: Connection,
+    *,
+    round_id: int,
+    phase: Phase,
+    device: bytes,
+    digest: bytes,
+    payload: bytes,
+    answer: bytes,
+    size_bytes: int,
+    now: float,
+) -> bool:
+    """Store a message once; False when this (round, phase, device) already has one."""
+    return inserted(
+        connection,
+        messages,
+        round_id=round_id,
+        phase=phase.value,
+        device=device,
+        digest=digest,
+        payload=payload,
+        answer=answer,
+        size_bytes=size_bytes,
+        received_at=now,
+    )
+
+
+def count_messages(connection: Connection, round_id: int, phase: Phase) -> int:
+    """How many devices answered a phase so far."""
+    query = select(func.count()).where(messages.c.round_id == round_id, messages.c.phase == phase.value)
+    return connection.scalar(query) or 0
+
+
+def devices_that_answered(connection: Connection, round_id: int, phase: Phase) -> list[bytes]:
+    """Who answered a phase."""
+    query = select(messages.c.device).where(messages.c.round_id == round_id, messages.c.phase == phase.value)
+    return list(connection.scalars(query))
+
+
+def bytes_received(connection: Connection, round_id: int, phase: Phase) -> int:
+    """Request bytes of a phase."""
+    query = select(func.sum(messages.c.size_bytes)).where(
+        messages.c.round_id == round_id, messages.c.phase == phase.value
+    )
+    return int(connection.scalar(query) or 0)
+
+
+def payloads(connection: Connection, round_id: int, phase: Phase) -> Iterator[tuple[bytes, bytes]]:
+    """(device, payload) of every message of a phase, in the order of the fingerprints, one at a time."""
+    query = (
+        select(messages.c.device, messages.c.payload)
+        .where(messages.c.round_id == round_id, messages.c.phase == phase.value)
+        .order_by(messages.c.device)
+        .execution_options(yield_per=16)
+    )
+    for row in connection.execute(query):
+        yield row.device, row.payload
+
+
+def put_results(connection: Connection, round_id: int, phase: Phase, answers: Mapping[bytes, bytes]) -> None:
+    """Store the outcome of a phase by device, or under :data:`EVERYBODY`."""
+    connection.execute(
+        insert(results),
+        [
+            {"round_id": round_id, "phase": phase.value, "device": device, "answer": answer}
+            for device, answer in answers.items()
+        ],
+    )
+
+
+def result(connection: Connection, round_id: int, phase: Phase, device: bytes) -> bytes | None:
+    """The outcome of a phase for this device."""
+    query = (
+        select(results.c.answer)
+        .where(
+            results.c.round_id == round_id,
+            results.c.phase == phase.value,
+            results.c.device.in_((device, EVERYBODY)),
+        )
+        .order_by(func.length(results.c.device).desc())
+    )
+    return connection.scalars(query).first()
+
+
+def purge_rounds(connection: Connection, ended_before: float) -> int:
+    """Delete participants, messages and results of rounds that ended before this time; returns how many rounds."""
+    old = list(connection.scalars(select(rounds.c.id).where(rounds.c.ended_at <= ended_before, rounds.c.purged == 0)))
+    for round_id in old:
+        for table in (messages, results, participants):
+            connection.execute(delete(table).where(table.c.round_id == round_id))
+        connection.execute(update(rounds).where(rounds.c.id == round_id).values(purged=1))
+    return len(old)
+
+
+def something_to_purge(connection: Connection, ended_before: float, checked_in_before: float) -> bool:
+    """Whether :func:`purge_rounds` or :func:`purge_check_ins` would delete anything."""
+    old_round = select(rounds.c.id).where(rounds.c.ended_at <= ended_before, rounds.c.purged == 0).limit(1)
+    old_check_in = select(check_ins.c.device).where(check_ins.c.received_at < checked_in_before).limit(1)
+    return connection.scalar(old_round) is not None or connection.scalar(old_check_in) is not None
+
+
+def stored_check_in(connection: Connection, device: bytes, nonce: bytes) -> StoredAnswer | None:
+    """The answer to an earlier check-in with this nonce."""
+    query = select(check_ins.c.digest, check_ins.c.answer).where(
+        check_ins.c.device == device, check_ins.c.nonce == nonce
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else StoredAnswer(row.digest, row.answer)
+
+
+def add_check_in(
+    connection: Connection, *, device: bytes, nonce: bytes, digest: bytes, answer: bytes, now: float
+) -> bool:
+    """Remember a check-in so that a replay gets the same answer and joins nothing."""
+    return inserted(connection, check_ins, device=device, nonce=nonce, digest=digest, answer=answer, received_at=now)
+
+
+def purge_check_ins(connection: Connection, received_before: float) -> None:
+    """Forget check-ins that the clock-skew rule refuses by now."""
+    connection.execute(delete(check_ins).where(check_ins.c.received_at < received_before))

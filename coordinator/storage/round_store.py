@@ -1,0 +1,290 @@
+"""Rounds, their participants and their history. Functions take a connection, so a caller composes one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+
+from coordinator.rounds.states import RoundEvent, RoundState, next_state
+from coordinator.storage.database import inserted
+from coordinator.storage.tables import history, participants, rounds
+from federated_protocol.messages import AbandonReason, Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One row of ``rounds``; times are Unix seconds, counts are devices."""
+
+    id: int
+    task: str
+    number: int
+    attempt: int
+    session: str
+    state: RoundState
+    reason: AbandonReason | None
+    base_version: int
+    opened_at: float
+    state_since: float
+    deadline: float
+    last_joined_at: float | None
+    still_in: int
+    quorum: int
+    threshold: int | None
+    plan: bytes | None
+    plan_digest: bytes | None
+    aggregate: bytes | None
+    selected: int | None
+    advertised: int | None
+    shared: int | None
+    inputs: int | None
+    unmasked: int | None
+    bytes_up: int
+    bytes_down: int
+    ended_at: float | None
+    published_version: int | None
+    lease_holder: str | None
+    lease_until: float | None
+    purged: int
+
+    @property
+    def running(self) -> bool:
+        """Whether the round has not ended."""
+        return self.ended_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """A device inside one round; forgotten with the round's messages."""
+
+    device: bytes
+    public_key: bytes
+    position: int | None
+    dropped_in: Phase | None
+
+    def answered(self, phase: Phase) -> bool:
+        """Whether the device was still in when ``phase`` had been closed."""
+        order = list(Phase)
+        return self.dropped_in is None or order.index(self.dropped_in) > order.index(phase)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One transition: when, from where to where, by which event, and the reason if it was abandoned."""
+
+    at: float
+    from_state: str | None
+    to_state: str
+    event: str | None
+    reason: str | None
+
+
+def running_round(connection: Connection, task: str, *, lock: bool = False) -> Round | None:
+    """The round of ``task`` that has not ended; with ``lock`` nobody else changes it in this transaction's time."""
+    query = select(rounds).where(rounds.c.task == task, rounds.c.ended_at.is_(None))
+    return _round(connection.execute(query.with_for_update() if lock else query).one_or_none())
+
+
+def round_by_session(connection: Connection, session: str, *, lock: bool = False) -> Round | None:
+    """The round with this session id."""
+    query = select(rounds).where(rounds.c.session == session)
+    return _round(connection.execute(query.with_for_update() if lock else query).one_or_none())
+
+
+def plan_of(connection: Connection, round_id: int) -> bytes | None:
+    """The encoded plan of a round; rounds that never had a cohort have none."""
+    return connection.scalar(select(rounds.c.plan).where(rounds.c.id == round_id))
+
+
+def newest_rounds(connection: Connection, task: str, limit: int) -> list[Round]:
+    """The newest rounds of a task, newest first."""
+    query = select(rounds).where(rounds.c.task == task).order_by(rounds.c.id.desc()).limit(limit)
+    return [found for row in connection.execute(query) if (found := _round(row)) is not None]
+
+
+def published_count(connection: Connection, task: str) -> int:
+    """How many rounds of a task ended with a new model."""
+    query = select(func.count()).where(rounds.c.task == task, rounds.c.state == RoundState.PUBLISHED.value)
+    return connection.scalar(query) or 0
+
+
+def abandoned_count(connection: Connection, task: str) -> int:
+    """How many rounds of a task were abandoned."""
+    query = select(func.count()).where(rounds.c.task == task, rounds.c.state == RoundState.ABANDONED.value)
+    return connection.scalar(query) or 0
+
+
+def open_round(
+    connection: Connection,
+    *,
+    task: str,
+    number: int,
+    attempt: int,
+    session: str,
+    base_version: int,
+    quorum: int,
+    now: float,
+    deadline: float,
+) -> bool:
+    """Begin selecting; False when another process already did (one running round a task)."""
+    opened = inserted(
+        connection,
+        rounds,
+        task=task,
+        number=number,
+        attempt=attempt,
+        session=session,
+        state=RoundState.SELECTING.value,
+        base_version=base_version,
+        opened_at=now,
+        state_since=now,
+        deadline=deadline,
+        still_in=0,
+        quorum=quorum,
+        bytes_up=0,
+        bytes_down=0,
+        purged=0,
+    )
+    if opened:
+        row = running_round(connection, task)
+        assert row is not None
+        _remember(connection, row.id, now, None, RoundState.SELECTING, None, None)
+    return opened
+
+
+def move(
+    connection: Connection,
+    row: Round,
+    event: RoundEvent,
+    now: float,
+    *,
+    reason: AbandonReason | None = None,
+    **values: Any,
+) -> bool:
+    """Take one transition of the table, if the round is still where ``row`` saw it, and write it to the history.
+
+    ``values`` are further columns to set. False when somebody else moved the round first.
+    """
+    target = next_state(row.state, event)
+    if target in (RoundState.ABANDONED, RoundState.PUBLISHED):
+        values |= {"ended_at": now, "aggregate": None}
+    values |= {
+        "state": target.value,
+        "state_since": now,
+        "reason": reason.value if reason else None,
+        "lease_holder": None,
+        "lease_until": None,
+    }
+    change = update(rounds).where(rounds.c.id == row.id, rounds.c.state == row.state.value).values(**values)
+    if connection.execute(change).rowcount != 1:
+        return False
+    _remember(connection, row.id, now, row.state, target, event, reason)
+    return True
+
+
+def change_round(connection: Connection, round_id: int, **values: Any) -> None:
+    """Set columns that do not move the round."""
+    connection.execute(update(rounds).where(rounds.c.id == round_id).values(**values))
+
+
+def take_lease(connection: Connection, row: Round, holder: str, now: float, lease_s: float) -> bool:
+    """Become the one process that works on this round for ``lease_s`` seconds, unless another one is."""
+    free = (rounds.c.lease_until.is_(None)) | (rounds.c.lease_until <= now) | (rounds.c.lease_holder == holder)
+    change = (
+        update(rounds)
+        .where(rounds.c.id == row.id, rounds.c.state == row.state.value, free)
+        .values(lease_holder=holder, lease_until=now + lease_s)
+    )
+    return connection.execute(change).rowcount == 1
+
+
+def join(connection: Connection, round_id: int, device: bytes, public_key: bytes, now: float) -> bool:
+    """Add a device to a selecting round; False when it is in already."""
+    new = inserted(connection, participants, round_id=round_id, device=device, public_key=public_key, joined_at=now)
+    if new:
+        connection.execute(
+            update(rounds).where(rounds.c.id == round_id).values(still_in=rounds.c.still_in + 1, last_joined_at=now)
+        )
+    return new
+
+
+def participant(connection: Connection, round_id: int, device: bytes) -> Participant | None:
+    """One device of a round."""
+    query = select(participants).where(participants.c.round_id == round_id, participants.c.device == device)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _participant(row)
+
+
+def all_participants(connection: Connection, round_id: int) -> list[Participant]:
+    """Every device of a round, in the order of the fingerprints (which is the order of the roster)."""
+    query = select(participants).where(participants.c.round_id == round_id).order_by(participants.c.device)
+    return [_participant(row) for row in connection.execute(query)]
+
+
+def drop(connection: Connection, round_id: int, devices: Iterable[bytes], phase: Phase) -> None:
+    """Note that these devices missed ``phase`` and are out."""
+    _each(connection, round_id, [{"b_device": device, "b_value": phase.value} for device in devices], "dropped_in")
+
+
+def set_positions(connection: Connection, round_id: int, positions: dict[bytes, int]) -> None:
+    """Give the members of U1 their roster index."""
+    _each(connection, round_id, [{"b_device": d, "b_value": p} for d, p in positions.items()], "position")
+
+
+def history_of(connection: Connection, round_id: int) -> list[HistoryEntry]:
+    """Every transition of a round, oldest first."""
+    query = select(history).where(history.c.round_id == round_id).order_by(history.c.id)
+    return [
+        HistoryEntry(row.at, row.from_state, row.to_state, row.event, row.reason) for row in connection.execute(query)
+    ]
+
+
+def _each(connection: Connection, round_id: int, rows: Sequence[dict[str, Any]], column: str) -> None:
+    if rows:
+        change = (
+            update(participants)
+            .where(participants.c.round_id == round_id, participants.c.device == bindparam("b_device"))
+            .values({column: bindparam("b_value")})
+        )
+        connection.execute(change, rows)
+
+
+def _remember(
+    connection: Connection,
+    round_id: int,
+    now: float,
+    source: RoundState | None,
+    target: RoundState,
+    event: RoundEvent | None,
+    reason: AbandonReason | None,
+) -> None:
+    connection.execute(
+        insert(history).values(
+            round_id=round_id,
+            at=now,
+            from_state=source.value if source else None,
+            to_state=target.value,
+            event=event.value if event else None,
+            reason=reason.value if reason else None,
+        )
+    )
+
+
+def _round(row: Row[Any] | None) -> Round | None:
+    if row is None:
+        return None
+    values = dict(row._mapping)
+    values["state"] = RoundState(values["state"])
+    values["reason"] = AbandonReason(values["reason"]) if values["reason"] else None
+    return Round(**values)
+
+
+def _participant(row: Row[Any]) -> Participant:
+    return Participant(
+        device=row.device,
+        public_key=row.public_key,
+        position=row.position,
+        dropped_in=Phase(row.dropped_in) if row.dropped_in else None,
+    )
