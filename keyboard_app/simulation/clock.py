@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class SimulatedClock:
-    """Unix time in seconds, moved by hand and never backwards. Call it for the time; session, log and engine share one."""
+    """Unix time in seconds, moved by hand, never backwards; session, log and engine share one."""
 
     def __init__(self, start: float = 0.0) -> None:
         self._now = start

@@ -1,0 +1,229 @@
+"""Many headless devices in one process: days of typing, then a night of learning, again and again.
+
+Each device has its own home directory, log, identity, model store and engine, and runs the code a window runs. The
+training days of the replay are cut into as many slices as there are rounds. A slice is typed, then all devices are
+idle, charging and unmetered until the round is over. A fraction of the devices vanishes in a random phase of each round
+and comes back afterwards. After the last round the held-back days are typed with the last model; nothing trains on them.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import resource
+import sys
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC
+from pathlib import Path
+
+from federated_protocol.messages import Phase
+from keyboard_app.simulation import progress
+from keyboard_app.simulation.hosted_device import DeviceDied, HostedDevice, Surroundings
+from keyboard_app.simulation.person import Tally, TypingMode
+from keyboard_app.simulation.replay import OnError, ReplayError, ReplayLine
+from keyboard_app.simulation.splits import load_people, outline
+from keyboard_app.simulation.typist import Typist, TypistSetting
+
+PHASES = tuple(Phase)
+REPORT_EVERY_S = 0.25
+TIMEZONE = UTC
+"""Zone of the fleet's people: replays are read the same on every machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSetting:
+    """What one fleet process does."""
+
+    coordinator_url: str
+    identities: Path
+    """Directory with one home directory a device, ``device-001`` and so on, each enrolled."""
+    replay: Path
+    catalog: Path | None
+    """None for the catalog that ships with the package."""
+    devices: int
+    """Devices of all shards together."""
+    rounds: int
+    shard: int = 1
+    """This process's part, 1..shards."""
+    shards: int = 1
+    seed: int = 0
+    dropout: float = 0.0
+    """Share of devices that vanish in each round, in [0, 1)."""
+    mode: TypingMode = "keys"
+    typist: TypistSetting = field(default_factory=TypistSetting)
+    smallest_aggregate: int = 2
+    round_timeout_s: float = 120.0
+    """A round that takes longer is given up."""
+    skip_broken_lines: bool = False
+
+
+def device_home(identities: Path, number: int) -> Path:
+    """Home directory of device ``number``, counted from 1."""
+    return identities / f"device-{number:03d}"
+
+
+class Fleet:
+    """One shard of a fleet.
+
+    Raises:
+        ReplayError: the replay cannot be used, or holds fewer people than devices.
+        CatalogError, BundleError, OSError: what a device needs cannot be read.
+    """
+
+    def __init__(
+        self,
+        setting: FleetSetting,
+        report: Callable[[progress.Progress], None],
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        if not 1 <= setting.shard <= setting.shards:
+            raise ReplayError(f"shard {setting.shard} of {setting.shards} does not exist; shards count from 1")
+        self._setting = setting
+        self._report = report
+        self._sleep = sleep
+        on_error: OnError = "skip" if setting.skip_broken_lines else "raise"
+        seen = outline(setting.replay, on_error)
+        chosen = seen.choose(setting.devices, setting.seed)
+        mine = list(enumerate(chosen, start=1))[setting.shard - 1 :: setting.shards]
+        people = load_people(setting.replay, seen, [user for _, user in mine], on_error)
+        self._slices = [
+            {user: _between(person.training, start, end) for user, person in people.items()}
+            for start, end in zip((seen.first, *seen.slices(setting.rounds)), seen.slices(setting.rounds), strict=False)
+        ]
+        shared = self._surroundings()
+        self.devices = [
+            HostedDevice(people[user], device_home(setting.identities, number), shared) for number, user in mine
+        ]
+        self._rng = random.Random(f"fleet/{setting.seed}/{setting.shard}")
+
+    def _surroundings(self) -> Surroundings:
+        from suggestion_model.bundle import Bundle
+        from suggestion_model.catalog import load_catalog, shipped_catalog
+        from suggestion_model.runtime import Ranker
+
+        setting = self._setting
+        bundle = Bundle.shipped()
+        return Surroundings(
+            coordinator_url=setting.coordinator_url,
+            bundle=bundle,
+            catalog=load_catalog(setting.catalog) if setting.catalog is not None else shipped_catalog(),
+            typist=Typist(setting.typist),
+            training_ranker=Ranker(bundle),
+            mode=setting.mode,
+            smallest_aggregate=setting.smallest_aggregate,
+            seed=setting.seed,
+            timezone=TIMEZONE,
+        )
+
+    def run(self) -> None:
+        """Type and learn, slice by slice, then type the held-back days."""
+        shard, devices = self._setting.shard, self.devices
+        lines = sum(len(typed) for part in self._slices for typed in part.values())
+        self._report(progress.FleetReady(shard, len(devices), lines, peak_rss_mib()))
+        try:
+            for number, part in enumerate(self._slices, start=1):
+                self._type(number, part)
+                self._learn(number)
+            held_back = {device.person.user: device.person.scoring for device in devices}
+            self._type(len(self._slices) + 1, held_back)
+            self._report(
+                progress.FleetDone(
+                    shard, self._versions(), len(devices), sum(device.bytes_up for device in devices), peak_rss_mib()
+                )
+            )
+        finally:
+            for device in devices:
+                device.close()
+
+    # -- the day -------------------------------------------------------------------------------------------------
+
+    def _type(self, number: int, part: Mapping[str, Sequence[ReplayLine]]) -> None:
+        started = reported = time.monotonic()
+        total = Tally()
+        for done, device in enumerate(self.devices):
+            tally = device.owner.type_lines(part[device.person.user])
+            total.merge(tally)
+            if time.monotonic() - reported > REPORT_EVERY_S:
+                reported = time.monotonic()
+                self._report(progress.Typing(self._setting.shard, number, done + 1, len(self.devices)))
+        self._report(
+            progress.Typed(
+                self._setting.shard, number, total.lines, total.offers, total.clicks, time.monotonic() - started
+            )
+        )
+
+    # -- the night -----------------------------------------------------------------------------------------------
+
+    def _learn(self, number: int) -> None:
+        """Step all devices until each of them has a newer model than before, or the round's time is over."""
+        started = reported = time.monotonic()
+        shard, devices = self._setting.shard, self.devices
+        before = [device.version for device in devices]
+        bytes_before = sum(device.bytes_up for device in devices)
+        rounds_before = sum(device.runtime.status.rounds_joined for device in devices)
+        for device in devices:
+            device.plug_in()
+            device.transport.doomed = self._rng.choice(PHASES) if self._rng.random() < self._setting.dropout else None
+        vanished = 0
+        waiting = set(range(len(devices)))
+        due = [(started, index) for index in waiting]
+        heapq.heapify(due)
+        while due and time.monotonic() - started < self._setting.round_timeout_s:
+            at, index = heapq.heappop(due)
+            if (pause := at - time.monotonic()) > 0:
+                self._sleep(pause)
+            device = devices[index]
+            try:
+                wait = device.runtime.step()
+            except DeviceDied as death:
+                self._report(progress.Vanished(shard, number, death.phase.value))
+                vanished += 1
+                device.pick_up()
+                device.revive()
+                wait = 0.0
+            if device.version > before[index] and device.runtime.status.phase == "waiting":
+                waiting.discard(index)
+                device.pick_up()
+            else:
+                heapq.heappush(due, (time.monotonic() + wait, index))
+            if time.monotonic() - reported > REPORT_EVERY_S:
+                reported = time.monotonic()
+                self._report(progress.Joining(shard, number, len(devices) - len(waiting), len(devices)))
+        for device in devices:
+            device.pick_up()
+            device.transport.doomed = None
+        if waiting:
+            self._report(progress.Trouble(shard, number, progress.StopReason.TIMEOUT, len(waiting)))
+        self._report(
+            progress.RoundOver(
+                shard,
+                number,
+                self._versions(),
+                took_part=sum(device.runtime.status.rounds_joined for device in devices) - rounds_before,
+                vanished=vanished,
+                bytes_up=sum(device.bytes_up for device in devices) - bytes_before,
+                seconds=time.monotonic() - started,
+            )
+        )
+
+    def _versions(self) -> dict[int, int]:
+        return dict(sorted(Counter(device.version for device in self.devices).items()))
+
+
+def _between(lines: Sequence[ReplayLine], start: float, end: float) -> Sequence[ReplayLine]:
+    """The lines sent in [start, end)."""
+    return lines[bisect_left(lines, start, key=_time) : bisect_left(lines, end, key=_time)]
+
+
+def _time(line: ReplayLine) -> float:
+    return line.time
+
+
+def peak_rss_mib() -> float:
+    """Largest resident set of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
