@@ -127,6 +127,7 @@ class Composer(Widget):
         if self._blink is not None:
             self._blink.cancel()
             self._blink = None
+        self._cursor_colour.rgba = self._theme.accent
 
     def show(self, text: str, cursor: int, hint: str, secret: bool) -> None:
         """Show the composed text; ``hint`` stands there while it is empty, ``secret`` shows dots."""

@@ -20,12 +20,13 @@ def prepare(home: Path, size: tuple[int, int] = PHONE_SIZE) -> None:
     """Set Kivy up for this process, once.
 
     Args:
-        home: folder of the app; Kivy keeps its configuration in ``home/kivy``.
+        home: folder of the app; what Kivy wants to keep goes to ``home/kivy``.
         size: width and height of the window in pixels.
     """
     kivy_home = home / "kivy"
     kivy_home.mkdir(parents=True, exist_ok=True)
     os.environ["KIVY_NO_ARGS"] = "1"
+    os.environ["KIVY_NO_CONFIG"] = "1"
     os.environ["KIVY_NO_FILELOG"] = "1"
     os.environ["KIVY_LOG_MODE"] = "PYTHON"
     os.environ["KIVY_HOME"] = str(kivy_home)

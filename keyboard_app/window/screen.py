@@ -10,7 +10,6 @@ import threading
 import time
 import webbrowser
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from kivy.animation import Animation
@@ -20,7 +19,7 @@ from kivy.graphics import Color, Rectangle
 from kivy.metrics import dp
 from kivy.uix.widget import Widget
 
-from keyboard_app.suggestions import FieldKind, NoQueryError, SearchCard, TypingSession
+from keyboard_app.suggestions import FieldKind, SearchCard, TypingSession
 from keyboard_app.window.card import SearchCard as SearchCardView
 from keyboard_app.window.composer import Composer
 from keyboard_app.window.conversation import Conversation
@@ -55,6 +54,7 @@ class KeyboardScreen(Widget):
         theme: colours.
         partner: who answers; None for a chat without answers.
         open_url: takes the address of a search after the second tap.
+        on_activity: called with every key press and tap: the device is in use.
         clock: monotonic seconds.
     """
 
@@ -66,6 +66,7 @@ class KeyboardScreen(Widget):
         theme: Theme,
         partner: ScriptedPartner | None = None,
         open_url: Callable[[str], object] = open_in_browser,
+        on_activity: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         **kwargs: Any,
     ) -> None:
@@ -74,6 +75,7 @@ class KeyboardScreen(Widget):
         self._status_line = status_line
         self._partner = partner
         self._open_url = open_url
+        self._on_activity = on_activity
         self._open_card: SearchCard | None = None
         self._secret = False
         self._incognito = False
@@ -130,12 +132,14 @@ class KeyboardScreen(Widget):
     def insert(self, character: str) -> None:
         """Type one character."""
         self.close_card()
+        self._on_activity()
         self.session.type(character)
         self.refresh()
 
     def delete(self) -> None:
         """Delete one character backwards."""
         self.close_card()
+        self._on_activity()
         self.session.backspace()
         self.refresh()
 
@@ -147,7 +151,7 @@ class KeyboardScreen(Widget):
     def send(self) -> None:
         """Send the line, if it holds anything, and let the partner answer."""
         self.close_card()
-        if not self.session.text.strip():
+        if not self.session.composed.strip():
             return
         line = self.session.send()
         self.conversation.add_line("•" * len(line) if self._secret else line, own=True)
@@ -168,14 +172,14 @@ class KeyboardScreen(Widget):
 
     def choose_word(self, word: str) -> None:
         """Take a word of the strip."""
+        self._on_activity()
         self.session.choose_word(word)
         self.refresh()
 
     def open_query(self) -> None:
         """The first tap on a query: open the card, leave the text alone."""
-        try:
-            self._open_card = self.session.tap_query()
-        except NoQueryError:  # it went away between two frames
+        self._open_card = self.session.tap_query()
+        if self._open_card is None:
             self.refresh()
             return
         self.keyboard.release_all()
@@ -207,8 +211,7 @@ class KeyboardScreen(Widget):
 
     def dismiss_query(self) -> None:
         """Send the query away."""
-        with suppress(NoQueryError):
-            self.session.dismiss_query()
+        self.session.dismiss_query()
         self.refresh()
 
     # Field kinds
@@ -230,7 +233,7 @@ class KeyboardScreen(Widget):
             kind = FieldKind.NO_LEARNING
         else:
             kind = FieldKind.TEXT
-        self.session.field_kind = kind
+        self.session.set_field_kind(kind)
         self.refresh()
         self.refresh_status()
 
@@ -246,7 +249,7 @@ class KeyboardScreen(Widget):
         # A word that nothing completes stands there itself: the strip is never blank.
         self.words.show((strip.words or self._word_being_typed()) if not self._secret else (), note)
         self.pill.show(strip.query)
-        self.composer.show(self.session.text, self.session.cursor, hint, self._secret)
+        self.composer.show(self.session.composed, self.session.cursor, hint, self._secret)
 
     def refresh_status(self) -> None:
         """Ask the device what it is doing and show it, with anything that does not work at the moment."""
@@ -254,7 +257,7 @@ class KeyboardScreen(Widget):
         self.header.show(" · ".join([*troubles, self._status_line()]), self._incognito)
 
     def _word_being_typed(self) -> tuple[str, ...]:
-        found = re.search(r"[^\W_][\w'’-]*$", self.session.text[: self.session.cursor])
+        found = re.search(r"[^\W_][\w'’-]*$", self.session.composed[: self.session.cursor])
         return (found[0],) if found else ()
 
     def _keys_changed(self) -> None:
