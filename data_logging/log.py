@@ -308,21 +308,14 @@ class ImpressionLog:
     def mark_reported(self, session: str) -> None:
         """Note that the secure sum of ``session`` has counted what was claimed for it: it is never counted again.
 
-        When nothing was claimed for the session, all that is unreported now is marked.
+        What :meth:`usage_unreported` did not claim for the session is left alone.
         """
 
         def mark(db: Database) -> None:
-            claimed = db.execute(
-                "SELECT EXISTS (SELECT 1 FROM impressions WHERE claimed_by = :session) "
-                "OR EXISTS (SELECT 1 FROM line_tallies WHERE claimed_by = :session)",
-                {"session": session},
-            ).fetchone()[0]
-            for table, resolved in (("impressions", "outcome != 'pending'"), ("line_tallies", "1")):
-                which = "claimed_by = :session" if claimed else resolved
+            for table in ("impressions", "line_tallies"):
                 db.execute(
-                    f"UPDATE {table} SET reported_round = :session, claimed_by = :session "
-                    f"WHERE reported_round IS NULL AND {which}",
-                    {"session": session},
+                    f"UPDATE {table} SET reported_round = claimed_by WHERE reported_round IS NULL AND claimed_by = ?",
+                    (session,),
                 )
 
         self._storage.write(mark)

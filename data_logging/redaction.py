@@ -41,7 +41,9 @@ _WEB = re.compile(
     r"|(?<![\w@.])(?:[\w\-]+\.)+[a-z]{2,24}/[^\s⟨⟩]*",  # any host with a path
     re.IGNORECASE,
 )
-_IBAN = re.compile(r"(?<![^\W_])[a-z]{2}[ \-]?\d{2}(?:[ \-]?[a-z0-9]){8,30}(?![^\W_])", re.IGNORECASE)
+_IBAN = re.compile(
+    r"(?<![^\W_])[a-z]{2}\d{2}(?:[a-z0-9]{8,30}|(?:[ \-][a-z0-9]{4}){2,7}(?:[ \-]\d{1,3})?)(?![^\W_])", re.IGNORECASE
+)
 _LONG_RUN = re.compile(rf"\d{{{LONGEST_NUMBER + 1},}}")
 _SEPARATED = re.compile(rf"\d(?:{_BETWEEN}{{0,3}}\d){{{SEPARATED_DIGITS - 1},}}")
 _ALPHANUMERIC = re.compile(r"(?=[a-z0-9]*\d)(?:[a-z]*\d){6,}[a-z]*", re.IGNORECASE)
