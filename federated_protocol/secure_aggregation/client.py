@@ -74,7 +74,14 @@ TRANSITIONS: dict[tuple[ClientState, ClientStep], ClientState] = {
     (ClientState.SHARED, ClientStep.MASKED_INPUT): ClientState.MASKED,
     (ClientState.MASKED, ClientStep.UNMASK): ClientState.DONE,
 }
-"""The only legal steps; diagrams in the documentation are drawn from this table."""
+"""The only legal steps; diagrams in the documentation are drawn from this table, see :func:`state_diagram`."""
+
+
+def state_diagram() -> str:
+    """The transition table as a Mermaid state diagram."""
+    legal = [f"    {before.value} --> {after.value}: {step.value}" for (before, step), after in TRANSITIONS.items()]
+    ends = [f"    {before.value} --> aborted: anything else" for before, _ in TRANSITIONS]
+    return "\n".join(["stateDiagram-v2", f"    [*] --> {ClientState.NEW.value}", *legal, *ends]) + "\n"
 
 
 @dataclass

@@ -25,7 +25,7 @@ from federated_protocol.update_codec import (
     solve_codec,
 )
 from federated_protocol.update_codec.modulus import largest_coordinate
-from federated_protocol.update_codec.rotation import rotate, rotate_back, window
+from federated_protocol.update_codec.rotation import _signs, rotate, rotate_back, window
 
 SEED = bytes(range(32))
 
@@ -58,8 +58,6 @@ def test_rotation_keeps_norm_and_is_inverted_in_any_dimension(d: int, seed: byte
 
 
 def test_on_a_power_of_two_rotation_is_the_signed_hadamard_transform() -> None:
-    from federated_protocol.update_codec.rotation import _signs
-
     d = 1024
     h = np.array([[1 - 2 * ((i & j).bit_count() % 2) for j in range(d)] for i in range(d)]) / math.sqrt(d)
     x = np.random.default_rng(0).normal(size=d)
@@ -193,9 +191,25 @@ def test_the_error_of_a_mean_falls_with_the_number_of_devices() -> None:
     for n in (1, 10, 100):
         setting = setting_of(d, n, step=step)
         updates = [unit(d, k) for k in range(n)]
-        decoded = decode_sum(summed([encode(u, 1.0, [], setting) for u in updates], setting), setting, n)
+        decoded = decode_sum(
+            summed([encode(u, 1.0, [], setting, random.Random(k).randbytes) for k, u in enumerate(updates)], setting),
+            setting,
+            n,
+        )
         error = float(((decoded.mean_update() - np.mean(updates, axis=0)) ** 2).sum())
         assert error == pytest.approx(d * step**2 / 6 / n, rel=0.15)  # E f(1-f) = 1/6 for uniform f
+
+
+@pytest.mark.parametrize(("bits", "nmse"), [(2, 0.107), (4, 0.0043)])
+def test_ten_lognormal_clients_of_8192_weights_lose_what_the_literature_reports(bits: int, nmse: float) -> None:
+    # Hadamard + stochastic rounding in the comparison of arXiv 2108.08842: 2^bits levels over the rotated range.
+    d, n = 8192, 10
+    updates = [unit(d, k) for k in range(n)]
+    largest = max(float(np.abs(rotate(u, SEED)).max()) for u in updates)
+    setting = setting_of(d, n, step=2 * largest / (2**bits - 1))
+    vectors = [encode(u, 1.0, [], setting, random.Random(k).randbytes) for k, u in enumerate(updates)]
+    mean = decode_sum(summed(vectors, setting), setting, n).mean_update()
+    assert ((mean - np.mean(updates, axis=0)) ** 2).sum() == pytest.approx(nmse, rel=0.35)
 
 
 def test_a_long_update_is_clipped_and_a_short_one_is_left_alone() -> None:

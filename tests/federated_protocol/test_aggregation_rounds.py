@@ -1,0 +1,111 @@
+"""Whoever drops out, and whenever: the sum of the rest is opened exactly, or nothing is."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from federated_protocol.errors import ProtocolError, ProtocolErrorReason
+from federated_protocol.secure_aggregation import MaskedSum, threshold_for
+from federated_protocol.update_codec import decode_sum, encode, layout, solve_codec
+
+BELOW = {ProtocolErrorReason.BELOW_THRESHOLD, ProtocolErrorReason.BELOW_FLOOR}
+
+
+@settings(deadline=None, max_examples=150)
+@given(data=st.data(), n=st.integers(1, 12), seed=st.integers(0, 10**6))
+def test_any_dropout_pattern_gives_the_exact_sum_or_a_named_error(
+    kit: Any, data: st.DataObject, n: int, seed: int
+) -> None:
+    shape = kit.layout(data.draw(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 32)), max_size=4)))
+    usually_stays = st.sampled_from([kit.Leaves.NEVER] * 6 + list(kit.Leaves))
+    leaves = {i: data.draw(usually_stays) for i in range(1, n + 1)}
+    cohort = kit.Cohort(kit.vectors(n, shape, seed), shape, leaves, seed=seed)
+
+    n1, n2, n3, n5 = (sum(last >= phase for last in leaves.values()) for phase in list(kit.Leaves)[1:])
+    enough = n1 >= 2 and min(n2, n3, n5) >= threshold_for(n1)
+    if enough:
+        assert np.array_equal(cohort.run(), cohort.plain_sum())
+    else:
+        with pytest.raises(ProtocolError) as caught:
+            cohort.run()
+        assert caught.value.reason in BELOW
+
+
+@pytest.mark.parametrize("n", [10, 30, 60])
+@pytest.mark.parametrize("phase", [0, 1, 2, 3])
+def test_losing_thirty_percent_in_any_one_phase_still_gives_the_exact_sum(kit: Any, n: int, phase: int) -> None:
+    shape = kit.layout([(100, 17), (1, 24), (20, 24), (5, 32)])
+    leaves = {i: kit.Leaves(phase) for i in range(1, 3 * n // 10 + 1)}
+    cohort = kit.Cohort(kit.vectors(n, shape), shape, leaves)
+    assert np.array_equal(cohort.run(), cohort.plain_sum())
+    expected_inputs = n if phase == kit.Leaves.AFTER_MASKED_INPUT else n - 3 * n // 10
+    assert len(cohort.inputs) == expected_inputs
+
+
+@pytest.mark.parametrize("n", [2, 3, 7, 10])
+@pytest.mark.parametrize("phase", [1, 2, 3])
+def test_one_fewer_than_the_threshold_opens_nothing(kit: Any, n: int, phase: int) -> None:
+    shape = kit.layout([(10, 16)])
+    t = threshold_for(n)
+    for left, opens in ((t, True), (t - 1, False)):
+        cohort = kit.Cohort(kit.vectors(n, shape), shape, {i: kit.Leaves(phase) for i in range(1, n - left + 1)})
+        if opens:
+            assert np.array_equal(cohort.run(), cohort.plain_sum())
+        else:
+            with pytest.raises(ProtocolError) as caught:
+                cohort.run()
+            assert caught.value.reason in BELOW
+
+
+def test_updates_and_counters_come_through_masks_and_dropouts(kit: Any) -> None:
+    n, d = 20, 300
+    setting = solve_codec(d, 1.0, 1e-4, b"r" * 32, 100, n)
+    shape = layout(setting, 3)
+    rng = np.random.default_rng(0)
+    updates = rng.normal(size=(n + 1, d)) / 40
+    vectors = {i: encode(updates[i], 0.5, [i, 1, 0], setting) for i in range(1, n + 1)}
+    cohort = kit.Cohort(vectors, shape, {1: kit.Leaves.AFTER_SHARE, 2: kit.Leaves.AFTER_ADVERTISE})
+    decoded = decode_sum(cohort.run(), setting, len(cohort.inputs))
+    assert decoded.counters.tolist() == [sum(range(3, n + 1)), n - 2, 0]
+    assert decoded.weight_sum == (n - 2) / 2
+    assert decoded.mean_update() == pytest.approx(updates[3:].mean(axis=0), abs=1e-3)
+
+
+def test_an_executor_opens_the_same_sum(kit: Any) -> None:
+    shape = kit.layout([(500, 20)])
+    cohort = kit.Cohort(kit.vectors(80, shape), shape, dict.fromkeys(range(1, 25), kit.Leaves.AFTER_SHARE))
+    alone = cohort.run()
+    with ThreadPoolExecutor(2) as executor:
+        assert np.array_equal(cohort.open(executor=executor), alone)
+
+
+def test_the_sum_does_not_depend_on_order_or_on_where_parts_were_added(kit: Any) -> None:
+    shape = kit.layout([(50, 13)])
+    cohort = kit.Cohort(kit.vectors(9, shape), shape)
+    expected = cohort.run()
+    parts = [MaskedSum(shape), MaskedSum(shape)]
+    for i, message in reversed(cohort.inputs.items()):
+        parts[i % 2].add(i, message)
+    parts[0].merge(parts[1])
+    assert np.array_equal(cohort.open(masked_sum=parts[0]), expected)
+
+
+def test_the_same_unmasking_can_be_opened_again_after_a_restart(kit: Any) -> None:
+    shape = kit.layout([(50, 13)])
+    cohort = kit.Cohort(kit.vectors(5, shape), shape)
+    assert np.array_equal(cohort.run(), cohort.open())
+
+
+def test_exactly_the_threshold_of_unmaskings_suffices(kit: Any) -> None:
+    shape = kit.layout([(50, 13)])
+    cohort = kit.Cohort(kit.vectors(9, shape), shape)
+    expected = cohort.run()
+    for drop in range(1, 5):
+        del cohort.unmaskings[drop]
+    assert np.array_equal(cohort.open(), expected)
