@@ -2,8 +2,8 @@
 
 Two sources with one face (:class:`suggestion_model.types.CandidateSource`): plain query lists, searched by words
 (:mod:`.query_list`), and a knowledge graph whose entities fill the query templates of their category (:mod:`.graph`).
-Both read the context alike (:mod:`.reading`), weigh evidence alike (:mod:`.scoring`) and describe it by the same numbers
-(:data:`MATCH_FEATURES`). ``python -m suggestion_model.catalog.build`` makes the graph that ships.
+Both read the context alike (:mod:`.reading`), weigh evidence alike (:mod:`.scoring`) and describe it by the same
+numbers (:data:`MATCH_FEATURES`). ``python -m suggestion_model.catalog.build`` makes the graph that ships.
 """
 
 from suggestion_model.catalog.errors import CatalogError

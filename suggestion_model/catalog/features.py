@@ -1,8 +1,8 @@
 """The matcher's evidence for one candidate: what the numbers in ``Candidate.features`` mean.
 
 The same sixteen for every source, so that a ranker trained on one works on another. A query is a set of parts, each
-with a mass (how much it tells: inverse document frequency in a list). Parts are of two sorts: *kind* words say what sort
-of query it is ("restaurants in"), *slot* words fill it ("thai", "oakland").
+with a mass (how much it tells: inverse document frequency in a list). Parts are of two sorts: *kind* words say what
+sort of query it is ("restaurants in"), *slot* words fill it ("thai", "oakland").
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import importlib.resources
 import io
 import math
 import zlib
@@ -11,10 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from suggestion_model.catalog.errors import CatalogError
+from suggestion_model.catalog.graph import parse_graph, without_sensitive
+from suggestion_model.catalog.graph_source import GraphSource
 from suggestion_model.catalog.language import language
 from suggestion_model.catalog.query_list import ListedQuery, QueryList
 from suggestion_model.types import CandidateSource
 
+SHIPPED = "releases/v0/catalog.json.gz"
 LARGEST_FILE_BYTES = 64 * 2**20
 """Unpacked size of a catalog file that is still accepted."""
 LONGEST_QUERY = 200
@@ -22,7 +26,7 @@ LONGEST_QUERY = 200
 
 
 def load_catalog(path: Path | str, *, sensitive: bool = False) -> CandidateSource:
-    """Load a catalog: ``.csv``/``.csv.gz`` with header ``query,category[,prior]``, or the knowledge graph's ``.json[.gz]``.
+    """Load a catalog: ``.csv[.gz]`` with header ``query,category[,prior]``, or a knowledge graph's ``.json[.gz]``.
 
     Queries on health, sexuality, religion, finance and crisis are left out unless ``sensitive``.
 
@@ -32,20 +36,21 @@ def load_catalog(path: Path | str, *, sensitive: bool = False) -> CandidateSourc
     path = Path(path)
     text = _text(path)
     if path.name.removesuffix(".gz").endswith(".json"):
-        raise CatalogError(f"{path}: knowledge graphs are not read yet")
+        graph = parse_graph(text, str(path))
+        return GraphSource(graph if sensitive else without_sensitive(graph))
     return QueryList(_rows(text, path), language(), sensitive=sensitive)
 
 
 def shipped_catalog(*, sensitive: bool = False) -> CandidateSource:
-    """The knowledge graph that ships with the package."""
-    raise CatalogError("no catalog ships yet")
+    """The knowledge graph that ships with the package; sensitive subjects only on request."""
+    with importlib.resources.as_file(importlib.resources.files("suggestion_model").joinpath(SHIPPED)) as path:
+        return load_catalog(path, sensitive=sensitive)
 
 
 def _text(path: Path) -> str:
     """The file's text, unpacked when its name ends in ``.gz``."""
     try:
-        opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-        with opened as file:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             data = file.read(LARGEST_FILE_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise CatalogError(

@@ -1,9 +1,9 @@
 """A plain list of queries, searched by words: an inverted index in numpy arrays.
 
-Two steps. First every query that shares words with the context gets the mass of the shared words over its own mass, faded by
-the age of the line (the idf of BM25; queries are too short for its term frequencies to matter). Earlier lines of a
-conversation do not change while a line is typed, so their part is kept. Then the best POOL queries are looked at closely:
-split names ("san" without "francisco"), direction, kind of query, what the composed line adds.
+Two steps. First every query that shares words with the context gets the mass of the shared words over its own mass,
+faded by the age of the line (the idf of BM25; queries are too short for its term frequencies to matter). Earlier lines
+of a conversation do not change while a line is typed, so their part is kept. Then the best POOL queries are looked at
+closely: split names ("san" without "francisco"), direction, kind of query, what the composed line adds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from suggestion_model.types import Candidate, Context
 POOL = 64
 """Queries looked at closely."""
 KIND_SHARE = 0.12
-"""A word says the kind when (share of its category's queries) x (share of its queries in that category) is this high."""
+"""A word says the kind from this (share of its category's queries) x (share of its queries in that category) on."""
 STOPWORD_MASS = 0.2
 """Function words keep this share of their idf: they tell little, but some titles are made of them."""
 NAME_BOUND = 0.8

@@ -1,0 +1,208 @@
+"""Make the knowledge graph that ships, from our own tables and two open lists of names.
+
+``python -m suggestion_model.catalog.build --cities FILE --brands FILE --out FILE``
+
+Categories, templates, triggers and most types are written by hand in ``tables/en.json``; cities come from GeoNames
+(CSV ``name,country,admin1,lat,lon,population``), brands from the name-suggestion-index (JSON lines
+``name,category,loc``). The same inputs give the same bytes. Needs ``wordfreq`` (extra ``authoring``) to tell
+names that are also ordinary words.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import importlib.resources
+import io
+import json
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from suggestion_model.catalog.errors import CatalogError
+from suggestion_model.catalog.graph import (
+    FORMAT,
+    Category,
+    Entity,
+    EntityType,
+    KnowledgeGraph,
+    Source,
+    parse_graph,
+    reachable_queries,
+)
+from suggestion_model.catalog.text import fold, words
+
+ORDINARY_ZIPF = 4.0
+"""A name of one word counts as an ordinary word from this frequency on (log10 of uses in a billion words)."""
+LARGEST_CITY = 2e7
+LISTED_CITY_PRIOR = 0.7
+"""Prior of cities that are in our table and not in GeoNames' extract."""
+SOURCES = (
+    Source("federated-keyboard tables", "Apache-2.0", "categories, templates, triggers and most entities"),
+    Source("GeoNames (geonames.org)", "CC BY 4.0", "cities"),
+    Source("name-suggestion-index", "BSD-3-Clause", "brands"),
+)
+
+
+def build_graph(
+    tables: dict[str, Any],
+    cities: Iterable[tuple[str, int]],
+    brands: Iterable[tuple[str, str]],
+    word_frequency: Callable[[str], float],
+) -> KnowledgeGraph:
+    """Put the graph together.
+
+    Args:
+        tables: content of ``tables/<language>.json``.
+        cities: (name, population).
+        brands: (name, category of the name-suggestion-index such as ``amenity/cafe``).
+        word_frequency: Zipf frequency of a word, 0..8.
+    """
+    proper = set(tables["proper_types"].split()) | set(tables["brand_types"])
+    types: dict[str, tuple[list[Entity], list[str]]] = {}
+    for name, entry in tables["types"].items():
+        types[name] = (_listed(entry["names"], 0.5) if entry["names"] else [], entry["links"])
+    types["city"] = (_cities(tables, cities), tables["types"]["city"]["links"])
+    by_source = {source: name for name, entry in tables["brand_types"].items() for source in entry["from"]}
+    grouped: dict[str, dict[str, str]] = {name: {} for name in tables["brand_types"]}
+    for brand, source in brands:
+        if source in by_source and _usable(brand):
+            grouped[by_source[source]].setdefault(fold(brand), brand)
+    for name, found in grouped.items():
+        types[name] = ([Entity(folded) for folded in sorted(found)], tables["brand_types"][name]["links"])
+
+    def ordinary(entity: Entity) -> Iterable[str]:
+        for said in (entity.name, *entity.aliases):
+            split = words(said)
+            if len(split) == 1 and (len(split[0]) <= 2 or word_frequency(split[0]) >= ORDINARY_ZIPF):
+                yield said
+
+    return KnowledgeGraph(
+        format=FORMAT,
+        language=tables["language"],
+        categories=tuple(
+            Category(
+                name=name,
+                triggers=tuple(trigger.strip() for trigger in entry["triggers"].split(";")),
+                templates=tuple(entry["templates"]),
+                prior=entry["prior"],
+                sensitive=entry.get("sensitive", False),
+            )
+            for name, entry in tables["categories"].items()
+        ),
+        types=tuple(
+            EntityType(
+                name=name,
+                entities=tuple(entities),
+                links=tuple(links),
+                ordinary=frozenset(said for e in entities for said in ordinary(e)) if name in proper else frozenset(),
+            )
+            for name, (entities, links) in types.items()
+        ),
+        sources=SOURCES,
+    )
+
+
+def _listed(text: str, prior: float) -> list[Entity]:
+    """Entities from ``"name = alias; name"``."""
+    entities = []
+    for item in text.split(";"):
+        name, *aliases = (part.strip() for part in item.split("="))
+        entities.append(Entity(name, prior, tuple(aliases)))
+    return entities
+
+
+def _cities(tables: dict[str, Any], cities: Iterable[tuple[str, int]]) -> list[Entity]:
+    """Cities by name; of several with one name the largest gives the prior."""
+    aliases: dict[str, list[str]] = {fold(name): list(known) for name, known in tables["city_aliases"].items()}
+    largest: dict[str, int] = {}
+    for name, population in cities:
+        folded = fold(tables["city_names"].get(name, name))
+        if _usable(folded):
+            largest[folded] = max(population, largest.get(folded, 0))
+    found = {
+        name: Entity(name, _city_prior(population), tuple(aliases.get(name, ())))
+        for name, population in largest.items()
+    }
+    for entity in _listed(tables["extra_cities"], LISTED_CITY_PRIOR):
+        found.setdefault(entity.name, entity)
+    return [found[name] for name in sorted(found)]
+
+
+def _city_prior(population: int) -> float:
+    return round(min(1.0, math.log10(max(population, 10_000) / 1e4) / math.log10(LARGEST_CITY / 1e4)), 2)
+
+
+def _usable(name: str) -> bool:
+    """Names that people type: letters of the Latin script, no remarks in brackets, at least three characters."""
+    folded = fold(name)
+    return (
+        len(folded) > 2 and folded.isascii() and not set(folded) & set("()[]{}/;=") and any(c.isalpha() for c in folded)
+    )
+
+
+def read_cities(text: str) -> list[tuple[str, int]]:
+    """(name, population) from GeoNames' CSV."""
+    return [(row["name"], int(row["population"])) for row in csv.DictReader(io.StringIO(text))]
+
+
+def read_brands(text: str, countries: Iterable[str]) -> list[tuple[str, str]]:
+    """(name, category) of brands found in ``countries`` (two letters, ``001`` for the world)."""
+    wanted = set(countries)
+    rows = (json.loads(line) for line in text.splitlines() if line.strip())
+    return [(r["name"], r["category"]) for r in rows if wanted & {str(place)[:3].split("-")[0] for place in r["loc"]}]
+
+
+def encode_graph(graph: KnowledgeGraph) -> bytes:
+    """Gzipped JSON, one entity a line, the same bytes for the same graph."""
+    plain = msgspec.to_builtins(graph, order="sorted")
+    text = json.dumps(plain, ensure_ascii=False, indent=None, separators=(",", ":"))
+    for before, after in (('],["', '],\n["'), ('},{"', '},\n{"')):
+        text = text.replace(before, after)
+    return gzip.compress(text.encode(), compresslevel=9, mtime=0)
+
+
+def _read(path: Path) -> str:
+    data = path.read_bytes()
+    return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
+
+
+@click.command()
+@click.option("--cities", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option("--brands", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True)
+def main(cities: Path, brands: Path, out: Path) -> None:
+    """Make the shipped knowledge graph from tables, GeoNames cities and name-suggestion-index brands."""
+    try:
+        from wordfreq import zipf_frequency
+    except ImportError as error:
+        raise click.ClickException(
+            "wordfreq is needed to build: pip install 'federated-keyboard[authoring]'"
+        ) from error
+    source = importlib.resources.files("suggestion_model.catalog").joinpath("tables", "en.json")
+    tables = json.loads(source.read_text(encoding="utf-8"))
+    graph = build_graph(
+        tables,
+        read_cities(_read(cities)),
+        read_brands(_read(brands), tables["brand_countries"]),
+        lambda word: float(zipf_frequency(word, tables["language"])),
+    )
+    data = encode_graph(graph)
+    try:
+        parse_graph(gzip.decompress(data), str(out))
+    except CatalogError as error:
+        raise click.ClickException(str(error)) from error
+    out.write_bytes(data)
+    reachable = reachable_queries(graph)
+    click.echo(
+        f"{out}: {len(graph.categories)} categories, {sum(len(t.entities) for t in graph.types)} entities, "
+        f"{sum(reachable.values())} reachable queries, {len(data) / 1024:.0f} KiB"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,338 @@
+"""Candidates from the knowledge graph: names and triggers in the context fill the templates of their categories."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from suggestion_model.catalog.graph import Category, Entity, KnowledgeGraph, Slot, segments
+from suggestion_model.catalog.language import language
+from suggestion_model.catalog.reading import ANSWER_ROLE, CACHED_LINES, SAID, Reader, Reading
+from suggestion_model.catalog.recognition import Mention, Recognizer
+from suggestion_model.catalog.scoring import EARLIER_LINES, FADING, NEWEST_EARLIER, Evidence, score, set_margins
+from suggestion_model.catalog.text import fold, words
+from suggestion_model.types import Candidate, Context
+
+KIND_MASS, SLOT_MASS, LITERAL_MASS = 3.0, 4.0, 2.0
+"""How much the parts of a query tell; stand in for the idf that a query list has."""
+TRIGGERED = 0.8
+"""Evidence for a category whose trigger was said, when the template's own word for it was not."""
+LINKED = 0.5
+"""Evidence for a category from an entity that is linked to it."""
+CLEAR_ROLE = 0.5
+FILLERS = 3
+"""Entities of a type that are tried in a slot."""
+ACTIVE_CATEGORIES = 10
+INSTANCES = 192
+"""Queries scored for one context at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """A template made ready."""
+
+    parts: tuple[str | Slot, ...]
+    slots: tuple[Slot, ...]
+    kind_terms: tuple[str, ...]
+    """Its words that are triggers of its category."""
+    literal_terms: tuple[str, ...]
+    """Its other content words."""
+    prior: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What one line mentions."""
+
+    reading: Reading
+    mentions: tuple[tuple[int, float, float], ...]
+    """(entity, strength, role)."""
+    triggers: frozenset[int]
+    """Categories."""
+    parts: int
+    """Names and kinds in the line: what a query could explain."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """Strength of one piece of evidence over the whole context."""
+
+    now: float = 0.0
+    before: float = 0.0
+    faded: float = 0.0
+    role: float = 0.0
+
+    def add(self, strength: float, weight: float, current: bool) -> None:
+        if current:
+            self.now = max(self.now, strength)
+        else:
+            self.before = max(self.before, strength)
+            self.faded = max(self.faded, strength * weight)
+
+    @property
+    def best(self) -> float:
+        return max(self.now, self.faded)
+
+
+@dataclass(slots=True)
+class _Instance:
+    """A filled template, before scoring."""
+
+    query: str
+    category: int
+    parts: list[tuple[float, _Found, bool]]
+    """(mass, evidence, is a slot)."""
+    order: float
+    prior: float
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """Evidence of the whole context."""
+
+    entities: dict[int, _Found] = field(default_factory=dict)
+    categories: dict[int, _Found] = field(default_factory=dict)
+    terms: dict[str, _Found] = field(default_factory=dict)
+
+
+class GraphSource:
+    """Candidates from a knowledge graph; a :class:`suggestion_model.types.CandidateSource`.
+
+    ``candidates`` is a pure function of its context: what is kept between calls only saves time.
+    """
+
+    def __init__(self, graph: KnowledgeGraph) -> None:
+        """Index ``graph``; see :func:`suggestion_model.catalog.graph.without_sensitive` for leaving subjects out."""
+        self._language = language(graph.language)
+        self._reader = Reader(self._language)
+        self._categories = graph.categories
+        number = {category.name: place for place, category in enumerate(graph.categories)}
+        self._entities: list[Entity] = []
+        self._type_of: list[int] = []
+        self._types = {kind.name: place for place, kind in enumerate(graph.types)}
+        self._links = [tuple(number[link] for link in kind.links) for kind in graph.types]
+        self._of_place = self._place_types(graph.categories)
+        self._ordinary: set[tuple[int, str]] = set()
+        self._recognizer = Recognizer(self._names(graph))
+        self._triggers = Recognizer(self._trigger_names(graph.categories))
+        self._templates = [self._prepare(category) for category in graph.categories]
+        self._users = self._using_categories()
+        self._line = functools.lru_cache(maxsize=CACHED_LINES)(self._read_line)
+
+    # -- building -------------------------------------------------------------------------------------------------
+
+    def _names(self, graph: KnowledgeGraph) -> Iterator[tuple[str, int]]:
+        for place, kind in enumerate(graph.types):
+            ordinary = {fold(name) for name in kind.ordinary}
+            for entity in kind.entities:
+                self._entities.append(entity)
+                self._type_of.append(place)
+                for said in (entity.name, *entity.aliases):
+                    name = " ".join(words(said))
+                    if name:
+                        if fold(said) in ordinary:
+                            self._ordinary.add((len(self._entities) - 1, name))
+                        yield name, len(self._entities) - 1
+
+    def _trigger_names(self, categories: Iterable[Category]) -> Iterator[tuple[str, int]]:
+        for place, category in enumerate(categories):
+            for trigger in (*category.triggers, category.name):
+                yield " ".join(self._reader.stem(word) for word in words(trigger)), place
+
+    def _place_types(self, categories: Iterable[Category]) -> frozenset[int]:
+        """Types that fill slots with a role: places."""
+        return frozenset(
+            self._types[part.type]
+            for category in categories
+            for template in category.templates
+            for part in segments(template)
+            if isinstance(part, Slot) and part.role
+        )
+
+    def _prepare(self, category: Category) -> tuple[_Template, ...]:
+        stem, stopwords = self._reader.stem, self._language.stopwords
+        kind_terms = {stem(word) for said in (*category.triggers, category.name) for word in words(said)}
+        prepared = []
+        for place, template in enumerate(category.templates):
+            parts = segments(template)
+            literal = [w for part in parts if isinstance(part, str) for w in words(part) if w not in stopwords]
+            terms = dict.fromkeys(stem(word) for word in literal)
+            prepared.append(
+                _Template(
+                    parts=parts,
+                    slots=tuple(part for part in parts if isinstance(part, Slot)),
+                    kind_terms=tuple(term for term in terms if term in kind_terms),
+                    literal_terms=tuple(term for term in terms if term not in kind_terms),
+                    prior=category.prior * (1 - 0.5 * place / len(category.templates)),
+                )
+            )
+        return tuple(prepared)
+
+    def _using_categories(self) -> list[frozenset[int]]:
+        """For each type the categories that have a slot for it, or that it is linked to."""
+        users: list[set[int]] = [set(links) for links in self._links]
+        for place, templates in enumerate(self._templates):
+            for template in templates:
+                for slot in template.slots:
+                    users[self._types[slot.type]].add(place)
+        return [frozenset(using) for using in users]
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def _read_line(self, line: str) -> _Line:
+        reading = self._reader.read(line)
+        typed = reading.words
+        stems = tuple(self._reader.stem(word) for word in typed)
+        triggered = self._triggers.find(stems)
+        triggers = frozenset(category for mention in triggered for category in mention.values)
+        found = self._recognizer.find(typed)
+        if reading.open_word and not any(mention.end == len(typed) for mention in found):
+            found += self._recognizer.complete(typed)
+        mentions = []
+        for mention in found:
+            role = reading.roles.get(stems[mention.start], 0.0)
+            for entity in mention.values:
+                if self._is_meant(entity, mention, typed, triggers):
+                    mentions.append((entity, SAID if mention.share == 1 else 0.9 * mention.share, role))
+        spans = {(mention.start, mention.end) for mention in found} | {(m.start, m.end) for m in triggered}
+        return _Line(reading, tuple(mentions), triggers, len(spans))
+
+    def _is_meant(self, entity: int, mention: Mention, typed: tuple[str, ...], triggers: frozenset[int]) -> bool:
+        """Names that are ordinary words need a place word before them, or a trigger of their categories beside them."""
+        if (entity, " ".join(typed[mention.start : mention.end])) not in self._ordinary:
+            return True
+        kind = self._type_of[entity]
+        if kind in self._of_place:
+            return mention.start > 0 and typed[mention.start - 1] in self._language.place_cues
+        return not triggers.isdisjoint(self._users[kind])
+
+    def _gather(self, context: Context) -> tuple[_Gathered, _Line]:
+        gathered = _Gathered()
+        earlier = context.earlier[-EARLIER_LINES:]
+        asked = 0.0
+        line = self._line(context.composed)
+        lines = [*(self._line(text) for text in earlier), line]
+        for place, line in enumerate(lines):
+            age = len(lines) - 1 - place
+            weight = NEWEST_EARLIER * FADING ** (age - 1)
+            for entity, strength, role in line.mentions:
+                found = gathered.entities.setdefault(entity, _Found())
+                found.add(strength, weight, age == 0)
+                found.role = role or ANSWER_ROLE * asked or found.role
+            for category in line.triggers:
+                gathered.categories.setdefault(category, _Found()).add(SAID, weight, age == 0)
+            for term, strength in line.reading.terms.items():
+                gathered.terms.setdefault(term, _Found()).add(strength, weight, age == 0)
+            asked = line.reading.asks_role
+        for entity, found in gathered.entities.items():
+            for category in self._links[self._type_of[entity]]:
+                linked = gathered.categories.setdefault(category, _Found())
+                linked.now = max(linked.now, LINKED * found.now)
+                linked.before = max(linked.before, LINKED * found.before)
+                linked.faded = max(linked.faded, LINKED * found.faded)
+        return gathered, line
+
+    # -- the face -------------------------------------------------------------------------------------------------
+
+    def candidates(self, context: Context, limit: int = 8) -> list[Candidate]:
+        """Queries that the context speaks for, best baseline score first; [] when nothing is being typed."""
+        if not self._reader.read(context.composed).words:
+            return []
+        gathered, line = self._gather(context)
+        instances = list(itertools.islice(self._instances(gathered), INSTANCES))
+        if not instances:
+            return []
+        scores, features = score(self._evidence(instances, line))
+        best: dict[str, int] = {}
+        for place in np.lexsort((np.arange(len(scores)), -scores)).tolist():
+            best.setdefault(instances[place].query, place)
+            if len(best) == limit:
+                break
+        order = [place for place in best.values() if scores[place] > 0]
+        chosen = features[order]
+        set_margins(chosen)
+        return [
+            self._candidate(instances[place], float(scores[place]), row)
+            for place, row in zip(order, chosen.tolist(), strict=True)
+        ]
+
+    def _instances(self, gathered: _Gathered) -> Iterator[_Instance]:
+        """Filled templates of the categories in play, the best supported categories first."""
+        by_type: dict[int, list[int]] = {}
+        for entity in gathered.entities:
+            by_type.setdefault(self._type_of[entity], []).append(entity)
+        for known in by_type.values():
+            known.sort(key=lambda entity: (-gathered.entities[entity].best, -self._entities[entity].prior, entity))
+            del known[FILLERS:]
+        active = sorted(
+            gathered.categories.items(), key=lambda item: (-item[1].best, -self._categories[item[0]].prior, item[0])
+        )
+        for category, kind in active[:ACTIVE_CATEGORIES]:
+            for template in self._templates[category]:
+                yield from self._fill(category, kind, template, by_type, gathered)
+
+    def _fill(
+        self, category: int, kind: _Found, template: _Template, by_type: dict[int, list[int]], gathered: _Gathered
+    ) -> Iterator[_Instance]:
+        choices = [by_type.get(self._types[slot.type], []) for slot in template.slots]
+        if not all(choices):
+            return
+        said = [gathered.terms[term] for term in template.kind_terms if term in gathered.terms]
+        shown = _Found(
+            now=max([TRIGGERED * kind.now, *(found.now for found in said)]),
+            before=max([TRIGGERED * kind.before, *(found.before for found in said)]),
+            faded=max([TRIGGERED * kind.faded, *(found.faded for found in said)]),
+        )
+        literals = [(LITERAL_MASS, gathered.terms.get(term, _Found()), True) for term in template.literal_terms]
+        for filling in itertools.product(*choices):
+            if len(set(filling)) < len(filling):
+                continue
+            found = [gathered.entities[entity] for entity in filling]
+            roles = [
+                slot.role * max(-1.0, min(1.0, evidence.role / CLEAR_ROLE))
+                for slot, evidence in zip(template.slots, found, strict=True)
+                if slot.role
+            ]
+            names = iter(filling)
+            query = "".join(p if isinstance(p, str) else self._entities[next(names)].name for p in template.parts)
+            priors = [self._entities[entity].prior for entity in filling]
+            yield _Instance(
+                query=query,
+                category=category,
+                parts=[(KIND_MASS, shown, False), *literals, *((SLOT_MASS, evidence, True) for evidence in found)],
+                order=sum(roles) / len(roles) if roles else 0.0,
+                prior=(template.prior + sum(priors) / len(priors)) / 2 if priors else template.prior,
+            )
+
+    def _evidence(self, instances: list[_Instance], line: _Line) -> Evidence:
+        n, width = len(instances), max(len(instance.parts) for instance in instances)
+        mass, now, before, faded = (np.zeros((n, width), np.float32) for _ in range(4))
+        slot, content = np.zeros((n, width), bool), np.zeros((n, width), bool)
+        explained = np.zeros(n, np.float32)
+        for row, instance in enumerate(instances):
+            used = 0
+            for place, (weight, found, is_slot) in enumerate(instance.parts):
+                mass[row, place], slot[row, place], content[row, place] = weight, is_slot, True
+                now[row, place], before[row, place], faded[row, place] = found.now, found.before, found.faded
+                used += found.now > 0 and weight != LITERAL_MASS
+            explained[row] = min(1.0, used / max(line.parts, 1))
+        return Evidence(
+            mass=mass,
+            now=now,
+            before=before,
+            faded=faded,
+            slot=slot,
+            content=content,
+            explained=explained,
+            order=np.array([instance.order for instance in instances], np.float32),
+            prior=np.array([instance.prior for instance in instances], np.float32),
+            asking=line.reading.asking,
+        )
+
+    def _candidate(self, instance: _Instance, value: float, features: list[float]) -> Candidate:
+        category = self._categories[instance.category]
+        return Candidate(instance.query, category.name, value, category.sensitive, tuple(features))
