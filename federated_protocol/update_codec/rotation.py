@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 SEED_BYTES = 32
 _DOMAIN = b"federated-keyboard/1 rotation signs\0"
-_LARGEST_FACTOR_LOG2 = 7
 
 Floats = NDArray[np.float64]
 
@@ -56,31 +55,20 @@ def rotate_back(y: Floats, seed: bytes) -> Floats:
 
 
 def _hadamard(x: Floats) -> Floats:
-    """Orthonormal Walsh-Hadamard transform (Sylvester order) as products with small Hadamard matrices.
+    """Orthonormal Walsh-Hadamard transform (natural order) of float64 [P], P a power of two.
 
-    ``H_{ab} = H_a ⊗ H_b`` turns the transform into a few matrix products along the axes of a reshaped ``x``, which
-    BLAS does faster than numpy does log2(P) butterflies.
+    Butterflies of constant geometry: each pass combines the two halves and interleaves the results, so that every pass
+    runs over long, plain slices. A product with Hadamard matrices would go to BLAS, whose threads stall for
+    milliseconds on a busy machine.
     """
-    log2 = len(x).bit_length() - 1
-    done = 0
-    y = x
-    while done < log2:
-        factor_log2 = min(_LARGEST_FACTOR_LOG2, log2 - done)
-        h = _hadamard_matrix(factor_log2)
-        blocks = y.reshape(-1, 1 << factor_log2, 1 << done)
-        y = (blocks[:, :, 0] @ h if done == 0 else np.matmul(h, blocks)).reshape(-1)
-        done += factor_log2
-    return y
-
-
-@functools.cache
-def _hadamard_matrix(log2: int) -> Floats:
-    h = np.ones((1, 1))
-    for _ in range(log2):
-        h = np.block([[h, h], [h, -h]])
-    h /= np.sqrt(len(h))
-    h.flags.writeable = False
-    return h
+    half = len(x) // 2
+    source: Floats = x / np.sqrt(len(x))
+    target = np.empty_like(source)
+    for _ in range(len(x).bit_length() - 1):
+        np.add(source[:half], source[half:], out=target[0::2])
+        np.subtract(source[:half], source[half:], out=target[1::2])
+        source, target = target, source
+    return source
 
 
 @functools.lru_cache(maxsize=4)

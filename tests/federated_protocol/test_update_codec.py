@@ -201,15 +201,16 @@ def test_the_error_of_a_mean_falls_with_the_number_of_devices() -> None:
 
 
 @pytest.mark.parametrize(("bits", "nmse"), [(2, 0.107), (4, 0.0043)])
-def test_ten_lognormal_clients_of_8192_weights_lose_what_the_literature_reports(bits: int, nmse: float) -> None:
-    # Hadamard + stochastic rounding in the comparison of arXiv 2108.08842: 2^bits levels over the rotated range.
+def test_ten_lognormal_clients_of_8192_weights_lose_about_what_the_literature_reports(bits: int, nmse: float) -> None:
+    # Hadamard + stochastic rounding in the comparison of arXiv 2108.08842, 2^bits levels over each client's own range.
+    # Under masks the step is shared and has to cover the largest of the ten ranges, which costs up to half again.
     d, n = 8192, 10
     updates = [unit(d, k) for k in range(n)]
     largest = max(float(np.abs(rotate(u, SEED)).max()) for u in updates)
     setting = setting_of(d, n, step=2 * largest / (2**bits - 1))
     vectors = [encode(u, 1.0, [], setting, random.Random(k).randbytes) for k, u in enumerate(updates)]
     mean = decode_sum(summed(vectors, setting), setting, n).mean_update()
-    assert ((mean - np.mean(updates, axis=0)) ** 2).sum() == pytest.approx(nmse, rel=0.35)
+    assert ((mean - np.mean(updates, axis=0)) ** 2).sum() == pytest.approx(1.2 * nmse, rel=0.25)
 
 
 def test_a_long_update_is_clipped_and_a_short_one_is_left_alone() -> None:
