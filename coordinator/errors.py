@@ -21,7 +21,7 @@ class ReleaseError(CoordinatorError):
     """A model version cannot be published, or does not belong to this database."""
 
 
-class RequestRefused(CoordinatorError):
+class RequestRefusedError(CoordinatorError):
     """One request is refused with a named reason; becomes a ``Refusal`` on the wire.
 
     ``message`` never quotes anything the request carried.

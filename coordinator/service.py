@@ -49,13 +49,14 @@ class Coordinator:
         validate(settings)
         self.settings = settings
         self.clock = clock
+        first = initial_model or shipped_artifact()  # a damaged bundle must not leave an empty database behind
         self.database = Database(settings.database_url)
         self._ticker: Ticker | None = None
         self.stopping = threading.Event()
         """Set when the process is about to end: streams finish."""
         try:
             self.models = ModelStore(self.database)
-            self.models.ensure_initial(initial_model or shipped_artifact(), clock())
+            self.models.ensure_initial(first, clock())
             self.driver = RoundDriver(self.database, settings, executor=executor)
             self.admission = Admission(self.database, settings, self.wake, rng)
             self.intake = Intake(self.database, self.wake)

@@ -3,7 +3,7 @@
 The TOML mirrors the structs below, e.g.::
 
     database_url = "sqlite:///coordinator.sqlite"
-    authority_public_key = "c0ffee..."      # hex, written by `authority init`
+    authority_public_key = "c0ffee..."      # hex, see public.key of `authority init`
 
     [rounds]
     goal_count = 60
@@ -37,13 +37,13 @@ class _Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RoundSettings(_Group, frozen=True):
     """Selection and lifetime of rounds."""
 
-    goal_count: int = 40
+    goal_count: int = 50
     """Devices wanted in the sum."""
-    minimum_count: int = 10
+    minimum_count: int = 30
     """A selection that ends with fewer devices is abandoned."""
     overselect: float = 1.3
     """Devices selected for one wanted (arXiv 1902.01046, section 9: 6-10 % drop out)."""
-    smallest_aggregate: int = 5
+    smallest_aggregate: int = 20
     """No sum over fewer masked inputs is ever opened; devices compare it with their own floor."""
     max_rounds: int = 0
     """After this many published rounds no further one opens; 0 is endless."""
@@ -175,14 +175,13 @@ def load_settings(
             raise SettingsError(f"{path} is not valid TOML ({error}); correct that line") from None
     for name, text in (environment or {}).items():
         if name.startswith("COORDINATOR_") and (path_text := name.removeprefix("COORDINATOR_").lower()):
-            _put(merged, path_text.split("__"), _parse(text))
+            _put(merged, path_text.split("__"), parse_value(text))
     for dotted, value in (overrides or {}).items():
         if value is not None:
             _put(merged, dotted.split("."), value)
     if "authority_public_key" not in merged:
         raise SettingsError(
-            "authority_public_key is not set: run `authority init DIR` and pass "
-            "--authority-public-key DIR/authority.pub"
+            "authority_public_key is not set: run `authority init DIR` and pass --authority-public-key DIR/public.key"
         )
     if isinstance(merged.get("training"), dict):
         defaults = msgspec.to_builtins(Settings(authority_public_key="").training)
@@ -203,7 +202,7 @@ def validate(settings: Settings) -> None:
         key = b""
     rounds, deadlines, codec, metrics = settings.rounds, settings.deadlines, settings.codec, settings.metrics
     checks = (
-        (len(key) == 32, "authority_public_key must be 64 hexadecimal digits (see authority.pub)"),
+        (len(key) == 32, "authority_public_key must be 64 hexadecimal digits (see public.key of the authority)"),
         (rounds.smallest_aggregate >= 2, "rounds.smallest_aggregate must be at least 2: a sum of one is no sum"),
         (
             rounds.smallest_aggregate <= rounds.minimum_count <= rounds.goal_count,
@@ -245,8 +244,8 @@ def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
     tree[path[-1]] = value
 
 
-def _parse(text: str) -> Any:
-    """Read an environment value as TOML where it is a TOML literal, else as a plain text."""
+def parse_value(text: str) -> Any:
+    """Read the text of a setting: true, false, a number, or a plain text."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
-from coordinator.errors import RequestRefused
+from coordinator.errors import RequestRefusedError
 from coordinator.releases.model_store import current_model
 from coordinator.rounds import pace_steering
 from coordinator.rounds.states import RoundState
@@ -70,14 +70,14 @@ class Admission:
 
         Raises
         ------
-        RequestRefused
+        RequestRefusedError
             malformed, not enrolled, certificate expired, signature wrong, clock off, nonce reused.
         """
         check_in, public_key = self._verified(signed, now)
         if check_in.protocol_version < OLDEST_PROTOCOL_VERSION:
             return wire.encode(UpgradeRequired(oldest_protocol_version=OLDEST_PROTOCOL_VERSION))
         if check_in.protocol_version > PROTOCOL_VERSION:
-            raise RequestRefused(
+            raise RequestRefusedError(
                 RefusalReason.UPGRADE_REQUIRED,
                 f"this coordinator serves protocol versions up to {PROTOCOL_VERSION}: upgrade the coordinator",
             )
@@ -91,32 +91,32 @@ class Admission:
 
     def _verified(self, signed: SignedMessage, now: float) -> tuple[CheckIn, bytes]:
         if len(signed.payload) > CHECK_IN_LIMIT_BYTES:
-            raise RequestRefused(RefusalReason.TOO_LARGE, f"a check-in has at most {CHECK_IN_LIMIT_BYTES} bytes")
+            raise RequestRefusedError(RefusalReason.TOO_LARGE, f"a check-in has at most {CHECK_IN_LIMIT_BYTES} bytes")
         try:
             check_in, certificate = open_check_in(signed, self._settings.authority_key_bytes, now)
         except MessageTooLarge as error:
-            raise RequestRefused(RefusalReason.TOO_LARGE, str(error)) from None
+            raise RequestRefusedError(RefusalReason.TOO_LARGE, str(error)) from None
         except MalformedMessage as error:
-            raise RequestRefused(RefusalReason.MALFORMED, str(error)) from None
+            raise RequestRefusedError(RefusalReason.MALFORMED, str(error)) from None
         except CertificateExpired as error:
-            raise RequestRefused(RefusalReason.CERTIFICATE_EXPIRED, str(error)) from None
+            raise RequestRefusedError(RefusalReason.CERTIFICATE_EXPIRED, str(error)) from None
         except EnrolmentError as error:
-            raise RequestRefused(RefusalReason.NOT_ENROLLED, str(error)) from None
+            raise RequestRefusedError(RefusalReason.NOT_ENROLLED, str(error)) from None
         except BadSignature as error:
-            raise RequestRefused(RefusalReason.BAD_SIGNATURE, str(error)) from None
+            raise RequestRefusedError(RefusalReason.BAD_SIGNATURE, str(error)) from None
         if certificate.insecure_demo and not self._settings.allow_insecure_demo:
-            raise RequestRefused(
+            raise RequestRefusedError(
                 RefusalReason.NOT_ENROLLED,
                 "this certificate is marked INSECURE DEMO: enrol with a real authority, or start a demo coordinator "
                 "with --allow-insecure-demo",
             )
         if not abs(check_in.issued_at - now) <= CLOCK_SKEW_S:
-            raise RequestRefused(
+            raise RequestRefusedError(
                 RefusalReason.CLOCK_SKEW,
                 f"the device's clock differs by more than {CLOCK_SKEW_S:.0f} s: set its clock, then check in again",
             )
         if not NONCE_BYTES[0] <= len(check_in.nonce) <= NONCE_BYTES[1]:
-            raise RequestRefused(RefusalReason.MALFORMED, "a check-in nonce has 8 to 32 random bytes")
+            raise RequestRefusedError(RefusalReason.MALFORMED, "a check-in nonce has 8 to 32 random bytes")
         return check_in, certificate.device_key
 
     def _answer_once(
@@ -128,7 +128,7 @@ class Admission:
             if earlier is not None:
                 if earlier.digest == digest:
                     return earlier.answer, False
-                raise RequestRefused(
+                raise RequestRefusedError(
                     RefusalReason.CONFLICTING_REPEAT, "this nonce was used for another check-in: draw a fresh one"
                 )
             decided, full = self._decide(connection, signed.device, public_key, now)

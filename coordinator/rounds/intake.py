@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from coordinator.errors import RequestRefused
+from coordinator.errors import RequestRefusedError
 from coordinator.releases.model_store import published_model
 from coordinator.rounds.pace_steering import poll_interval_s
 from coordinator.rounds.planning import decode_plan, vector_layout
@@ -97,16 +97,16 @@ class Intake:
 
         Raises
         ------
-        RequestRefused
+        RequestRefusedError
             unknown session, not a participant, wrong signature, malformed, wrong phase, conflicting repeat.
         """
         view = self._view(session, signed.device)
         try:
             message: Message = open_signed(signed, _KIND[phase], phase, session, view.participant.public_key)
         except BadSignature as error:
-            raise RequestRefused(RefusalReason.BAD_SIGNATURE, str(error)) from None
+            raise RequestRefusedError(RefusalReason.BAD_SIGNATURE, str(error)) from None
         except MalformedMessage as error:
-            raise RequestRefused(RefusalReason.MALFORMED, str(error)) from None
+            raise RequestRefusedError(RefusalReason.MALFORMED, str(error)) from None
         digest = hashlib.sha256(signed.payload).digest()
         repeated = self._repeated(view.row, phase, signed.device, digest)
         if repeated is not None:
@@ -188,7 +188,7 @@ class Intake:
         if row.purged:
             raise _unknown_session()
         if member is None:
-            raise RequestRefused(
+            raise RequestRefusedError(
                 RefusalReason.NOT_A_PARTICIPANT, "this device was not selected for the session: check in first"
             )
         return _View(row, member)
@@ -199,7 +199,7 @@ class Intake:
         if earlier is None:
             return None
         if earlier.digest != digest:
-            raise RequestRefused(
+            raise RequestRefusedError(
                 RefusalReason.CONFLICTING_REPEAT,
                 "this device already sent something else in this phase: the first message stands",
             )
@@ -222,14 +222,14 @@ class Intake:
                 alive = [m.position for m in members if m.position and m.answered(Phase.MASKED_INPUT)]
                 check_unmasking(message, index, sharers, alive)
         except ProtocolError as error:
-            raise RequestRefused(RefusalReason.MALFORMED, str(error)) from None
+            raise RequestRefusedError(RefusalReason.MALFORMED, str(error)) from None
 
 
 def _expect_phase(row: Round, member: Participant, phase: Phase) -> None:
     if member.dropped_in is not None:
         raise _out()
     if PHASE_OF_STATE.get(row.state) is not phase:
-        raise RequestRefused(
+        raise RequestRefusedError(
             RefusalReason.WRONG_PHASE, f"the round does not take {phase.value} messages now: ask for its state"
         )
 
@@ -238,11 +238,13 @@ def _abandoned(row: Round) -> bytes:
     return wire.encode(Abandoned(reason=row.reason or AbandonReason.OPERATOR))
 
 
-def _out() -> RequestRefused:
-    return RequestRefused(
+def _out() -> RequestRefusedError:
+    return RequestRefusedError(
         RefusalReason.WRONG_PHASE, "this device missed a phase and is out of the round: forget it and check in again"
     )
 
 
-def _unknown_session() -> RequestRefused:
-    return RequestRefused(RefusalReason.UNKNOWN_SESSION, "no such session, or it is over: forget it and check in again")
+def _unknown_session() -> RequestRefusedError:
+    return RequestRefusedError(
+        RefusalReason.UNKNOWN_SESSION, "no such session, or it is over: forget it and check in again"
+    )

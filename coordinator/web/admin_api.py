@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 from flask import Blueprint, Response, request
 
-from coordinator.errors import RequestRefused
+from coordinator.errors import RequestRefusedError
 from coordinator.reports import MetricsReport, Reports, RoundReport, StatusReport
 from coordinator.service import Coordinator
 from federated_protocol.messages import RefusalReason
@@ -47,7 +47,9 @@ class EventStreams:
     def open(self) -> Response:
         """Start a stream; refused as unavailable when too many are open."""
         if not self._places.acquire(blocking=False):
-            raise RequestRefused(RefusalReason.UNAVAILABLE, "too many live pages are open: close one, or reload later")
+            raise RequestRefusedError(
+                RefusalReason.UNAVAILABLE, "too many live pages are open: close one, or reload later"
+            )
         response = Response(self._events(), content_type="text/event-stream")
         response.headers["Cache-Control"] = "no-store"
         response.call_on_close(self._places.release)
@@ -110,7 +112,7 @@ def admin_api(coordinator: Coordinator) -> Blueprint:
 def _limit() -> int:
     text = request.args.get("limit", "100")
     if not (text.isdecimal() and len(text) < 5 and 1 <= int(text) <= 1000):
-        raise RequestRefused(RefusalReason.MALFORMED, "limit must be a number between 1 and 1000")
+        raise RequestRefusedError(RefusalReason.MALFORMED, "limit must be a number between 1 and 1000")
     return int(text)
 
 

@@ -14,7 +14,7 @@ import msgspec
 from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from coordinator.errors import RequestRefused
+from coordinator.errors import RequestRefusedError
 from coordinator.events import Event, log_event, log_failure
 from coordinator.service import Coordinator
 from federated_protocol import wire
@@ -86,7 +86,9 @@ def device_api(coordinator: Coordinator) -> Blueprint:
     def model(version: str) -> Response:
         artifact = coordinator.models.artifact(int(version)) if version.isdecimal() and len(version) < 10 else None
         if artifact is None:
-            raise RequestRefused(RefusalReason.UNKNOWN_MODEL, "no such model version: check in for the current one")
+            raise RequestRefusedError(
+                RefusalReason.UNKNOWN_MODEL, "no such model version: check in for the current one"
+            )
         return Response(artifact, content_type=wire.CONTENT_TYPE)
 
     @api.get("/health")
@@ -100,8 +102,8 @@ def device_api(coordinator: Coordinator) -> Blueprint:
 def install_error_answers(app: Flask) -> None:
     """Turn every error of any call into a ``Refusal``; nothing of the request is echoed or logged."""
 
-    @app.errorhandler(RequestRefused)
-    def refused(error: RequestRefused) -> Response:
+    @app.errorhandler(RequestRefusedError)
+    def refused(error: RequestRefusedError) -> Response:
         return _refusal(error.reason, error.message)
 
     @app.errorhandler(HTTPException)
@@ -127,21 +129,21 @@ def _catch_up(coordinator: Coordinator) -> None:
 def _signed_body(limit_bytes: int) -> tuple[SignedMessage, int]:
     kind = (request.mimetype or "").lower()
     if kind not in (wire.CONTENT_TYPE, JSON):
-        raise RequestRefused(RefusalReason.MALFORMED, f"the Content-Type must be {wire.CONTENT_TYPE}")
+        raise RequestRefusedError(RefusalReason.MALFORMED, f"the Content-Type must be {wire.CONTENT_TYPE}")
     limit = min(limit_bytes * (2 if kind == JSON else 1), wire.LARGEST_MESSAGE_BYTES)
     if request.content_length is not None and request.content_length > limit:
-        raise RequestRefused(RefusalReason.TOO_LARGE, f"this call accepts at most {limit} bytes")
+        raise RequestRefusedError(RefusalReason.TOO_LARGE, f"this call accepts at most {limit} bytes")
     request.max_content_length = limit
     body = request.get_data(cache=False)
     if len(body) > limit:
-        raise RequestRefused(RefusalReason.TOO_LARGE, f"this call accepts at most {limit} bytes")
+        raise RequestRefusedError(RefusalReason.TOO_LARGE, f"this call accepts at most {limit} bytes")
     decode: Callable[..., SignedMessage] = wire.decode_json if kind == JSON else wire.decode
     try:
         return decode(body, SignedMessage, limit_bytes=limit), len(body)
     except MessageTooLarge as error:
-        raise RequestRefused(RefusalReason.TOO_LARGE, str(error)) from None
+        raise RequestRefusedError(RefusalReason.TOO_LARGE, str(error)) from None
     except MalformedMessage as error:
-        raise RequestRefused(RefusalReason.MALFORMED, str(error)) from None
+        raise RequestRefusedError(RefusalReason.MALFORMED, str(error)) from None
 
 
 def _answer(encoded: bytes, kind: object) -> Response:
@@ -161,7 +163,7 @@ def _refusal(reason: RefusalReason, message: str) -> Response:
 
 def _session(text: str) -> str:
     if not _SESSION.fullmatch(text):
-        raise RequestRefused(RefusalReason.UNKNOWN_SESSION, "a session id has 32 hexadecimal digits")
+        raise RequestRefusedError(RefusalReason.UNKNOWN_SESSION, "a session id has 32 hexadecimal digits")
     return text
 
 
@@ -169,13 +171,13 @@ def _phase(text: str) -> Phase:
     try:
         return Phase(text)
     except ValueError:
-        raise RequestRefused(RefusalReason.MALFORMED, "no such phase") from None
+        raise RequestRefusedError(RefusalReason.MALFORMED, "no such phase") from None
 
 
 def _device() -> bytes:
     text = request.args.get("device", "")
     if not _DEVICE.fullmatch(text):
-        raise RequestRefused(
+        raise RequestRefusedError(
             RefusalReason.MALFORMED, f"?device= must be the device's fingerprint, {2 * FINGERPRINT_BYTES} hex digits"
         )
     return bytes.fromhex(text)

@@ -1,0 +1,132 @@
+"""The ``authority`` command: begin an authority, certify devices, serve enrolment."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from coordinator.authority.directory import PUBLIC_KEY, Authority, AuthorityError
+from coordinator.trust_anchor import DEMO_MARK
+
+_WARNING = f"{DEMO_MARK}: certificates of this authority prove nothing. Never point a real coordinator at it."
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def authority() -> None:
+    """Enrol devices, apart from any coordinator: whoever runs the coordinator cannot invent devices."""
+
+
+@authority.command()
+@click.argument("directory", type=_FOLDER)
+@click.option("--name", default="enrolment authority", show_default=True, help="Shown in certificates.")
+@click.option("--insecure-demo", is_flag=True, help="Mark key and certificates as worthless outside a demo.")
+def init(directory: Path, name: str, insecure_demo: bool) -> None:
+    """Make a key pair in DIRECTORY."""
+    made = Authority.create(directory, name, insecure_demo=insecure_demo)
+    if insecure_demo:
+        click.echo(_WARNING, err=True)
+    click.echo(f"authority {made.name!r} is in {directory}; keep private.key away from the coordinator")
+    click.echo(f"give coordinators {directory / PUBLIC_KEY}")
+
+
+@authority.command()
+@click.argument("directory", type=_FOLDER)
+@click.argument("public_key", required=False)
+@click.option("--count", type=click.IntRange(1, 100_000), help="Make so many device homes instead (demo only).")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Certificate file, or with --count the directory of the homes."
+)
+@click.option("--days", default=365.0, show_default=True, help="Validity.")
+def issue(directory: Path, public_key: str | None, count: int | None, out: Path | None, days: float) -> None:
+    """Certify PUBLIC_KEY (64 hex digits, or a file that holds them or 32 bytes), with the authority in DIRECTORY.
+
+    Writes the certificate to --out, or its hex to standard output.
+    """
+    opened = Authority.load(directory)
+    if (public_key is None) == (count is None):
+        raise click.UsageError("give a public key, or --count N")
+    if opened.insecure_demo:
+        click.echo(_WARNING, err=True)
+    if count is not None:
+        if out is None:
+            raise click.UsageError("--count needs --out DIRECTORY")
+        with click.progressbar(length=count, label="devices", file=sys.stderr) as bar:
+            opened.make_devices(out, count, time.time(), days, progress=lambda: bar.update(1))
+        click.echo(f"{count} device homes in {out}")
+        return
+    certificate = opened.certify(_read_key(public_key or ""), time.time(), days).encode()
+    if out is None:
+        click.echo(certificate.hex())
+    else:
+        out.write_bytes(certificate)
+        click.echo(f"certificate written to {out}: place it beside the device's identity.key")
+
+
+@authority.command()
+@click.argument("directory", type=_FOLDER)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8090, show_default=True, help="0 takes a free port.")
+@click.option("--port-file", type=click.Path(dir_okay=False, path_type=Path), help="Write the port there.")
+@click.option("--token", "tokens", multiple=True, help="Whoever shows it is enrolled; may be repeated.")
+@click.option("--token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Tokens, one a line.")
+@click.option("--days", default=365.0, show_default=True, help="Validity of certificates.")
+def serve(
+    directory: Path,
+    host: str,
+    port: int,
+    port_file: Path | None,
+    tokens: tuple[str, ...],
+    token_file: Path | None,
+    days: float,
+) -> None:
+    """Enrol over HTTP whoever shows a token."""
+    from coordinator.authority.service import create_authority_app
+    from coordinator.events import configure_logging
+    from coordinator.serving import ServedApp
+    from coordinator.serving import serve as serve_app
+
+    opened = Authority.load(directory)
+    known = [*tokens, *(token_file.read_text("utf-8").split() if token_file else ())]
+    create_authority_app(opened, known, days=days)  # fails here, with a message, rather than in the worker
+    if opened.insecure_demo:
+        click.echo(_WARNING, err=True)
+
+    def make() -> ServedApp:
+        configure_logging()
+        return ServedApp(create_authority_app(opened, known, days=days))
+
+    serve_app(make, host=host, port=port, port_file=port_file, threads=8)
+
+
+def _read_key(source: str) -> bytes:
+    try:
+        return bytes.fromhex(source)
+    except ValueError:
+        pass
+    try:
+        raw = Path(source).read_bytes()
+    except OSError:
+        raise AuthorityError("PUBLIC_KEY is neither hexadecimal nor a readable file") from None
+    if len(raw) == 32:
+        return raw
+    try:
+        return bytes.fromhex(raw.decode("ascii"))
+    except ValueError:
+        raise AuthorityError(f"{source} does not hold a public key: 32 bytes or 64 hexadecimal digits") from None
+
+
+def main() -> None:
+    """Entry point: known errors become one line and exit status 1."""
+    try:
+        authority()
+    except AuthorityError as error:
+        click.echo(f"authority: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

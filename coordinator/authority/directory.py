@@ -1,0 +1,122 @@
+"""An authority on disk: ``private.key`` (mode 0600), ``public.key`` (give it to coordinators), ``authority.json``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from coordinator.errors import CoordinatorError
+from coordinator.trust_anchor import TrustAnchor
+from federated_protocol.enrolment import Certificate, issue
+from federated_protocol.errors import FederatedProtocolError
+from federated_protocol.signing import Identity
+
+PRIVATE_KEY, PUBLIC_KEY, CARD = "private.key", "public.key", "authority.json"
+DEVICE_KEY, DEVICE_CERTIFICATE = "identity.key", "certificate"
+DAY_S = 86_400.0
+CLOCK_TOLERANCE_S = 3_600.0
+"""Certificates begin this long before now, for devices whose clock is slow."""
+
+
+class AuthorityError(CoordinatorError):
+    """The authority's directory cannot be used, or a key cannot be certified."""
+
+
+class _Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    insecure_demo: bool
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Certifies device keys. ``insecure_demo`` marks every certificate it issues."""
+
+    name: str
+    insecure_demo: bool
+    identity: Identity
+
+    @classmethod
+    def create(cls, folder: Path, name: str, *, insecure_demo: bool = False) -> Authority:
+        """Make a key pair in ``folder``; refuses to replace an existing one."""
+        if (folder / PRIVATE_KEY).exists():
+            raise AuthorityError(f"{folder} holds an authority already: use it, or choose another directory")
+        identity = Identity.generate()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(folder / PRIVATE_KEY, identity.private_bytes(), mode=0o600)
+            anchor = TrustAnchor(identity.public_key, insecure_demo)
+            _write(folder / CARD, msgspec.json.encode(_Card(name, insecure_demo)) + b"\n")
+            _write(folder / PUBLIC_KEY, anchor.text().encode())
+        except OSError as error:
+            raise AuthorityError(
+                f"cannot write to {folder} ({error.strerror}): check the path and its rights"
+            ) from None
+        return cls(name, insecure_demo, identity)
+
+    @classmethod
+    def load(cls, folder: Path) -> Authority:
+        """Open the authority in ``folder``."""
+        try:
+            raw = (folder / PRIVATE_KEY).read_bytes()
+            card = msgspec.json.decode((folder / CARD).read_bytes(), type=_Card)
+            identity = Identity.from_private_bytes(raw)
+        except OSError:
+            raise AuthorityError(f"{folder} holds no authority: run `authority init {folder}` first") from None
+        except (msgspec.MsgspecError, FederatedProtocolError):
+            raise AuthorityError(
+                f"the authority in {folder} is damaged: restore {PRIVATE_KEY} and {CARD} from a backup"
+            ) from None
+        return cls(card.name, card.insecure_demo, identity)
+
+    def certify(self, device_key: bytes, now: float, days: float) -> Certificate:
+        """Certify a device's Ed25519 public key (32 bytes) for ``days`` from ``now`` (Unix seconds)."""
+        if not 0 < days <= 3650:
+            raise AuthorityError("a certificate is valid for more than 0 and at most 3650 days")
+        try:
+            return issue(
+                self.identity,
+                device_key,
+                authority_name=self.name,
+                not_before=now - CLOCK_TOLERANCE_S,
+                not_after=now + days * DAY_S,
+                insecure_demo=self.insecure_demo,
+            )
+        except FederatedProtocolError as error:
+            raise AuthorityError(str(error)) from None
+
+    def make_devices(
+        self, folder: Path, count: int, now: float, days: float, progress: Callable[[], None] = lambda: None
+    ) -> list[Path]:
+        """Make ``count`` device homes in ``folder``, each with a key and a certificate; for demos only.
+
+        A real device makes its key itself and shows the authority the public half.
+        """
+        if not self.insecure_demo:
+            raise AuthorityError(
+                "only a demo authority makes device keys: a real device makes its own; begin a demo authority with "
+                "`authority init DIR --insecure-demo`"
+            )
+        width = max(3, len(str(count)))
+        homes = [folder / f"device-{number:0{width}}" for number in range(1, count + 1)]
+        for home in homes:
+            if (home / DEVICE_KEY).exists():
+                raise AuthorityError(f"{home} holds a device already: choose another --out directory")
+        for home in homes:
+            identity = Identity.generate()
+            home.mkdir(parents=True, exist_ok=True)
+            _write(home / DEVICE_KEY, identity.private_bytes(), mode=0o600)
+            _write(home / DEVICE_CERTIFICATE, self.certify(identity.public_key, now, days).encode())
+            progress()
+        return homes
+
+
+def _write(path: Path, data: bytes, mode: int = 0o644) -> None:
+    part = path.with_name(path.name + ".part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    os.replace(part, path)

@@ -1,0 +1,315 @@
+"""The ``coordinator`` command: begin one, serve it, read what it has done."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from coordinator.errors import CoordinatorError
+from coordinator.settings import Settings, load_settings
+from coordinator.trust_anchor import read_trust_anchor
+
+_NO_KEY = "00" * 32  # reports need no authority
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def coordinator() -> None:
+    """Coordinate federated learning: select devices, open nothing but sums, publish the next model."""
+
+
+@coordinator.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--authority-public-key", required=True, help="Hex, or the public.key that `authority init` wrote.")
+def init(directory: Path, authority_public_key: str) -> None:
+    """Write coordinator.toml with every setting and its default to DIRECTORY."""
+    anchor = read_trust_anchor(authority_public_key)
+    target = directory / "coordinator.toml"
+    if target.exists():
+        raise CoordinatorError(f"{target} exists: edit it, or choose another directory")
+    directory.mkdir(parents=True, exist_ok=True)
+    settings = Settings(
+        authority_public_key=anchor.public_key.hex(),
+        allow_insecure_demo=anchor.insecure_demo,
+        database_url=f"sqlite:///{directory.resolve() / 'coordinator.sqlite'}",
+    )
+    target.write_text(_as_toml(settings), "utf-8")
+    click.echo(f"wrote {target}; start with `coordinator serve --config {target}`")
+
+
+def _settings_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="TOML, see `coordinator init`."),
+        click.option("--database", help="URL (sqlite:///FILE, postgresql+psycopg://...) or the path of a SQLite file."),
+    ):
+        command = option(command)
+    return command
+
+
+@coordinator.command()
+@_settings_options
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8080, show_default=True, help="0 takes a free port.")
+@click.option("--port-file", type=click.Path(dir_okay=False, path_type=Path), help="Write the port there.")
+@click.option("--authority-public-key", help="Hex, or the public.key that `authority init` wrote.")
+@click.option("--allow-insecure-demo", is_flag=True, default=None, help="Accept certificates marked INSECURE DEMO.")
+@click.option("--goal-count", type=int, help="Devices wanted in a sum.")
+@click.option("--minimum-count", type=int, help="Fewest devices a round begins with.")
+@click.option("--smallest-aggregate", type=int, help="Fewest inputs that are ever summed.")
+@click.option("--max-rounds", type=int, help="Stop after so many published rounds; 0 is endless.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Any setting, e.g. --set deadlines.share_s=20."
+)
+@click.option(
+    "--small-demo", is_flag=True, help="Settings for a handful of devices on one machine: short, small rounds."
+)
+def serve(
+    config: Path | None,
+    database: str | None,
+    host: str,
+    port: int,
+    port_file: Path | None,
+    authority_public_key: str | None,
+    allow_insecure_demo: bool | None,
+    assignments: tuple[str, ...],
+    small_demo: bool,
+    **counts: int | None,
+) -> None:
+    """Serve devices, operators and the dashboard until SIGTERM.
+
+    Settings come from defaults, --config, COORDINATOR_* variables (COORDINATOR_ROUNDS__GOAL_COUNT=60) and options; the
+    last one wins. A public.key marked INSECURE DEMO implies --allow-insecure-demo.
+    """
+    overrides: dict[str, Any] = dict(SMALL_DEMO) if small_demo else {}
+    overrides |= {f"rounds.{name}": value for name, value in counts.items() if value is not None}
+    overrides |= dict(_assignment(text) for text in assignments)
+    if database is not None:
+        overrides["database_url"] = _url(database)
+    if authority_public_key is not None:
+        anchor = read_trust_anchor(authority_public_key)
+        overrides["authority_public_key"] = anchor.public_key.hex()
+        overrides["allow_insecure_demo"] = anchor.insecure_demo or bool(allow_insecure_demo)
+    elif allow_insecure_demo:
+        overrides["allow_insecure_demo"] = True
+    settings = load_settings(config, environment=os.environ, overrides=overrides)
+
+    from coordinator.service import Coordinator
+
+    Coordinator(settings).close()  # a broken database or bundle is explained here, not by a worker that dies
+    if settings.allow_insecure_demo:
+        click.echo("INSECURE DEMO: certificates that prove nothing are accepted.", err=True)
+    _serve(settings, host, port, port_file)
+
+
+SMALL_DEMO: dict[str, Any] = {
+    "rounds.goal_count": 60,
+    "rounds.minimum_count": 4,
+    "rounds.smallest_aggregate": 4,
+    "rounds.pause_s": 2.0,
+    "rounds.settle_s": 1.0,
+    "deadlines.selecting_s": 8.0,
+    "deadlines.advertise_s": 60.0,
+    "deadlines.share_s": 15.0,
+    "deadlines.masked_input_s": 15.0,
+    "deadlines.unmask_s": 15.0,
+    "pace.longest_s": 5.0,
+}
+"""What ``--small-demo`` sets, below the other options."""
+
+
+def _serve(settings: Settings, host: str, port: int, port_file: Path | None) -> None:
+    from coordinator import serving
+    from coordinator.events import Event, configure_logging, log_event
+
+    def make() -> serving.ServedApp:
+        from concurrent.futures import ThreadPoolExecutor
+
+        from coordinator.app import create_app
+        from coordinator.service import Coordinator
+
+        configure_logging()
+        executor = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="masks")
+        app = create_app(settings, executor=executor)
+        served: Coordinator = app.extensions["coordinator"]
+
+        def start() -> None:
+            served.start_ticking()
+            log_event(Event.STARTED, version=served.models.current().version)
+
+        def close() -> None:
+            served.close()
+            executor.shutdown(wait=False)
+            log_event(Event.STOPPED)
+
+        return serving.ServedApp(app, start=start, stop=served.stopping.set, close=close)
+
+    serving.serve(make, host=host, port=port, port_file=port_file)
+
+
+@coordinator.command()
+@_settings_options
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+def rounds(config: Path | None, database: str | None, limit: int, as_json: bool) -> None:
+    """List the newest rounds: participants, dropouts by phase, bytes."""
+    found = _reports(config, database).rounds(limit)
+    columns = ("round", "state", "reason", "model", "selected", "in sum", "unmasked", "dropouts", "kB up/device", "s")
+    _show(
+        as_json,
+        found,
+        columns,
+        [
+            (
+                r.round,
+                r.state,
+                r.reason,
+                r.published_version,
+                r.selected,
+                r.inputs,
+                r.unmasked,
+                " ".join(f"{phase} {n}" for phase, n in r.dropouts.items() if n) or None,
+                None if r.bytes_up_per_device is None else f"{r.bytes_up_per_device / 1000:.1f}",
+                None if r.duration_s is None else f"{r.duration_s:.1f}",
+            )
+            for r in found
+        ],
+    )
+
+
+@coordinator.command()
+@_settings_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+def models(config: Path | None, database: str | None, as_json: bool) -> None:
+    """List the model versions and their lineage."""
+    found = _reports(config, database).models()
+    columns = ("version", "parent", "participants", "examples", "threshold", "update norm", "digest")
+    _show(
+        as_json,
+        found,
+        columns,
+        [
+            (
+                m.version,
+                m.parent,
+                m.participants,
+                m.examples,
+                f"{m.threshold:.3f}",
+                None if m.update_norm is None else f"{m.update_norm:.4f}",
+                m.digest[:12],
+            )
+            for m in found
+        ],
+    )
+
+
+@coordinator.command()
+@_settings_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, rounds included.")
+def metrics(config: Path | None, database: str | None, as_json: bool) -> None:
+    """Show offers a line, clicks a line and click-through rate by arm and version."""
+    found = _reports(config, database).metrics()
+    columns = ("arm", "version", "lines", "offers", "clicks", "offers/line", "clicks/line", "CTR")
+    _show(
+        as_json,
+        found,
+        columns,
+        [
+            (
+                u.arm,
+                u.version,
+                u.lines,
+                u.offers,
+                u.clicks,
+                _rate(u.offers_per_line),
+                _rate(u.clicks_per_line),
+                _rate(u.click_through_rate),
+            )
+            for u in found.by_version
+        ],
+    )
+
+
+def _reports(config: Path | None, database: str | None) -> Any:
+    from coordinator.reports import Reports
+    from coordinator.storage import Database
+
+    overrides: dict[str, Any] = {} if config is not None else {"authority_public_key": _NO_KEY}
+    if database is not None:
+        overrides["database_url"] = _url(database)
+    settings = load_settings(config, environment=os.environ, overrides=overrides)
+    path = settings.database_url.removeprefix("sqlite:///")
+    if path != settings.database_url and not Path(path).exists():
+        raise CoordinatorError(f"there is no database {path}: pass --database or --config of the coordinator")
+    return Reports(Database(settings.database_url), settings)
+
+
+def _show(as_json: bool, report: object, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    if as_json:
+        click.echo(msgspec.json.encode(report))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console().print(table)
+
+
+def _rate(rate: float | None) -> str | None:
+    return None if rate is None else f"{rate:.4f}"
+
+
+def _url(text: str) -> str:
+    return text if "://" in text else f"sqlite:///{text}"
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    from coordinator.settings import parse_value
+
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise click.UsageError("--set wants NAME=VALUE, e.g. --set rounds.pause_s=2")
+    return name, parse_value(value)
+
+
+def _as_toml(settings: Settings) -> str:
+    lines = ["# Settings of a coordinator. Every value below is a default; docs: coordinator/settings.py", ""]
+    groups: list[tuple[str, dict[str, Any]]] = []
+    for name, value in msgspec.to_builtins(settings).items():
+        if isinstance(value, dict):
+            groups.append((name, value))
+        else:
+            lines.append(f"{name} = {msgspec.json.encode(value).decode()}")
+    for name, values in groups:
+        lines += ["", f"[{name}]"]
+        lines += [f"{key} = {msgspec.json.encode(value).decode()}" for key, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Entry point: known errors become one line and exit status 1."""
+    try:
+        coordinator()
+    except Exception as error:
+        if not _explained(error):
+            raise
+        click.echo(f"coordinator: {error}", err=True)
+        sys.exit(1)
+
+
+def _explained(error: Exception) -> bool:
+    if isinstance(error, CoordinatorError):
+        return True
+    from suggestion_model.errors import BundleError
+
+    return isinstance(error, BundleError)
+
+
+if __name__ == "__main__":
+    main()
