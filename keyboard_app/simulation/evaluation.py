@@ -1,9 +1,9 @@
 """Score models on people who never trained them, and on days nobody trained on.
 
-Every model types for the same people on the same engine and session a window uses, at its own field threshold and without
-exploration, so that habits and queries that stay away develop as they would in the field. Noted of each line is the best
-candidate, shown or not, its score, and the typist's probability of tapping it; :mod:`keyboard_app.simulation.lift` reads
-the rest off these.
+Every model types for the same people on the same engine and session a window uses, at its own field threshold and
+without exploration, so that habits and queries that stay away develop as they would in the field. Noted of each line
+are the best candidate, shown or not, its score, and the typist's probability of tapping it;
+:mod:`keyboard_app.simulation.lift` reads the rest off these.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class EvaluationSetting:
     """None for the catalog that ships with the package."""
     typist: TypistSetting
     known: tuple[str, ...] = ()
-    """People who trained: their last four days are scored, after their training days were typed without being scored."""
+    """People who trained: their last four days are scored, after their training days were typed unscored."""
     most_new_people: int | None = None
     """Score at most this many of the people who never train; None for all."""
 

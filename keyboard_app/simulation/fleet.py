@@ -2,8 +2,9 @@
 
 Each device has its own home directory, log, identity, model store and engine, and runs the code a window runs. The
 training days of the replay are cut into as many slices as there are rounds. A slice is typed, then all devices are
-idle, charging and unmetered until the round is over. A fraction of the devices vanishes in a random phase of each round
-and comes back afterwards. After the last round the held-back days are typed with the last model; nothing trains on them.
+idle, charging and unmetered until the round is over. A fraction of the devices vanishes in a random phase of each
+round and comes back afterwards. After the last round the held-back days are typed with the last model; nothing trains
+on them.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ FUNCTION_WORDS = _listed(
 """Words that carry no content of their own; they do not count in the F1."""
 
 _VERBS_AFTER_TO = _listed("do eat see visit make get go watch buy read learn cook play stay wear be use have give")
-# After one of these verbs "to" begins no destination ("things to do in oakland").
+_HEADS_BEFORE_TO = _listed("how when what where things time long often ways")
+# Before one of these verbs or after one of these words "to" begins no destination ("things to do", "how to grow basil").
 
 _PLACE_STARTS = _listed("in near at around")
 _ENDS = _PLACE_STARTS | _listed("from to by starring directed featuring with for under on tonight today tomorrow")
@@ -93,8 +94,9 @@ def _part_started_by(tokens: list[str], at: int, work: bool, after_origin: bool)
         return None
     if word == "from":
         return "title" if work else "origin"
-    if word == "to" and (after_origin or following not in _VERBS_AFTER_TO):
-        return "destination"
+    if word == "to":
+        infinitive = following in _VERBS_AFTER_TO or (at and tokens[at - 1] in _HEADS_BEFORE_TO)
+        return None if infinitive and not after_origin else "destination"
     if word == "by":
         return "director" if at and tokens[at - 1] == "directed" else "person"
     if word in ("starring", "featuring"):
