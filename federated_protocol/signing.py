@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -132,5 +132,4 @@ def open_signed(
     if signed.device != fingerprint(public_key):
         raise BadSignature("the envelope names another device than the key it is checked with")
     check_signature(signed.signature, signed_bytes(purpose, session, signed.payload), public_key)
-    opened: Any = wire.decode(signed.payload, kind, limit_bytes=limit_bytes)
-    return opened  # type: ignore[no-any-return] # decode() returns a `kind` or raises
+    return wire.decode(signed.payload, kind, limit_bytes=limit_bytes)

@@ -6,7 +6,7 @@ where bytes of a peer become values, so that both ends refuse the same way.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import msgspec
 
@@ -27,9 +27,15 @@ def encode(message: msgspec.Struct) -> bytes:
     return _encoder.encode(_in_order(message))
 
 
+@overload
 def decode(
-    data: bytes | bytearray | memoryview, kind: type[T] | Any, *, limit_bytes: int = LARGEST_MESSAGE_BYTES
-) -> T | Any:
+    data: bytes | bytearray | memoryview, kind: type[T], *, limit_bytes: int = LARGEST_MESSAGE_BYTES
+) -> T: ...
+@overload
+def decode(
+    data: bytes | bytearray | memoryview, kind: Any, *, limit_bytes: int = LARGEST_MESSAGE_BYTES
+) -> Any: ...
+def decode(data: bytes | bytearray | memoryview, kind: Any, *, limit_bytes: int = LARGEST_MESSAGE_BYTES) -> Any:
     """Decode one message of type ``kind`` (a struct class, or a union of tagged ones).
 
     Raises:
@@ -46,7 +52,11 @@ def decode(
         raise _malformed(kind, "MessagePack") from None
 
 
-def decode_json(data: bytes | str, kind: type[T] | Any, *, limit_bytes: int = LARGEST_MESSAGE_BYTES) -> T | Any:
+@overload
+def decode_json(data: bytes | str, kind: type[T], *, limit_bytes: int = LARGEST_MESSAGE_BYTES) -> T: ...
+@overload
+def decode_json(data: bytes | str, kind: Any, *, limit_bytes: int = LARGEST_MESSAGE_BYTES) -> Any: ...
+def decode_json(data: bytes | str, kind: Any, *, limit_bytes: int = LARGEST_MESSAGE_BYTES) -> Any:
     """Like :func:`decode`, for the JSON form used in debugging (bytes are base64 there)."""
     _check_size(len(data), limit_bytes)
     try:
