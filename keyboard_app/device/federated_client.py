@@ -123,12 +123,16 @@ class End:
     kind: EndKind
     sentence: str
     """For the person; never holds anything typed."""
+    problem: str = ""
+    """What did not work although the participation went on: the announced model could not be had."""
     after_s: float = 0.0
     """With COME_BACK: the coordinator's hint."""
     participants: int = 0
     """With FINISHED: devices in the round, this one included."""
     round: int | None = None
     traffic: Traffic = field(default_factory=Traffic)
+    selected: bool = False
+    """Whether the device had a place in a round."""
     contributed: bool = False
     """Whether a masked input of this device may be with the coordinator."""
     plan_refusal: PlanRefusal | None = None
@@ -303,17 +307,11 @@ class Participation:
         return 0.0
 
     def _leave_refreshing(self) -> None:
-        if isinstance(self._after_refresh, End):
-            ending = self._after_refresh
-            problem = self._refresh_problem
-            self._finish(
-                ending.kind,
-                f"{ending.sentence}; {problem}".strip("; ") if problem else ending.sentence,
-                after_s=ending.after_s,
-                participants=ending.participants,
-            )
+        ending = self._after_refresh
+        if isinstance(ending, End):
+            self._finish(ending.kind, ending.sentence, after_s=ending.after_s, participants=ending.participants)
         else:
-            self._to(self._after_refresh)
+            self._to(ending)
 
     def _await_plan(self) -> float:
         of = self._of
@@ -496,10 +494,12 @@ class Participation:
         self.end = End(
             kind,
             sentence,
+            problem=self._refresh_problem,
             after_s=after_s,
             participants=participants,
             round=None if self._plan is None else self._plan.round,
             traffic=traffic,
+            selected=bool(self._session),
             contributed=self._entry is not None,
             plan_refusal=plan_refusal,
         )

@@ -73,7 +73,7 @@ class DevicePolicy:
     smallest_aggregate: int = 20
     """Never join a sum over fewer devices than this."""
     largest_cohort: int = 10_000
-    epochs: tuple[int, int] = (1, 20)
+    epochs: tuple[int, int] = (1, 50)
     batch_size: tuple[int, int] = (1, 256)
     learning_rate: tuple[float, float] = (1e-6, 10.0)
     weight_cap: tuple[int, int] = (1, 1_000)

@@ -133,6 +133,7 @@ class DeviceRuntime:
         self._schedule = Schedule(schedule or ScheduleSetting(), rng)
         self._history = History(home / "rounds.json")
         self._problem = ""
+        self._lasting = False
         self._store = ModelStore(
             home / "models", bundle.digest, bundle.weights0, bundle.threshold0, report=self._note_problem
         )
@@ -246,7 +247,8 @@ class DeviceRuntime:
             return wait
         self._participation = None
         self._conclude(participation.end)
-        return 0.0
+        self._decision = self._schedule.decide(self._monotonic(), self._conditions.now(), self._material)
+        return self._decision.wait_s
 
     def _wait_or_begin(self) -> float:
         now = self._monotonic()
@@ -290,27 +292,27 @@ class DeviceRuntime:
         return Material(summary.shown, lines)
 
     def _conclude(self, end: End) -> None:
+        """Tell the schedule how a participation ended."""
         now = self._monotonic()
         schedule = self._schedule
-        if end.kind in (EndKind.UNREACHABLE, EndKind.BAD_ANSWER, EndKind.REFUSED, EndKind.UPGRADE):
-            self._note_problem(end.sentence)
+        hopeless = end.kind in (EndKind.UNREACHABLE, EndKind.BAD_ANSWER, EndKind.UPGRADE)
+        if hopeless or end.plan_refusal is not None or (end.kind is EndKind.REFUSED and not end.selected):
+            # Nothing gets better by asking often: back off further each time.
+            self._problem, self._lasting = end.sentence, end.plan_refusal is not None
             schedule.failed(now)
             return
         schedule.checked_in(now)
-        if end.kind is EndKind.LEFT:
-            self._note_problem(end.sentence)
-            schedule.failed(now)
-        elif end.kind is EndKind.COME_BACK:
-            schedule.come_back(now, end.after_s)
-        elif end.kind is EndKind.ABANDONED:
-            self._note_problem(end.sentence)
+        if end.kind in (EndKind.ABANDONED, EndKind.LEFT, EndKind.REFUSED):
+            self._problem, self._lasting = end.sentence, False
             schedule.come_back(now, schedule.setting.backoff_first_s)
-        elif end.kind is EndKind.FINISHED:
+            return
+        if end.kind is EndKind.FINISHED:
             schedule.joined(now)
             self._last_joined = end.sentence
-            self._problem = ""
-        else:
-            self._problem = ""
+        elif end.kind is EndKind.COME_BACK:
+            schedule.come_back(now, end.after_s)
+        if end.problem or end.kind is EndKind.FINISHED or not self._lasting:
+            self._problem, self._lasting = end.problem, False
 
     def _must_stop(self) -> bool:
         if self._stopping.is_set():
@@ -402,9 +404,7 @@ class DeviceRuntime:
         reason = None if self._decision is None else self._decision.reason
         if reason is WaitReason.CONDITIONS:
             waiting = f"waiting: {self._conditions.now().missing or 'conditions'}"
-        elif reason is WaitReason.BACKING_OFF and self._problem:
-            waiting = self._problem
-        elif reason is WaitReason.COME_BACK and self._problem:
+        elif reason in (WaitReason.BACKING_OFF, WaitReason.COME_BACK) and self._problem:
             waiting = f"waiting: {self._problem}"
         else:
             waiting = f"waiting: {reason.value}" if reason is not None else "waiting"
