@@ -19,6 +19,8 @@ class Language:
     code: str
     stopwords: frozenset[str]
     """Function words: they carry little of what a query is about."""
+    light: frozenset[str]
+    """Words so common in talk that meeting them says little, even where a name is made of them."""
     wanting: frozenset[str]
     """Words of wishing, asking and looking for."""
     closing: frozenset[str]
@@ -79,6 +81,7 @@ def language(code: str = "en") -> Language:
     return Language(
         code=code,
         stopwords=frozenset(raw["stopwords"].split()),
+        light=frozenset(raw["light"].split()),
         wanting=frozenset(raw["wanting"].split()),
         closing=frozenset(raw["closing"].split()),
         questions=frozenset(raw["questions"].split()),

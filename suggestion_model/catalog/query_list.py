@@ -28,6 +28,8 @@ KIND_SHARE = 0.12
 """A word says the kind from this (share of its category's queries) x (share of its queries in that category) on."""
 STOPWORD_MASS = 0.2
 """Function words keep this share of their idf: they tell little, but some titles are made of them."""
+LIGHT_MASS = 0.4
+"""Words common in all talk keep this share, unless they say the kind."""
 NAME_BOUND = 0.8
 """Neighbouring words form one name when one of them is followed, or preceded, by the other this often."""
 SPLIT_NAME = 0.3
@@ -88,6 +90,7 @@ class QueryList:
         stem, tables = self._reader.stem, self._language
         vocabulary: dict[str, int] = {}
         stopped: list[bool] = []
+        light: list[bool] = []
         categories: dict[str, int] = {}
         seen: set[str] = set()
         blob, offsets = bytearray(), [0]
@@ -116,6 +119,7 @@ class QueryList:
                 if number is None:
                     number = vocabulary[term] = len(vocabulary)
                     stopped.append(word in tables.stopwords)
+                    light.append(word in tables.light)
                 if number in used:
                     continue
                 used.add(number)
@@ -137,7 +141,7 @@ class QueryList:
         self._query_sensitive = np.array(query_sensitive, bool)
         self._prior = _relative_priors(priors)
         self._stopped = np.array(stopped, bool)
-        self._weigh()
+        self._weigh(np.array(light, bool))
         self._counted: dict[str, list[str]] = {}
         for term in vocabulary:
             digits, space, _ = term.partition(" ")
@@ -145,8 +149,8 @@ class QueryList:
                 self._counted.setdefault(digits, []).append(term)
         self._sorted_terms = sorted(term for term in vocabulary if term.isalpha())
 
-    def _weigh(self) -> None:
-        """Masses, kind words, names and the inverted index, from the forward index."""
+    def _weigh(self, light: NDArray[np.bool_]) -> None:
+        """Masses, kind words, names and the inverted index, from the forward index; ``light`` [terms] of common talk."""
         n, vocabulary_size = len(self._prior), len(self._vocabulary)
         owner = np.repeat(np.arange(n, dtype=np.int32), np.diff(self._starts))
         frequency = np.bincount(self._flat, minlength=vocabulary_size)
@@ -154,8 +158,6 @@ class QueryList:
         mass = np.log1p((n - frequency + 0.5) / (frequency + 0.5)).astype(np.float32)
         mass = np.maximum(mass, 0.1)
         mass[self._stopped] *= STOPWORD_MASS
-        self._mass = mass
-        self._total = np.maximum(np.bincount(owner, weights=mass[self._flat], minlength=n), 0.5).astype(np.float32)
         # Kind words.
         kinds = len(self._categories)
         pair = self._query_category[owner].astype(np.int64) * vocabulary_size + self._flat
@@ -164,6 +166,10 @@ class QueryList:
         in_category = counts / sizes[pairs // vocabulary_size]
         of_term = counts / frequency[pairs % vocabulary_size]
         says_kind = pairs[in_category * of_term >= KIND_SHARE]
+        light[says_kind % vocabulary_size] = False
+        mass[light & ~self._stopped] *= LIGHT_MASS
+        self._mass = mass
+        self._total = np.maximum(np.bincount(owner, weights=mass[self._flat], minlength=n), 0.5).astype(np.float32)
         self._flat_slot = ~np.isin(pair, says_kind) & ~self._stopped[self._flat]
         # Names: neighbours that nearly always go together.
         inner = np.ones(len(self._flat), bool)

@@ -16,6 +16,10 @@ NEWEST_EARLIER = 0.75
 """Weight of evidence from the line just before the composed one."""
 FADING = 0.85
 """Factor for each line further back."""
+MEMORY = 0.6
+"""Exponent below 1: what was said earlier counts less than what is said now, but not in proportion to its age."""
+GUESS = 0.75
+"""Factor for each word that fills the query and that nobody said."""
 DOUBT = 4.0
 """Mass added to every query's own, about that of one word."""
 EARLIER_LINES = 12
@@ -83,8 +87,9 @@ def score(evidence: Evidence) -> tuple[Floats, Floats]:
     likely = 0.95 + 0.1 * evidence.prior
     willing = 0.85 + 0.15 * evidence.asking
     # A longer query that is matched as well says more: DOUBT is the mass of what might still be missing.
-    complete = (mass * strength).sum(axis=1) / (total + DOUBT)
-    result = complete * fresh * fits_kind * agrees * likely * willing
+    complete = (mass * strength**MEMORY).sum(axis=1) / (total + DOUBT)
+    guessed = (evidence.slot & (said <= 0.3)).sum(axis=1)
+    result = complete * GUESS**guessed * fresh * fits_kind * agrees * likely * willing
     columns = {
         "score": result,
         "coverage": coverage,
