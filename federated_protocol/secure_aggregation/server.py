@@ -36,18 +36,24 @@ from federated_protocol.vector_layout import Vector, VectorLayout, unpack
 
 _MASKS_PER_JOB = 64
 _JOBS_IN_FLIGHT = 16
+_PROBE = X25519PrivateKey.from_private_bytes(bytes(32))  # no secret: any scalar tells points of small order
 
 
 # -- step 0: keys ------------------------------------------------------------------------------------------------
 
 
 def check_advertisement(message: KeyAdvertisement) -> None:
-    """Raise :class:`ProtocolError` unless this is two different keys of the right length."""
+    """Raise :class:`ProtocolError` unless this is two different keys that peers can agree with.
+
+    Points of small order are caught here, at one device, and not later at all of its peers.
+    """
     keys = (message.cipher_key, message.mask_key)
     if any(len(key) != derivation.PUBLIC_KEY_BYTES for key in keys):
         raise ProtocolError(Reason.BAD_KEY, f"a public key has {derivation.PUBLIC_KEY_BYTES} bytes")
     if message.cipher_key == message.mask_key:
         raise ProtocolError(Reason.DUPLICATE_KEY, "the two public keys must differ")
+    for key in keys:
+        derivation.agree(_PROBE, key)
 
 
 def indices_of(devices: Iterable[bytes]) -> dict[bytes, int]:

@@ -73,6 +73,13 @@ def test_keys_of_the_wrong_size_or_used_twice_are_refused() -> None:
         build_roster({b"1": good, b"2": other})
 
 
+@pytest.mark.parametrize("point", [bytes(32), b"\1" + bytes(31), b"\xec" + b"\xff" * 30 + b"\x7f"])
+def test_points_of_small_order_are_refused_at_the_door(point: bytes) -> None:
+    for message in (KeyAdvertisement(b"a" * 32, point), KeyAdvertisement(point, b"a" * 32)):
+        with refused(Reason.BAD_KEY):
+            check_advertisement(message)
+
+
 def test_shares_must_go_to_all_others_and_to_nobody_else(cohort: Any) -> None:
     good = {i: bytes(82) for i in range(2, N + 1)}
     check_shares(EncryptedShares(good), 1, N)
