@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Collection
@@ -11,7 +12,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from data_logging.errors import LogRecovered, UnknownRowError
+from data_logging.errors import LogBusyError, LogRecovered, UnknownRowError
 from data_logging.records import Impression, LoggedImpression, Outcome, UsageCount
 from data_logging.redaction import redact
 from data_logging.schema import SCHEMA_VERSION
@@ -62,7 +63,7 @@ class ImpressionLog:
     clock
         Unix time in seconds.
     retention_days
-        Rows older than this are deleted when the log is opened and by :meth:`expire`; > 0.
+        Rows older than this are deleted when the log is opened, then once a day of writing; > 0.
     timeout_s
         How long to wait for another process that writes.
 
@@ -89,7 +90,8 @@ class ImpressionLog:
         self.deletions = 0
         """Goes up whenever rows were deleted through this object: whoever keeps figures of the log starts over."""
         self._storage = Storage(Path(path), timeout_s)
-        self.expire()
+        self._expiry_due = 0.0
+        self._expire_daily()
 
     @property
     def path(self) -> Path:
@@ -120,7 +122,9 @@ class ImpressionLog:
         def insert(db: Database) -> int | None:
             return db.execute(_INSERT, row).lastrowid if _enabled(db) else None
 
-        return self._storage.write(insert)
+        stored = self._storage.write(insert)
+        self._expire_daily()
+        return stored
 
     def resolve(self, impression_id: int, outcome: Outcome) -> None:
         """Say what became of an impression.
@@ -167,7 +171,9 @@ class ImpressionLog:
             db.execute(_COUNT_LINE, line)
             return None if row is None else db.execute(_INSERT, row).lastrowid
 
-        return self._storage.write(insert)
+        stored = self._storage.write(insert)
+        self._expire_daily()
+        return stored
 
     def _row(self, impression: Impression, outcome: Outcome) -> tuple[Any, ...]:
         return (
@@ -402,6 +408,14 @@ class ImpressionLog:
         self.deletions += 1
         self._storage.scrub()
         return rows
+
+    def _expire_daily(self) -> None:
+        now = self.clock()
+        if now < self._expiry_due:
+            return
+        self._expiry_due = now + _DAY_S
+        with contextlib.suppress(LogBusyError):  # the rows are deleted; their bytes go with the next deletion
+            self.expire()
 
 
 def _enabled(db: Database) -> bool:

@@ -182,6 +182,7 @@ class SuggestionEngine:
         ]
         if not candidates:
             return None
+        self._follow_deletions()
         when = datetime.fromtimestamp(self.clock() if at is None else at, self._timezone)
         inputs = self._featurizer.inputs(context, candidates, self._habits, when)
         with self._lock:
@@ -202,14 +203,19 @@ class SuggestionEngine:
 
     def learn(self, impression: Impression, outcome: Outcome) -> None:
         """Let the person's habits follow one resolved impression at once."""
-        if self._log is not None and self._log.deletions != self._habits_of:
-            self._read_habits()  # holds the new row already
-        elif impression.shown:
+        if not self._follow_deletions() and impression.shown:
             self._habits.observe(impression.category, outcome is Outcome.TAPPED, impression.created_at)
 
     def forget(self) -> None:
-        """Read the habits anew, after rows of the log were deleted."""
+        """Read the habits anew, after another process deleted rows of the log."""
         self._read_habits()
+
+    def _follow_deletions(self) -> bool:
+        """Read the habits anew when rows of the log were deleted since; True when it did."""
+        if self._log is None or self._log.deletions == self._habits_of:
+            return False
+        self._read_habits()
+        return True
 
     def _read_habits(self) -> None:
         if self._log is None:

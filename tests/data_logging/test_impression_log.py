@@ -8,12 +8,22 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_logging import Impression, ImpressionLog, Outcome, UnknownRowError, UsageCount
+
+
+class SettableClock(Protocol):
+    """The clock of conftest.py."""
+
+    now: float
+
+    def __call__(self) -> float: ...
+
 
 Make = Callable[..., Impression]
 DAY_S = 86_400.0
@@ -33,14 +43,14 @@ def test_an_impression_comes_back_as_it_went_in(log: ImpressionLog, impression: 
     assert logged.reported_round is None
 
 
-def test_a_later_outcome_is_kept_with_its_time(log: ImpressionLog, impression: Make, clock: object) -> None:
+def test_a_later_outcome_is_kept_with_its_time(log: ImpressionLog, impression: Make, clock: SettableClock) -> None:
     row = log.record(impression())
     assert row is not None
-    clock.now += 4.5  # type: ignore[attr-defined]
+    clock.now += 4.5
     log.resolve(row, Outcome.TAPPED)
     (logged,) = log.impressions()
     assert logged.outcome is Outcome.TAPPED
-    assert logged.resolved_at == clock.now  # type: ignore[attr-defined]
+    assert logged.resolved_at == clock.now
     with pytest.raises(UnknownRowError):
         log.resolve(row + 1, Outcome.TAPPED)
 
@@ -61,10 +71,10 @@ def test_rows_can_be_chosen_by_time_outcome_and_number(log: ImpressionLog, impre
     assert [row.id for row in log.impressions(newest_first=True, limit=2)] == [4, 3]
 
 
-def test_the_log_survives_a_restart(log: ImpressionLog, impression: Make, log_path: Path, clock: object) -> None:
+def test_the_log_survives_a_restart(log: ImpressionLog, impression: Make, log_path: Path, clock: SettableClock) -> None:
     log.finish_line("treatment", 3, impression(), Outcome.IGNORED)
     log.close()
-    again = ImpressionLog(log_path, clock)  # type: ignore[arg-type]
+    again = ImpressionLog(log_path, clock)
     assert again.impressions()[0].impression == impression()
     assert again.usage_unreported() == [UsageCount("treatment", 3, 1, 1, 0)]
 
@@ -214,22 +224,31 @@ def test_ids_are_never_used_again(log: ImpressionLog, impression: Make) -> None:
     assert log.record(impression()) == first + 1
 
 
-def test_entries_expire(log: ImpressionLog, impression: Make, clock: object, tmp_path: Path) -> None:
+def test_entries_expire(log: ImpressionLog, impression: Make, clock: SettableClock, tmp_path: Path) -> None:
     log.finish_line("treatment", 3, impression(context="zebrafish"), Outcome.IGNORED)
-    clock.now += 59 * DAY_S  # type: ignore[attr-defined]
+    clock.now += 59 * DAY_S
     assert log.expire() == 0
-    clock.now += 2 * DAY_S  # type: ignore[attr-defined]
-    log.finish_line("treatment", 3, impression(created_at=clock.now), Outcome.IGNORED)  # type: ignore[attr-defined]
+    clock.now += 2 * DAY_S
     assert log.expire() == 1
     assert b"zebrafish" not in _bytes_on_disk(tmp_path)
+    assert log.usage_unreported() == []
+
+
+def test_a_log_that_stays_open_expires_by_itself(log: ImpressionLog, impression: Make, clock: SettableClock) -> None:
+    log.finish_line("treatment", 3, impression(context="zebrafish"), Outcome.IGNORED)
+    clock.now += 61 * DAY_S
+    log.finish_line("treatment", 3, impression(created_at=clock.now), Outcome.IGNORED)
+    assert [row.impression.created_at for row in log.impressions()] == [clock.now]
     assert log.usage_unreported() == [UsageCount("treatment", 3, 1, 1, 0)]
 
 
-def test_opening_expires_what_is_old(log: ImpressionLog, impression: Make, log_path: Path, clock: object) -> None:
+def test_opening_expires_what_is_old(
+    log: ImpressionLog, impression: Make, log_path: Path, clock: SettableClock
+) -> None:
     log.record(impression())
     log.close()
-    clock.now += 61 * DAY_S  # type: ignore[attr-defined]
-    assert ImpressionLog(log_path, clock).impressions() == []  # type: ignore[arg-type]
+    clock.now += 61 * DAY_S
+    assert ImpressionLog(log_path, clock).impressions() == []
 
 
 def test_a_person_can_opt_out_and_in(log: ImpressionLog, impression: Make, log_path: Path) -> None:
