@@ -15,17 +15,18 @@ import resource
 import sys
 import time
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
 
 from federated_protocol.messages import Phase
+from keyboard_app.device.identity import HOLDBACK
 from keyboard_app.simulation import progress
 from keyboard_app.simulation.hosted_device import DeviceDied, HostedDevice, Surroundings
 from keyboard_app.simulation.person import Tally, TypingMode
-from keyboard_app.simulation.replay import OnError, ReplayError, ReplayLine
+from keyboard_app.simulation.replay import OnError, ReplayLine
 from keyboard_app.simulation.splits import load_people, outline
 from keyboard_app.simulation.typist import Typist, TypistSetting
 
@@ -35,13 +36,17 @@ TIMEZONE = UTC
 """Zone of the fleet's people: replays are read the same on every machine."""
 
 
+class FleetError(ValueError):
+    """A fleet cannot begin; the message says what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class FleetSetting:
     """What one fleet process does."""
 
     coordinator_url: str
     identities: Path
-    """Directory with one home directory a device, ``device-001`` and so on, each enrolled."""
+    """Directory with one home directory a device, as ``authority issue --count`` makes it."""
     replay: Path
     catalog: Path | None
     """None for the catalog that ships with the package."""
@@ -62,15 +67,26 @@ class FleetSetting:
     skip_broken_lines: bool = False
 
 
-def device_home(identities: Path, number: int) -> Path:
-    """Home directory of device ``number``, counted from 1."""
-    return identities / f"device-{number:03d}"
+def device_homes(identities: Path, count: int) -> list[Path]:
+    """The first ``count`` device homes in a directory.
+
+    Raises:
+        FleetError: there are fewer.
+    """
+    homes = sorted(path for path in identities.glob("device-*") if path.is_dir())
+    if len(homes) < count:
+        raise FleetError(
+            f"{identities} holds {len(homes)} device homes, {count} are needed: make them with "
+            f"`authority issue AUTHORITY --count {count} --out {identities}`"
+        )
+    return homes[:count]
 
 
 class Fleet:
     """One shard of a fleet.
 
     Raises:
+        FleetError: too few device homes.
         ReplayError: the replay cannot be used, or holds fewer people than devices.
         CatalogError, BundleError, OSError: what a device needs cannot be read.
     """
@@ -82,23 +98,22 @@ class Fleet:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         if not 1 <= setting.shard <= setting.shards:
-            raise ReplayError(f"shard {setting.shard} of {setting.shards} does not exist; shards count from 1")
+            raise FleetError(f"shard {setting.shard} of {setting.shards} does not exist; shards count from 1")
         self._setting = setting
         self._report = report
         self._sleep = sleep
         on_error: OnError = "skip" if setting.skip_broken_lines else "raise"
         seen = outline(setting.replay, on_error)
         chosen = seen.choose(setting.devices, setting.seed)
-        mine = list(enumerate(chosen, start=1))[setting.shard - 1 :: setting.shards]
+        homes = device_homes(setting.identities, setting.devices)
+        mine = list(zip(homes, chosen, strict=True))[setting.shard - 1 :: setting.shards]
         people = load_people(setting.replay, seen, [user for _, user in mine], on_error)
         self._slices = [
             {user: _between(person.training, start, end) for user, person in people.items()}
             for start, end in zip((seen.first, *seen.slices(setting.rounds)), seen.slices(setting.rounds), strict=False)
         ]
         shared = self._surroundings()
-        self.devices = [
-            HostedDevice(people[user], device_home(setting.identities, number), shared) for number, user in mine
-        ]
+        self.devices = [HostedDevice(people[user], home, shared) for home, user in mine]
         self._rng = random.Random(f"fleet/{setting.seed}/{setting.shard}")
 
     def _surroundings(self) -> Surroundings:
@@ -145,15 +160,22 @@ class Fleet:
     def _type(self, number: int, part: Mapping[str, Sequence[ReplayLine]]) -> None:
         started = reported = time.monotonic()
         total = Tally()
+        by_version: dict[int, Tally] = defaultdict(Tally)
         for done, device in enumerate(self.devices):
             tally = device.owner.type_lines(part[device.person.user])
             total.merge(tally)
+            if device.runtime.arm != HOLDBACK:
+                by_version[device.version].merge(tally)
             if time.monotonic() - reported > REPORT_EVERY_S:
                 reported = time.monotonic()
                 self._report(progress.Typing(self._setting.shard, number, done + 1, len(self.devices)))
         self._report(
             progress.Typed(
-                self._setting.shard, number, total.lines, total.offers, total.clicks, time.monotonic() - started
+                self._setting.shard,
+                number,
+                {v: progress.VersionTally(t.lines, t.offers, t.clicks) for v, t in sorted(by_version.items())},
+                total.lines,
+                time.monotonic() - started,
             )
         )
 

@@ -38,13 +38,21 @@ class Typing(Message, frozen=True, tag="typing"):
     devices: int
 
 
-class Typed(Message, frozen=True, tag="typed"):
-    """One slice is typed; clicks are drawn taps."""
+class VersionTally(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """Lines typed, queries examined and taps drawn."""
 
-    slice: int
     lines: int
     offers: int
     clicks: int
+
+
+class Typed(Message, frozen=True, tag="typed"):
+    """One slice is typed."""
+
+    slice: int
+    by_version: dict[int, VersionTally]
+    """By the version that ranked; the holdback, which stays on version 0, is left out."""
+    lines: int
     seconds: float
 
 

@@ -29,7 +29,7 @@ FUNCTION_WORDS = _listed(
 
 _VERBS_AFTER_TO = _listed("do eat see visit make get go watch buy read learn cook play stay wear be use have give")
 _HEADS_BEFORE_TO = _listed("how when what where things time long often ways")
-# Before one of these verbs or after one of these words "to" begins no destination ("things to do", "how to grow basil").
+# Before one of these verbs or after one of these words "to" begins no destination ("things to do", "how to grow").
 
 _PLACE_STARTS = _listed("in near at around")
 _ENDS = _PLACE_STARTS | _listed("from to by starring directed featuring with for under on tonight today tomorrow")
