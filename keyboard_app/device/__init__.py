@@ -9,7 +9,7 @@
 - `federated_client`: one participation, as a machine that is stepped
 - `history`: the rounds it took part in
 - `runtime`: :class:`DeviceRuntime`, which puts them together for the window and for fleets
-- `commands`: ``keyboard-app device``, a headless device
+- `headless`, `replayed_owner`, `commands`: ``keyboard-app device``, a device without a window, and who types on it
 """
 
 from keyboard_app.device.conditions import (
