@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from suggestion_model.catalog.errors import CatalogError
-from suggestion_model.catalog.text import stem, words
+from suggestion_model.catalog.text import Endings, stem, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class Language:
     """Word sequence -> the word sequence it also stands for."""
     concepts: Mapping[str, tuple[str, ...]]
     """Stem -> stems it suggests, more weakly than if they had been said."""
-    suffixes: tuple[tuple[str, str, int], ...]
-    drop_final: str
+    suffixes: Endings
+    endings: Endings
     sensitive_categories: frozenset[str]
     sensitive_phrases: tuple[str, ...]
     """Folded phrases that mark a query as sensitive, whatever its category is called."""
@@ -46,7 +46,7 @@ class Language:
 
     def stem(self, word: str) -> str:
         """Stem of one folded word."""
-        return stem(word, self.suffixes, self.drop_final)
+        return stem(word, self.suffixes, self.endings)
 
     def is_sensitive(self, query: str, category: str) -> bool:
         """True when a query is about health, sexuality, religion, finance or crisis, by category name or phrase."""
@@ -68,10 +68,10 @@ def language(code: str = "en") -> Language:
         raise CatalogError(f"no word tables for language {code!r}: add suggestion_model/catalog/languages/{code}.json")
     raw = json.loads(file.read_text(encoding="utf-8"))
     suffixes = tuple((str(a), str(b), int(c)) for a, b, c in raw["suffixes"])
-    drop_final = str(raw["drop_final"])
+    endings = tuple((str(a), str(b), int(c)) for a, b, c in raw["endings"])
 
     def cut(word: str) -> str:
-        return stem(word, suffixes, drop_final)
+        return stem(word, suffixes, endings)
 
     concepts: dict[str, dict[str, None]] = {}
     for concept in raw["concepts"]:
@@ -91,7 +91,7 @@ def language(code: str = "en") -> Language:
         aliases=aliases,
         concepts={said: tuple(target for target in means if target != said) for said, means in concepts.items()},
         suffixes=suffixes,
-        drop_final=drop_final,
+        endings=endings,
         sensitive_categories=frozenset(raw["sensitive_categories"].split()),
         sensitive_phrases=tuple(" ".join(words(phrase)) for phrase in raw["sensitive_phrases"]),
         longest_alias=max(map(len, aliases)),

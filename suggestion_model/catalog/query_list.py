@@ -38,6 +38,8 @@ BARE_NUMBER = 0.3
 """Strength of "2 bedrooms" when only a 2 was said."""
 COMMON = 0.5
 """Words in more than this share of all queries do not help to find any."""
+TOWARDS = 0.3
+"""A query without from and to is a little more about where one goes than about where one comes from."""
 CLEAR_ROLE = 0.5
 """Query words have a role from this strength on."""
 
@@ -150,7 +152,7 @@ class QueryList:
         self._sorted_terms = sorted(term for term in vocabulary if term.isalpha())
 
     def _weigh(self, light: NDArray[np.bool_]) -> None:
-        """Masses, kind words, names and the inverted index, from the forward index; ``light`` [terms] of common talk."""
+        """Masses, kind words, names and the inverted index, from the forward index; ``light`` [terms] common talk."""
         n, vocabulary_size = len(self._prior), len(self._vocabulary)
         owner = np.repeat(np.arange(n, dtype=np.int32), np.diff(self._starts))
         frequency = np.bincount(self._flat, minlength=vocabulary_size)
@@ -305,7 +307,10 @@ class QueryList:
         wanted_role = np.where(present, self._flat_role[place], 0)
         role_at = role[terms]
         order = (wanted_role * np.clip(role_at / CLEAR_ROLE, -1, 1)).sum(axis=1)
-        order = order / np.maximum(np.abs(wanted_role).sum(axis=1), 1)
+        roles = np.abs(wanted_role).sum(axis=1)
+        slot = self._flat_slot[place] & present
+        towards = (slot * np.clip(role_at, -1, 1)).sum(axis=1) / np.maximum((slot & (role_at != 0)).sum(axis=1), 1)
+        order = np.where(roles > 0, order / np.maximum(roles, 1), TOWARDS * towards)
         said = [self._vocabulary[term] for term in reading.said if term in self._vocabulary]
         line_mass = float(self._mass[said].sum()) if said else 0.0
         is_said = np.zeros(len(now), bool)
@@ -316,7 +321,7 @@ class QueryList:
             now=now_at * kept,
             before=before_at * kept,
             faded=faded_at * kept,
-            slot=self._flat_slot[place] & present,
+            slot=slot,
             content=~self._stopped[terms] & present,
             explained=np.minimum(explained, 1.0).astype(np.float32),
             order=np.clip(order, -1, 1).astype(np.float32),

@@ -32,7 +32,7 @@ class Reading:
     said: frozenset[str]
     """Terms whose strength is SAID."""
     numbers: frozenset[str]
-    """Numbers said; a number counts something, so the term for it is the number with the word after it."""
+    """Numbers that count nothing that is named. Others make a term with what they count, see :func:`counted`."""
     roles: Mapping[str, float]
     """Term -> role in [-1, 1]: -1 coming from it, +1 going to it."""
     asks_role: float
@@ -75,7 +75,7 @@ class Reader:
             words=tuple(typed),
             terms=terms,
             said=said,
-            numbers=frozenset(term for term in said if term.isdigit()),
+            numbers=self._bare_numbers(typed),
             roles=roles,
             asks_role=self._asks_role(line, typed),
             asking=self._asking(line, typed),
@@ -101,6 +101,16 @@ class Reader:
                     terms[target] = SAID
                     if role_at[start]:
                         roles[target] = role_at[start]
+
+    def _bare_numbers(self, typed: list[str]) -> frozenset[str]:
+        aliases, stopwords = self.language.aliases, self.language.stopwords
+        digits = [word if word.isdigit() else "".join(aliases.get((word,), ())) for word in typed]
+        following = [*typed, ""][1:]
+        return frozenset(
+            number
+            for number, after in zip(digits, following, strict=True)
+            if number.isdigit() and (not after or after in stopwords)
+        )
 
     def _add_counts(self, typed: list[str], terms: dict[str, float]) -> None:
         """Add ``"2 bedroom"`` for a number and the word it counts, spelt out or not, inflected or not."""

@@ -81,11 +81,11 @@ def score(evidence: Evidence) -> tuple[Floats, Floats]:
     unmatched = (evidence.content & (said <= 0)).sum(axis=1)
     added = np.maximum(coverage - coverage_before, 0.0)
 
-    fresh = 0.6 + 0.4 * np.minimum(1.0, 2.5 * coverage_now)
+    fresh = 0.45 + 0.35 * np.minimum(1.0, 2.5 * coverage_now) + 0.2 * np.minimum(1.0, 2.5 * added)
     fits_kind = 0.35 + 0.65 * kind
     agrees = 1.0 + 0.3 * evidence.order
     likely = 0.95 + 0.1 * evidence.prior
-    willing = 0.85 + 0.15 * evidence.asking
+    willing = 0.75 + 0.25 * evidence.asking
     # A longer query that is matched as well says more: DOUBT is the mass of what might still be missing.
     complete = (mass * strength**MEMORY).sum(axis=1) / (total + DOUBT)
     guessed = (evidence.slot & (said <= 0.3)).sum(axis=1)

@@ -9,6 +9,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+Endings = Sequence[tuple[str, str, int]]
+
 _WORD = re.compile(r"[^\W_]+(?:['’`][^\W_]+)*")
 _INITIALS = re.compile(r"\b(?:[^\W\d_]\.){2,}")
 _MARKS = re.compile(r"['’`]")
@@ -38,10 +40,11 @@ def ends_inside_word(text: str) -> bool:
     return bool(text) and text[-1].isalnum()
 
 
-def stem(word: str, suffixes: Sequence[tuple[str, str, int]], drop_final: str) -> str:
-    """Cut inflection: the first suffix that fits is replaced, a doubled last consonant undone, final letters dropped.
+def stem(word: str, suffixes: Endings, endings: Endings) -> str:
+    """Cut inflection: replace the first suffix that fits, undo a doubled last consonant, then the same with endings.
 
-    ``suffixes`` are (suffix, replacement, least number of letters that must stay before it), longest first.
+    ``suffixes`` inflect ("-ing"); ``endings`` only differ in spelling ("city", "citi"). Each is a table of (ending,
+    replacement, least number of letters that must stay before it), tried in order.
     """
     if len(word) < 4 or not word.isalpha():
         return word
@@ -52,6 +55,7 @@ def stem(word: str, suffixes: Sequence[tuple[str, str, int]], drop_final: str) -
                 cut = cut[:-1]
             word = cut
             break
-    if len(word) > 3 and word[-1] in drop_final:
-        return word[:-1]
+    for ending, replacement, least in endings:
+        if word.endswith(ending) and len(word) - len(ending) >= least:
+            return word[: len(word) - len(ending)] + replacement
     return word
