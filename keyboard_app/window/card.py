@@ -84,7 +84,7 @@ class SearchCard(Widget):
         top -= dp(26) + dp(12)
 
         top = self._draw_rows(self._rows, wrap(self._query, room, round(sp(22))), inner, top, sp(28), room)
-        note = f"Nothing has been sent. “Open in browser” sends this query to {self._host}; your text stays as it is."
+        note = f"Nothing has been sent yet. “Open in browser” sends this query to {self._host}."
         self._draw_rows(self._note, wrap(note, room, round(sp(14))), inner, top - dp(6), sp(20), room)
 
         button_y, button_height = y + dp(16), dp(44)

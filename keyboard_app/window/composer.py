@@ -19,6 +19,8 @@ from keyboard_app.window.theme import Theme, faded
 MOST_ROWS = 3
 """Rows shown of a long line; the newest stay visible."""
 BLINK_S = 0.53
+MOST_BLINKS = 20
+"""Then the cursor rests until the next key: an idle keyboard draws nothing."""
 
 
 def wrap(text: str, room: float, size_px: int) -> list[str]:
@@ -95,6 +97,8 @@ class Composer(Widget):
         self.canvas.add(group)
         self._switch: Box = (0, 0, 0, 0)
         self._blink: Any = None
+        self._blinking = False
+        self._blinks = 0
         self.bind(pos=self._draw, size=self._draw)
 
     @property
@@ -119,11 +123,17 @@ class Composer(Widget):
 
     def start_blinking(self) -> None:
         """Let the cursor blink, until :meth:`stop_blinking`."""
+        self._blinking = True
+        self._blinks = 0
         if self._blink is None:
             self._blink = Clock.schedule_interval(self._blink_once, BLINK_S)
 
     def stop_blinking(self) -> None:
         """Leave the cursor on."""
+        self._blinking = False
+        self._rest()
+
+    def _rest(self) -> None:
         if self._blink is not None:
             self._blink.cancel()
             self._blink = None
@@ -135,6 +145,8 @@ class Composer(Widget):
             return
         self._text, self._at, self._hint, self._secret = text, cursor, hint, secret
         self._draw()
+        if self._blinking:
+            self.start_blinking()
 
     def _draw(self, *_: object) -> None:
         if self.width < dp(120):
@@ -180,6 +192,10 @@ class Composer(Widget):
             self._on_rows()
 
     def _blink_once(self, _dt: float) -> None:
+        self._blinks += 1
+        if self._blinks >= MOST_BLINKS:
+            self._rest()
+            return
         on = self._cursor_colour.a > 0.5
         self._cursor_colour.rgba = faded(self._theme.accent, 0.0 if on else 1.0)
 
