@@ -232,6 +232,17 @@ class TypingSession:
         self._composition.insert(char)
         self._refresh()
 
+    def end_sentence(self) -> None:
+        """Put a full stop in place of the space before the cursor, and a space; backspace right after undoes it."""
+        self._composition.replace_before(1, ". ")
+        self._refresh()
+
+    def paste(self, text: str) -> None:
+        """Put in text that was copied elsewhere, on one line."""
+        line = " ".join(text.split())
+        if line:
+            self.type("".join(character for character in line if character.isprintable()))
+
     def backspace(self) -> None:
         """Delete backwards, or undo the word just chosen."""
         if self._composition.backspace():

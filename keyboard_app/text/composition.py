@@ -57,6 +57,14 @@ class Composition:
         self._cursor -= 1
         return True
 
+    def replace_before(self, length: int, text: str) -> None:
+        """Put ``text`` in place of the last ``length`` characters; backspace right after it undoes this."""
+        undo = (self._text, self._cursor)
+        start = max(self._cursor - length, 0)
+        self._text = self._text[:start] + text + self._text[self._cursor :]
+        self._cursor = start + len(text)
+        self._undo = undo
+
     def replace_word(self, word: str) -> None:
         """Put ``word`` and a space in place of the word at the cursor; backspace right after it undoes this."""
         before, after = self._text[: self._word_start()], self._text[self._cursor :]

@@ -21,6 +21,8 @@ from keyboard_app.window.theme import ThemeError, load_theme, theme_for_hour
 from suggestion_model.catalog import CatalogError
 from suggestion_model.errors import BundleError
 
+DEFAULT_LAYOUT = "qwerty"
+
 logger = logging.getLogger(__name__)
 
 
@@ -32,6 +34,13 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int
     if size[0] < SMALLEST_SIZE[0] or size[1] < SMALLEST_SIZE[1]:
         raise click.BadParameter(f"the window needs at least {SMALLEST_SIZE[0]}x{SMALLEST_SIZE[1]} pixels")
     return size
+
+
+def _chosen_layouts(names: tuple[str, ...]) -> list[str]:
+    """The layouts named; of a single one all others follow, and without any all stand behind the first choice."""
+    first = names or (DEFAULT_LAYOUT,)
+    others = [] if len(first) > 1 else [name for name in available_layouts() if name not in first]
+    return [*first, *others]
 
 
 @click.command()
@@ -64,9 +73,10 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int
 )
 @click.option(
     "--layout",
-    type=click.Choice([name for name in available_layouts() if name != "symbols"]),
-    default="qwerty",
-    show_default=True,
+    "layouts",
+    type=click.Choice(available_layouts()),
+    multiple=True,
+    help="First layout shown; give it several times for those the language key walks through. Default: all.",
 )
 @click.option(
     "--search-url", default=SEARCH_ADDRESS, show_default=True, help="Where a query is searched after the second tap."
@@ -103,7 +113,7 @@ def run(
     catalog: Path | None,
     size: tuple[int, int],
     theme: str,
-    layout: str,
+    layouts: tuple[str, ...],
     search_url: str,
     insecure_demo: bool,
     policy_floor: int,
@@ -137,8 +147,9 @@ def run(
     )
     try:
         colours = load_theme(theme_for_hour(datetime.now()) if theme == "auto" else theme)
-        keys = load_layout(layout)
-        check_targets(keys)
+        keys = [load_layout(name) for name in _chosen_layouts(layouts)]
+        for layout in keys:
+            check_targets(layout)
         partner = ScriptedPartner()
         keyboard = assemble(setting)
     except (

@@ -19,6 +19,8 @@ from keyboard_app.window.theme import Theme, faded
 MOST_ROWS = 3
 """Rows shown of a long line; the newest stay visible."""
 BLINK_S = 0.53
+TOLD_S = 1.2
+"""How long a remark stays in the line."""
 MOST_BLINKS = 20
 """Then the cursor rests until the next key: an idle keyboard draws nothing."""
 
@@ -132,6 +134,17 @@ class Composer(Widget):
         """Leave the cursor on."""
         self._blinking = False
         self._rest()
+
+    def tell(self, remark: str) -> None:
+        """Say something in the line for a moment, while it is empty."""
+        if not self._text:
+            hint = self._hint
+            self.show("", 0, remark, self._secret)
+            Clock.schedule_once(lambda _dt: self._told(remark, hint), TOLD_S)
+
+    def _told(self, remark: str, hint: str) -> None:
+        if self._hint == remark:
+            self.show(self._text, self._at, hint, self._secret)
 
     def _rest(self) -> None:
         if self._blink is not None:

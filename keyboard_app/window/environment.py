@@ -64,8 +64,9 @@ def prepare(home: Path, size: tuple[int, int] = PHONE_SIZE) -> None:
 
 
 def _worth_telling(record: logging.LogRecord) -> bool:
-    """Drop Kivy's traceback about libmtdev, which is optional and not used here."""
-    return "MTDev" not in record.getMessage()
+    """Drop Kivy's tracebacks about what is optional: libmtdev, and helpers of the X clipboard that SDL replaces."""
+    message = record.getMessage()
+    return not any(what in message for what in ("MTDev", "Cutbuffer", "xclip", "xsel"))
 
 
 def has_display() -> bool:

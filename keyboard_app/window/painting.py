@@ -77,6 +77,10 @@ class RoundedBox:
         self._shape.pos = (x, y)
         self._shape.size = (max(width, 0.0), max(height, 0.0))
 
+    def holds(self, x: float, y: float) -> bool:
+        """Whether a point lies inside."""
+        return inside((*self._shape.pos, *self._shape.size), x, y)
+
     def paint(self, colour: Colour) -> None:
         """Change the colour."""
         if tuple(self._colour.rgba) != colour:
@@ -96,6 +100,11 @@ class Text:
         self.height = 0.0
         group.add(self._colour)
         group.add(self._rectangle)
+
+    @property
+    def size_px(self) -> int:
+        """Font size in pixels."""
+        return self._size_px
 
     def show(self, text: str, size_px: float | None = None, bold: bool | None = None, room: float = 1e9) -> None:
         """Change the words; they are shortened to ``room`` pixels."""

@@ -9,7 +9,7 @@ import re
 import threading
 import time
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kivy.animation import Animation
@@ -21,10 +21,11 @@ from kivy.uix.widget import Widget
 
 from keyboard_app.suggestions import FieldKind, SearchCard, TypingSession
 from keyboard_app.window.card import SearchCard as SearchCardView
+from keyboard_app.window.clipboard import ClipboardHistory, ClipboardRow, KivyClipboard, SystemClipboard
 from keyboard_app.window.composer import Composer
 from keyboard_app.window.conversation import Conversation
 from keyboard_app.window.header import Header
-from keyboard_app.window.input import KeyInput
+from keyboard_app.window.input import KeyInput, TypingHabits
 from keyboard_app.window.keys import KeyboardView
 from keyboard_app.window.layouts import Layout
 from keyboard_app.window.partner import ScriptedPartner
@@ -50,24 +51,30 @@ class KeyboardScreen(Widget):
     Args:
         session: the typing session; used from the window's thread only.
         status_line: what the device is doing, in one line; asked twice a second.
-        layout: keys.
+        layouts: the keyboards the language key walks through, the first is shown.
         theme: colours.
         partner: who answers; None for a chat without answers.
         open_url: takes the address of a search after the second tap.
         on_activity: called with every key press and tap: the device is in use.
         clock: monotonic seconds.
+        on_language: called with the language of a layout that was chosen.
+        clipboard: the system's clipboard; Kivy's when None.
+        habits: what the keys do by themselves.
     """
 
     def __init__(
         self,
         session: TypingSession,
         status_line: Callable[[], str],
-        layout: Layout,
+        layouts: Sequence[Layout],
         theme: Theme,
         partner: ScriptedPartner | None = None,
         open_url: Callable[[str], object] = open_in_browser,
         on_activity: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        on_language: Callable[[str], None] = lambda _language: None,
+        clipboard: SystemClipboard | None = None,
+        habits: TypingHabits | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -88,12 +95,16 @@ class KeyboardScreen(Widget):
             self._page = Rectangle()
             Color(*theme.tray)
             self._tray = Rectangle()
-        self.keys = KeyInput(layout, self, clock, self._keys_changed)
+        self.keys = KeyInput(
+            layouts, self, clock, self._keys_changed, lambda layout: on_language(layout.language), habits
+        )
         self.header = Header(theme, partner.name if partner else "Notes", self.toggle_incognito)
-        self.conversation = Conversation(theme, size_hint=(None, None))
+        self.conversation = Conversation(theme, self.copy, size_hint=(None, None))
         self.pill = QueryPill(theme, self.open_query, self.dismiss_query)
         self.composer = Composer(theme, self.toggle_secret, self._place)
         self.words = WordStrip(theme, self.choose_word)
+        self.clips = ClipboardHistory(clipboard or KivyClipboard(), clock)
+        self.clipboard = ClipboardRow(theme, self.paste, self.forget_clips)
         self.keyboard = KeyboardView(self.keys, theme)
         self.card = SearchCardView(theme, self.open_browser, self.close_card)
         # The keyboard comes last so that key previews lie over the strip.
@@ -112,6 +123,7 @@ class KeyboardScreen(Widget):
         self.composer.start_blinking()
         self._hardware = Window.request_keyboard(self._hardware_gone, self, "text")
         self._hardware.bind(on_key_down=self._on_hardware_key, on_textinput=self._on_hardware_text)
+        self.keys.follow_text()
         if self._partner is not None:
             for line in self._partner.opening:
                 self.receive(line)
@@ -132,9 +144,52 @@ class KeyboardScreen(Widget):
     def insert(self, character: str) -> None:
         """Type one character."""
         self.close_card()
+        self.hide_clipboard()
         self._on_activity()
         self.session.type(character)
         self.refresh()
+
+    def end_sentence(self) -> None:
+        """Put a full stop in place of the space before the cursor, and a space."""
+        self.session.end_sentence()
+        self.refresh()
+
+    def before_cursor(self) -> str | None:
+        """The text up to the cursor; None in a password."""
+        return None if self._secret else self.session.composed[: self.session.cursor]
+
+    def show_clipboard(self) -> None:
+        """Show what was copied lately in place of the words, or the words again."""
+        if self.clipboard.parent is not None:
+            self.hide_clipboard()
+            return
+        self.clipboard.show(self.clips.clips())
+        # Before the keyboard in the order of drawing: key previews lie over it.
+        self.add_widget(self.clipboard, self.children.index(self.keyboard) + 1)
+
+    def hide_clipboard(self) -> None:
+        """Show the words again."""
+        if self.clipboard.parent is not None:
+            self.remove_widget(self.clipboard)
+
+    def paste(self, text: str) -> None:
+        """Put a clip into the line."""
+        self.hide_clipboard()
+        self._on_activity()
+        self.session.paste(text)
+        self.keys.follow_text()
+        self.refresh()
+
+    def copy(self, text: str) -> None:
+        """Copy a line of the chat, or the line being typed."""
+        if text and not self._secret:
+            self.clips.copy(text)
+            self.composer.tell("Copied")
+
+    def forget_clips(self) -> None:
+        """Forget what was copied."""
+        self.clips.clear()
+        self.clipboard.show(())
 
     def delete(self) -> None:
         """Delete one character backwards."""
@@ -145,6 +200,7 @@ class KeyboardScreen(Widget):
 
     def move(self, by: int) -> None:
         """Move the cursor by characters, negative for left."""
+        self._on_activity()
         self.session.move_cursor(self.session.cursor + by)
         self.refresh()
 
@@ -174,6 +230,7 @@ class KeyboardScreen(Widget):
         """Take a word of the strip."""
         self._on_activity()
         self.session.choose_word(word)
+        self.keys.follow_text()
         self.refresh()
 
     def open_query(self) -> None:
@@ -234,6 +291,8 @@ class KeyboardScreen(Widget):
         else:
             kind = FieldKind.TEXT
         self.session.set_field_kind(kind)
+        self.hide_clipboard()
+        self.keys.follow_text()
         self.refresh()
         self.refresh_status()
 
@@ -271,6 +330,7 @@ class KeyboardScreen(Widget):
         keys = round(min(max(self.height * 0.335, dp(184)), dp(272)))
         words, composer, header, lane = dp(46), self.composer.wanted_height, dp(86), dp(46)
         y = self.y
+        self.clipboard.pos, self.clipboard.size = (x, y + keys), (width, words)
         for widget, height in ((self.keyboard, keys), (self.words, words), (self.composer, composer)):
             widget.pos, widget.size = (x, y), (width, height)
             y += height
@@ -298,7 +358,14 @@ class KeyboardScreen(Widget):
             was_open = self.card_is_open
             self.close_card()
             return was_open
-        if set(modifiers) & {"ctrl", "alt", "meta"}:
+        if set(modifiers) & {"ctrl", "meta"}:
+            if name == "v":
+                for clip in self.clips.clips()[:1]:
+                    self.paste(clip)
+            elif name == "c":
+                self.copy(self.session.composed)
+            return name in ("v", "c")
+        if "alt" in modifiers:
             return False
         return self.keys.hardware_key(name)
 

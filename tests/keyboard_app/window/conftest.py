@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from data_logging import ImpressionLog, LoggedImpression
 from keyboard_app.suggestions import Exploration, SuggestionEngine, TypingSession
 from keyboard_app.text import WordSuggester
 from keyboard_app.window.environment import prepare
+from keyboard_app.window.input import TypingHabits
 from keyboard_app.window.layouts import load_layout
 from keyboard_app.window.partner import ScriptedPartner
 from keyboard_app.window.theme import load_theme
@@ -41,6 +42,19 @@ class SteppedClock:
 
 
 @dataclass
+class Clipboard:
+    """The system's clipboard."""
+
+    text: str = ""
+
+    def paste(self) -> str:
+        return self.text
+
+    def copy(self, data: str) -> None:
+        self.text = data
+
+
+@dataclass
 class Rig:
     """A screen and what it stands on, with hands."""
 
@@ -52,6 +66,8 @@ class Rig:
     key_clock: SteppedClock
     opened: list[str] = field(default_factory=list)
     status: list[str] = field(default_factory=lambda: ["model 0 · waiting"])
+    languages: list[str] = field(default_factory=list)
+    clipboard: Clipboard = field(default_factory=Clipboard)
 
     def frames(self, count: int = 3) -> None:
         """Let the window draw."""
@@ -149,6 +165,8 @@ def make_rig(window: Any, bundle: Bundle, words: WordSuggester, tmp_path: Path) 
         partner: ScriptedPartner | None = None,
         threshold: float = -50.0,
         catalog: Any = None,
+        layouts: Sequence[str] = ("qwerty", "qwertz", "spanish"),
+        automatic: bool = False,
     ) -> Rig:
         from keyboard_app.window.screen import KeyboardScreen
 
@@ -167,19 +185,24 @@ def make_rig(window: Any, bundle: Bundle, words: WordSuggester, tmp_path: Path) 
         engine.use_model(0, bundle.weights0, threshold)
         session = TypingSession(engine, log, words, clock, search_address="https://search.example/?q={query}")
         opened: list[str] = []
+        languages: list[str] = []
+        clipboard = Clipboard()
         status = ["model 0 · waiting"]
         screen = KeyboardScreen(
             session,
             lambda: status[0],
-            load_layout(),
+            [load_layout(name) for name in layouts],
             load_theme(theme),
             partner,
             open_url=opened.append,
             clock=key_clock,
+            on_language=languages.append,
+            clipboard=clipboard,
+            habits=TypingHabits(capitals=automatic, double_space_period=automatic),
             size_hint=(None, None),
             size=size,
         )
-        rig = Rig(screen, session, engine, log, clock, key_clock, opened, status)
+        rig = Rig(screen, session, engine, log, clock, key_clock, opened, status, languages, clipboard)
         window.add_widget(screen)
         screen.start()
         rig.frames(4)

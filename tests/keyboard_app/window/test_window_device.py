@@ -113,7 +113,7 @@ def show(window: Any) -> Iterator[Callable[[Keyboard], Any]]:
         screen = KeyboardScreen(
             keyboard.session,
             keyboard.status_line,
-            load_layout(),
+            [load_layout()],
             load_theme("light"),
             on_activity=keyboard.note_activity,
             size_hint=(None, None),
