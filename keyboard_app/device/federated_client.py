@@ -158,6 +158,7 @@ class Equipment:
     patience_s: float = 600.0
     """A round whose coordinator stays silent for longer is left."""
     should_stop: Callable[[], bool] = field(default=lambda: False)
+    """Asked between the steps of training; True cancels it."""
 
 
 class Participation:
@@ -454,9 +455,7 @@ class Participation:
         hopeless = self._state is ClientState.CHECKING_IN or (
             self._state is ClientState.REFRESHING and isinstance(self._after_refresh, End)
         )
-        if self._of.should_stop():
-            self._finish(EndKind.LEFT, "stopped")
-        elif isinstance(self._after_refresh, End) and self._after_refresh.kind is EndKind.FINISHED:
+        if isinstance(self._after_refresh, End) and self._after_refresh.kind is EndKind.FINISHED:
             # The round itself is over and counted; only the news did not arrive.
             self._refresh_problem = str(problem)
             self._leave_refreshing()
