@@ -25,6 +25,12 @@ def _terminated(_number: int, _frame: object) -> NoReturn:
     raise SystemExit(143)
 
 
+def _wait_for_a_line() -> None:
+    """Wait until whoever started this process says so; end when they are gone."""
+    if not sys.stdin.readline():
+        raise SystemExit(143)
+
+
 @click.command()
 @click.option("--coordinator", "coordinator_url", metavar="URL", required=True, help="Where rounds are.")
 @click.option("--identities", type=_FOLDER, required=True, help="Device homes made by `authority issue --count`.")
@@ -45,6 +51,7 @@ def _terminated(_number: int, _frame: object) -> NoReturn:
 @click.option("--typist", "typist_file", type=_FILE, help="JSON that overrides constants of the simulated typist.")
 @click.option("--policy-floor", type=click.IntRange(min=2), default=4, show_default=True, help="INSECURE DEMO floor.")
 @click.option("--round-timeout", "round_timeout_s", type=float, default=120.0, show_default=True, metavar="S")
+@click.option("--in-step", is_flag=True, help="Before each night, wait for a line on standard input.")
 @click.option("--skip-broken-lines", is_flag=True, help="Pass over broken lines of the replay instead of stopping.")
 def fleet(
     coordinator_url: str,
@@ -60,6 +67,7 @@ def fleet(
     typist_file: Path | None,
     policy_floor: int,
     round_timeout_s: float,
+    in_step: bool,
     skip_broken_lines: bool,
 ) -> None:
     """Host many simulated devices in this process: they type, learn and take part in rounds.
@@ -95,7 +103,7 @@ def fleet(
             round_timeout_s=round_timeout_s,
             skip_broken_lines=skip_broken_lines,
         )
-        Fleet(setting, Reporter()).run()
+        Fleet(setting, Reporter(), _wait_for_a_line if in_step else lambda: None).run()
     except (
         FleetError, ReplayError, TypistError, CatalogError, BundleError, IdentityError, LogError, OSError, ValueError
     ) as error:  # fmt: skip
