@@ -183,12 +183,17 @@ setInterval(drawCountdown, 1000);
 // The first picture does not wait for the stream; without a free stream the page asks every few seconds.
 const fetchPage = () => fetch("/admin/page").then((answer) => answer.json()).then(draw);
 fetchPage().catch(() => {});
-const events = new EventSource("/admin/events");
-let polling = null;
-events.onopen = () => { connection("live", "live"); clearInterval(polling); polling = null; };
-events.onmessage = (event) => draw(JSON.parse(event.data));
-events.onerror = () => {
-  connection("lost", "reconnecting");
-  if (polling === null) polling = setInterval(() => fetchPage().then(() => connection("live", "live")).catch(() => {}), 3000);
-};
-addEventListener("pagehide", () => events.close());
+if (new URLSearchParams(location.search).has("still")) connection("live", "as of now"); // to print or to photograph
+else listen();
+
+function listen() {
+  const events = new EventSource("/admin/events");
+  let polling = null;
+  events.onopen = () => { connection("live", "live"); clearInterval(polling); polling = null; };
+  events.onmessage = (event) => draw(JSON.parse(event.data));
+  events.onerror = () => {
+    connection("lost", "reconnecting");
+    if (polling === null) polling = setInterval(() => fetchPage().then(() => connection("live", "live")).catch(() => {}), 3000);
+  };
+  addEventListener("pagehide", () => events.close());
+}
