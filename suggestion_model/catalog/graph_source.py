@@ -194,7 +194,7 @@ class GraphSource:
             found += self._recognizer.complete(typed)
         mentions = []
         for mention in found:
-            role = reading.roles.get(stems[mention.start], 0.0)
+            role = reading.word_roles[mention.start]
             for entity in mention.values:
                 if self._is_meant(entity, mention, typed, triggers):
                     mentions.append((entity, SAID if mention.share == 1 else 0.9 * mention.share, role))
