@@ -25,6 +25,11 @@ DOUBT = 4.0
 EARLIER_LINES = 12
 """Lines of the conversation that are looked at, besides the composed one."""
 
+TOWARDS = 0.3
+"""A query without from and to is a little more about where one goes than about where one comes from."""
+CLEAR_ROLE = 0.5
+"""A role counts in full from this strength on."""
+
 Floats = NDArray[np.float32]
 
 
@@ -52,6 +57,11 @@ class Evidence:
     """[n] 0..1."""
     asking: float
     """-1..1, of the composed line."""
+
+
+def fading(age: int) -> float:
+    """Weight of evidence ``age`` lines back, in (0, 1]; 0 is the composed line."""
+    return NEWEST_EARLIER * FADING ** (age - 1) if age else 1.0
 
 
 def score(evidence: Evidence) -> tuple[Floats, Floats]:
