@@ -16,12 +16,12 @@ NEWEST_EARLIER = 0.75
 """Weight of evidence from the line just before the composed one."""
 FADING = 0.85
 """Factor for each line further back."""
-MEMORY = 0.6
+MEMORY = 0.45
 """Exponent below 1: what was said earlier counts less than what is said now, but not in proportion to its age."""
 GUESS = 0.75
 """Factor for each word that fills the query and that nobody said."""
-DOUBT = 4.0
-"""Mass added to every query's own, about that of one word."""
+DOUBT = 6.0
+"""Mass added to every query's own, about that of two words: what is fully matched and longer comes first."""
 EARLIER_LINES = 12
 """Lines of the conversation that are looked at, besides the composed one."""
 
