@@ -21,8 +21,14 @@ def _shard(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[in
     return int(found[1]), int(found[2])
 
 
-def _terminated(_number: int, _frame: object) -> NoReturn:
-    raise SystemExit(143)
+def _end_orderly_when_terminated() -> None:
+    """SIGTERM unwinds the stack for as long as this command runs, so that children are stopped and logs closed."""
+
+    def terminated(_number: int, _frame: object) -> NoReturn:
+        raise SystemExit(143)
+
+    before = signal.signal(signal.SIGTERM, terminated)
+    click.get_current_context().call_on_close(lambda: signal.signal(signal.SIGTERM, before))
 
 
 def _wait_for_a_line() -> None:
@@ -84,7 +90,7 @@ def fleet(
     from suggestion_model.catalog import CatalogError
     from suggestion_model.errors import BundleError
 
-    signal.signal(signal.SIGTERM, _terminated)
+    _end_orderly_when_terminated()
     try:
         setting = FleetSetting(
             coordinator_url=coordinator_url,
@@ -159,7 +165,7 @@ def demo(
     from keyboard_app.simulation.demo_view import DemoView
     from keyboard_app.simulation.people import shipped_replay
 
-    signal.signal(signal.SIGTERM, _terminated)
+    _end_orderly_when_terminated()
     setting = DemoSetting(
         replay=replay or shipped_replay(),
         catalog=catalog,
