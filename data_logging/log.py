@@ -87,9 +87,10 @@ class ImpressionLog:
             raise ValueError("retention_days must be above 0")
         self.clock = clock
         self.retention_days = retention_days
-        self.deletions = 0
-        """Goes up whenever rows were deleted through this object: whoever keeps figures of the log starts over."""
         self._storage = Storage(Path(path), timeout_s)
+        self.deletions = self._storage.run(_deletions)
+        """Goes up whenever rows were deleted: whoever keeps figures of the log starts over. Deletions by another
+        process are noticed with the next line."""
         self._expiry_due = 0.0
         self._expire_daily()
 
@@ -166,6 +167,7 @@ class ImpressionLog:
         line = (arm, model_version, int(self.clock() // _DAY_S))
 
         def insert(db: Database) -> int | None:
+            self.deletions = _deletions(db)
             if not _enabled(db):
                 return None
             db.execute(_COUNT_LINE, line)
@@ -354,11 +356,11 @@ class ImpressionLog:
         """
 
         def remove(db: Database) -> int:
+            self.deletions = _count_deletion(db)
             return db.execute("DELETE FROM impressions WHERE id = ?", (impression_id,)).rowcount
 
         if not self._storage.write(remove):
             raise UnknownRowError(f"The local log has no row {impression_id}.")
-        self.deletions += 1
         self._storage.scrub()
 
     def erase(self) -> int:
@@ -375,10 +377,10 @@ class ImpressionLog:
         def remove(db: Database) -> int:
             rows = db.execute("DELETE FROM impressions").rowcount
             db.execute("DELETE FROM line_tallies")
+            self.deletions = _count_deletion(db)
             return rows
 
         rows = self._storage.write(remove)
-        self.deletions += 1
         self._storage.remove_set_aside()
         self._storage.scrub()
         return rows
@@ -400,12 +402,12 @@ class ImpressionLog:
         def remove(db: Database) -> int:
             rows = db.execute("DELETE FROM impressions WHERE created_at < ?", (oldest,)).rowcount
             db.execute("DELETE FROM line_tallies WHERE day < ?", (day,))
+            self.deletions = _count_deletion(db)
             return rows
 
         if not self._storage.run(due):
             return 0
         rows = self._storage.write(remove)
-        self.deletions += 1
         self._storage.scrub()
         return rows
 
@@ -421,6 +423,17 @@ class ImpressionLog:
 def _enabled(db: Database) -> bool:
     row = db.execute("SELECT value FROM settings WHERE name = 'logging'").fetchone()
     return row is None or row[0] != "off"
+
+
+def _deletions(db: Database) -> int:
+    row = db.execute("SELECT value FROM settings WHERE name = 'deletions'").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _count_deletion(db: Database) -> int:
+    count = _deletions(db) + 1
+    db.execute("INSERT OR REPLACE INTO settings (name, value) VALUES ('deletions', ?)", (str(count),))
+    return count
 
 
 def _usage(db: Database) -> list[UsageCount]:

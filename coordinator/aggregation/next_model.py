@@ -77,7 +77,8 @@ def make_next_model(
     if decoded.weight_sum <= 0:
         raise GateRejectedError("no device contributed an example")
     mean = decoded.update_sum / decoded.weight_sum
-    norm = float(np.linalg.norm(mean))
+    with np.errstate(over="ignore"):
+        norm = float(np.linalg.norm(mean))
     if not math.isfinite(norm):
         raise GateRejectedError("the mean update is not finite")
     if norm > largest_mean_norm(setting, devices, decoded.weight_sum):

@@ -34,6 +34,11 @@ LEASE_S = 30.0
 RESUME_GRACE_S = 15.0
 """After a restart, devices get at least this long (or the phase's whole time) to find the coordinator again."""
 CHECK_INS_KEPT_S = 1800.0
+BEFORE_ANY_INPUT = (
+    AbandonReason.TOO_FEW_SELECTED,
+    AbandonReason.TOO_FEW_ADVERTISED,
+    AbandonReason.TOO_FEW_SHARED,
+)
 
 
 class RoundDriver:
@@ -75,10 +80,10 @@ class RoundDriver:
             self._ticking.release()
 
     def due(self, now: float) -> bool:
-        """Whether a tick would find a passed deadline."""
+        """Whether a tick would find something to do for the running round."""
         with self._database.reading() as connection:
             row = round_store.running_round(connection, self._settings.task)
-        return row is not None and now >= row.deadline
+            return row is not None and self._is_due(connection, row, now)
 
     def resume(self, now: float) -> None:
         """Call once at start: give the devices of a running round time to come back, or end what cannot go on."""
@@ -134,8 +139,8 @@ class RoundDriver:
             if not self._may_open(connection, now):
                 return False
             last = next(iter(round_store.newest_rounds(connection, self._settings.task, 1)), None)
-            # A retry is the same round only while nobody can have masked an input for it.
-            again = last is not None and last.state is RoundState.ABANDONED and last.shared is None
+            # A retry is the same round only if nobody can have masked an input for it.
+            again = last is not None and last.reason in BEFORE_ANY_INPUT
             number = 1 if last is None else last.number if again else last.number + 1
             return round_store.open_round(
                 connection,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
@@ -152,5 +153,8 @@ def _histograms(connection: Connection, settings: Settings, plan: Plan) -> Score
 def _same_bins(earlier: bytes | None, plan: Plan) -> bool:
     if earlier is None:
         return False
-    found = decode_plan(earlier).metrics
+    try:
+        found = decode_plan(earlier).metrics
+    except msgspec.MsgspecError:  # of another program version
+        return False
     return found.score_edges == plan.metrics.score_edges and found.propensity_scale == plan.metrics.propensity_scale

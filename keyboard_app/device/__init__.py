@@ -6,7 +6,7 @@
 - `transport`: the coordinator's HTTP API, with three ways to fail
 - `model_store`: verified models on disk; current, previous, v0
 - `local_work`: training on the log, counting, encoding
-- `federated_client`: one participation, as a machine that is stepped
+- `participation_states`, `federated_client`: one participation, as a machine that is stepped
 - `history`: the rounds it took part in
 - `runtime`: :class:`DeviceRuntime`, which puts them together for the window and for fleets
 - `headless`, `replayed_owner`, `commands`: ``keyboard-app device``, a device without a window, and who types on it

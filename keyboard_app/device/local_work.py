@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from data_logging import ImpressionLog
     from federated_protocol.vector_layout import Vector, VectorLayout
     from suggestion_model.bundle import Bundle
+    from suggestion_model.features import Featurizer
     from suggestion_model.runtime import Ranker
 
 LARGEST_INVERSE_PROPENSITY = 100.0
@@ -85,6 +86,7 @@ class LocalWorker:
         self._most_examples = most_examples
         self._shared = ranker
         self._own: Ranker | None = None
+        self._featurizer: Featurizer | None = None
         self._rng = rng if rng is not None else np.random.default_rng()
 
     def train(self, plan: Plan, model: StoredModel, should_stop: Callable[[], bool]) -> Trained:
@@ -148,8 +150,9 @@ class LocalWorker:
         )
 
     def release(self) -> None:
-        """Drop the ranker made for a round: it holds a few MiB that nobody needs until the next one."""
+        """Drop what was made for a round: a few MiB that nobody needs until the next one."""
         self._own = None
+        self._featurizer = None
 
     def _ranker(self) -> Ranker:
         if self._shared is not None:
@@ -170,7 +173,9 @@ class LocalWorker:
             return []
         from suggestion_model.features import DENSE_FEATURES, Featurizer
 
-        featurizer = Featurizer(self._bundle)
+        if self._featurizer is None:
+            self._featurizer = Featurizer(self._bundle)
+        featurizer = self._featurizer
         fitting = [row for row in rows if row.impression.shown and len(row.impression.features) == DENSE_FEATURES]
         return [(featurizer.example(row), row) for row in fitting]
 

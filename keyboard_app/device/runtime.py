@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from data_logging.errors import LogError
 from keyboard_app.device.conditions import Conditions
-from keyboard_app.device.federated_client import ClientState, End, EndKind, Equipment, Participation
+from keyboard_app.device.federated_client import Participation
 from keyboard_app.device.history import History
 from keyboard_app.device.history import Participation as HistoryEntry
 from keyboard_app.device.identity import HOLDBACK, DeviceIdentity, IdentityError
 from keyboard_app.device.local_work import LocalWorker
 from keyboard_app.device.model_store import ModelStore, StoredModel
+from keyboard_app.device.participation_states import ClientState, End, EndKind, Equipment
 from keyboard_app.device.policy import DevicePolicy
 from keyboard_app.device.schedule import Decision, Material, Schedule, ScheduleSetting, WaitReason
 from keyboard_app.device.transport import Transport

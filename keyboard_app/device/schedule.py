@@ -126,11 +126,12 @@ class Schedule:
         return None
 
     def _wait(self, now: float, conditions: ConditionReport, reason: WaitReason) -> float:
-        until = [self.setting.conditions_poll_s]
+        resting = reason is WaitReason.RESTING
+        until = [
+            self._last_round + self.setting.rest_between_rounds_s - now if resting else self.setting.conditions_poll_s
+        ]
         if conditions.allow_news:
             until.append(self._last_check_in + self.setting.news_interval_s - now)
-        if reason is WaitReason.RESTING:
-            until.append(self._last_round + self.setting.rest_between_rounds_s - now)
         return max(0.01, min(until))
 
     def is_held(self, now: float) -> bool:

@@ -21,8 +21,20 @@ def _shard(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[in
     return int(found[1]), int(found[2])
 
 
-def _terminated(_number: int, _frame: object) -> NoReturn:
-    raise SystemExit(143)
+def _end_orderly_when_terminated() -> None:
+    """SIGTERM unwinds the stack for as long as this command runs, so that children are stopped and logs closed."""
+
+    def terminated(_number: int, _frame: object) -> NoReturn:
+        raise SystemExit(143)
+
+    before = signal.signal(signal.SIGTERM, terminated)
+    click.get_current_context().call_on_close(lambda: signal.signal(signal.SIGTERM, before))
+
+
+def _wait_for_a_line() -> None:
+    """Wait until whoever started this process says so; end when they are gone."""
+    if not sys.stdin.readline():
+        raise SystemExit(143)
 
 
 @click.command()
@@ -45,6 +57,7 @@ def _terminated(_number: int, _frame: object) -> NoReturn:
 @click.option("--typist", "typist_file", type=_FILE, help="JSON that overrides constants of the simulated typist.")
 @click.option("--policy-floor", type=click.IntRange(min=2), default=4, show_default=True, help="INSECURE DEMO floor.")
 @click.option("--round-timeout", "round_timeout_s", type=float, default=120.0, show_default=True, metavar="S")
+@click.option("--in-step", is_flag=True, help="Before each night, wait for a line on standard input.")
 @click.option("--skip-broken-lines", is_flag=True, help="Pass over broken lines of the replay instead of stopping.")
 def fleet(
     coordinator_url: str,
@@ -60,6 +73,7 @@ def fleet(
     typist_file: Path | None,
     policy_floor: int,
     round_timeout_s: float,
+    in_step: bool,
     skip_broken_lines: bool,
 ) -> None:
     """Host many simulated devices in this process: they type, learn and take part in rounds.
@@ -76,7 +90,7 @@ def fleet(
     from suggestion_model.catalog import CatalogError
     from suggestion_model.errors import BundleError
 
-    signal.signal(signal.SIGTERM, _terminated)
+    _end_orderly_when_terminated()
     try:
         setting = FleetSetting(
             coordinator_url=coordinator_url,
@@ -95,7 +109,7 @@ def fleet(
             round_timeout_s=round_timeout_s,
             skip_broken_lines=skip_broken_lines,
         )
-        Fleet(setting, Reporter()).run()
+        Fleet(setting, Reporter(), _wait_for_a_line if in_step else lambda: None).run()
     except (
         FleetError, ReplayError, TypistError, CatalogError, BundleError, IdentityError, LogError, OSError, ValueError
     ) as error:  # fmt: skip
@@ -151,7 +165,7 @@ def demo(
     from keyboard_app.simulation.demo_view import DemoView
     from keyboard_app.simulation.people import shipped_replay
 
-    signal.signal(signal.SIGTERM, _terminated)
+    _end_orderly_when_terminated()
     setting = DemoSetting(
         replay=replay or shipped_replay(),
         catalog=catalog,

@@ -37,7 +37,9 @@ from suggestion_model.errors import SuggestionModelError
 
 WORKERS = 2
 """Fleet processes; one for each core of the smallest machine this should run on."""
-OVERSELECT = 1.3
+OVERSELECT = 2.0
+"""A round begins when no further device has joined for a moment and at least this part of them all has; some may have
+typed nothing yet."""
 FLOOR = 4
 """Smallest sum that is ever opened in a demo; real devices ask for more."""
 POLL_S = 0.2
@@ -316,7 +318,7 @@ class Demo:
         command = [sys.executable, "-m", "keyboard_app.cli", "fleet", "--coordinator", url]
         command += ["--identities", str(identities), "--replay", str(setting.replay), "--typing", setting.mode]
         command += ["--devices", str(setting.devices), "--rounds", str(setting.rounds), "--seed", str(setting.seed)]
-        command += ["--dropout", str(setting.dropout), "--policy-floor", str(FLOOR)]
+        command += ["--dropout", str(setting.dropout), "--policy-floor", str(FLOOR), "--in-step"]
         command += ["--catalog", str(setting.catalog)] if setting.catalog is not None else []
         command += ["--typist", str(setting.typist)] if setting.typist is not None else []
         workers = min(WORKERS, setting.devices)
@@ -366,7 +368,7 @@ class Demo:
     def _follow(self, fleets: Sequence[Child], reports: CoordinatorReports) -> None:
         """Take in progress until every fleet has said that it is done and has ended."""
         state = self._state
-        asked_at = 0.0
+        asked_at, nights = 0.0, 0
         while len(state.done) < len(fleets) or any(fleet.running for fleet in fleets):
             try:
                 state.note(self._messages.get(timeout=POLL_S))
@@ -375,6 +377,7 @@ class Demo:
             except queue.Empty:
                 pass
             self._check()
+            nights = self._begin_night(fleets, nights)
             for fleet in fleets:
                 if not fleet.running and self._messages.empty() and not self._reading(fleet):
                     self._drain()
@@ -388,6 +391,15 @@ class Demo:
             state.doing = describe(state)
             self._view.update(state)
         self._drain()
+
+    def _begin_night(self, fleets: Sequence[Child], nights: int) -> int:
+        """Once all fleets have typed a slice, let them learn from it together; returns the nights begun."""
+        typed = sum(message.slice == nights + 1 for message in self._state.typed)
+        if typed < len(fleets):
+            return nights
+        for fleet in fleets:
+            fleet.nudge()
+        return nights + 1
 
     def _reading(self, fleet: Child) -> bool:
         return any(reader.name == fleet.name and reader.is_alive() for reader in self._readers)
@@ -444,17 +456,17 @@ def coordinator_settings(devices: int, rounds: int) -> tuple[str, ...]:
     goal = max(FLOOR, math.ceil(devices / OVERSELECT))
     values = {
         "rounds.goal_count": goal,
-        "rounds.minimum_count": max(FLOOR, goal // 2),
+        "rounds.minimum_count": FLOOR,
         "rounds.smallest_aggregate": FLOOR,
         "rounds.overselect": OVERSELECT,
         "rounds.max_rounds": rounds,
         "rounds.pause_s": 0.0,
         "rounds.settle_s": 1.0,
-        "deadlines.selecting_s": 600.0,
-        "deadlines.advertise_s": 4.0 + 0.15 * devices,
-        "deadlines.share_s": 2.0 + 0.05 * devices,
-        "deadlines.masked_input_s": 2.0 + 0.05 * devices,
-        "deadlines.unmask_s": 2.0 + 0.05 * devices,
+        "deadlines.selecting_s": 60.0,
+        "deadlines.advertise_s": 3.0 + 0.1 * devices,
+        "deadlines.share_s": 1.5 + 0.04 * devices,
+        "deadlines.masked_input_s": 1.5 + 0.04 * devices,
+        "deadlines.unmask_s": 1.5 + 0.04 * devices,
         "pace.longest_s": 2.0,
     }
     return tuple(f"{name}={value}" for name, value in values.items())

@@ -85,6 +85,13 @@ def device_homes(identities: Path, count: int) -> list[Path]:
 class Fleet:
     """One shard of a fleet.
 
+    Arguments:
+        setting: what it does.
+        report: told about progress.
+        wait_for_others: called when a slice is typed; returns when all shards have typed theirs, so that their devices
+            meet in one round.
+        sleep: waits, in seconds.
+
     Raises:
         FleetError: too few device homes.
         ReplayError: the replay cannot be used, or holds fewer people than devices.
@@ -95,12 +102,14 @@ class Fleet:
         self,
         setting: FleetSetting,
         report: Callable[[progress.Progress], None],
+        wait_for_others: Callable[[], None] = lambda: None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         if not 1 <= setting.shard <= setting.shards:
             raise FleetError(f"shard {setting.shard} of {setting.shards} does not exist; shards count from 1")
         self._setting = setting
         self._report = report
+        self._wait_for_others = wait_for_others
         self._sleep = sleep
         on_error: OnError = "skip" if setting.skip_broken_lines else "raise"
         seen = outline(setting.replay, on_error)
@@ -143,6 +152,7 @@ class Fleet:
         try:
             for number, part in enumerate(self._slices, start=1):
                 self._type(number, part)
+                self._wait_for_others()
                 self._learn(number)
             held_back = {device.person.user: device.person.scoring for device in devices}
             self._type(len(self._slices) + 1, held_back)

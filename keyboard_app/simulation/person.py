@@ -11,6 +11,9 @@ from keyboard_app.simulation.replay import ReplayLine
 from keyboard_app.simulation.typist import Typist
 from keyboard_app.suggestions import TypingSession
 
+SHORTEST_INTERVAL_S = 0.02
+"""Nobody types faster."""
+
 TypingMode = Literal["keys", "line"]
 
 
@@ -85,7 +88,9 @@ class SimulatedPerson:
         text = " ".join(line.text.split())
         pause_s = typist.send_pause_s(line)
         by_key = self._mode == "keys"
-        timed = len(text) if by_key else min(len(text), 1 + int(typist.setting.dwell_s / 0.02))
+        # Entering a line at once, only keys younger than the dwell can matter.
+        young = 0 if pause_s >= typist.setting.dwell_s else 1 + int(typist.setting.dwell_s / SHORTEST_INTERVAL_S)
+        timed = len(text) if by_key else min(len(text), young)
         gaps = [typist.key_interval_s(line, len(text) - timed + key) for key in range(timed)]
         clock.jump_to(line.time - sum(gaps) - pause_s)
         session.open_conversation(line.conversation)

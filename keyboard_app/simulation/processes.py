@@ -28,7 +28,7 @@ class Child:
         name: what it is, for messages.
         command: program and arguments.
         log: file that takes its standard error, and its standard output unless ``pipe``.
-        pipe: keep standard output as a binary stream, :attr:`stdout`.
+        pipe: keep standard input and output as binary streams, ``process.stdin`` and ``process.stdout``.
         environment: added to this process's environment.
     """
 
@@ -47,7 +47,7 @@ class Child:
         with log.open("ab") as sink:
             self.process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if pipe else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if pipe else sink,
                 stderr=sink,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
@@ -89,8 +89,17 @@ class Child:
         self._signal(signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(2.0)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+    def nudge(self) -> None:
+        """Write an empty line to its standard input, if it still listens."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError, ValueError):
+            self.process.stdin.write(b"\n")
+            self.process.stdin.flush()
 
     def _signal(self, number: signal.Signals) -> None:
         if not self.running:

@@ -140,7 +140,11 @@ def parse_graph(data: bytes | str, where: str) -> KnowledgeGraph:
         if not 0 <= category.prior <= 1:
             raise CatalogError(f"{where}: category {category.name!r} has a prior outside 0..1")
         for template in category.templates:
-            for part in segments(template):
+            try:
+                parts = segments(template)
+            except CatalogError as error:
+                raise CatalogError(f"{where}: {error}") from error
+            for part in parts:
                 if isinstance(part, Slot) and part.type not in types:
                     raise CatalogError(
                         f"{where}: template {template!r} wants {part.type!r}, which is no type; add the type"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 import functools
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,7 +19,16 @@ from numpy.typing import NDArray
 
 from suggestion_model.catalog.language import Language
 from suggestion_model.catalog.reading import ANSWER_ROLE, Reader, Reading, counted
-from suggestion_model.catalog.scoring import EARLIER_LINES, FADING, NEWEST_EARLIER, Evidence, Floats, score, set_margins
+from suggestion_model.catalog.scoring import (
+    CLEAR_ROLE,
+    EARLIER_LINES,
+    TOWARDS,
+    Evidence,
+    Floats,
+    fading,
+    score,
+    set_margins,
+)
 from suggestion_model.catalog.text import words
 from suggestion_model.types import Candidate, Context
 
@@ -30,18 +40,16 @@ STOPWORD_MASS = 0.2
 """Function words keep this share of their idf: they tell little, but some titles are made of them."""
 LIGHT_MASS = 0.4
 """Words common in all talk keep this share, unless they say the kind."""
+STOPWORD_POSTINGS = 50
+"""Function words in more queries than this are not searched for."""
 NAME_BOUND = 0.8
 """Neighbouring words form one name when one of them is followed, or preceded, by the other this often."""
 SPLIT_NAME = 0.3
 """Strength left to the commoner word of a name when the rarer one was not said."""
 BARE_NUMBER = 0.3
 """Strength of "2 bedrooms" when only a 2 was said."""
-COMMON = 0.5
-"""Words in more than this share of all queries do not help to find any."""
-TOWARDS = 0.3
-"""A query without from and to is a little more about where one goes than about where one comes from."""
-CLEAR_ROLE = 0.5
-"""Query words have a role from this strength on."""
+COMMON, FEW = 0.5, 2000
+"""Words in more than this share of all queries, and in more than a FEW, do not help to find any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +103,9 @@ class QueryList:
         light: list[bool] = []
         categories: dict[str, int] = {}
         seen: set[str] = set()
-        blob, offsets = bytearray(), [0]
-        flat: list[int] = []
-        starts = [0]
-        flat_roles: list[int] = []
-        query_category: list[int] = []
+        blob, offsets = bytearray(), array("i", [0])
+        flat, starts, flat_roles = array("i"), array("i", [0]), array("b")
+        query_category = array("i")
         query_sensitive: list[bool] = []
         priors: list[float | None] = []
         directions = tables.origin.keys() | tables.destination.keys()
@@ -211,7 +217,7 @@ class QueryList:
         asked = 0.0
         for position, line in enumerate(lines):
             reading = self._reader.read(line)
-            weight = NEWEST_EARLIER * FADING ** (len(lines) - 1 - position)
+            weight = fading(len(lines) - position)
             terms, strengths = self._known(self._terms(reading))
             np.maximum.at(before, terms, strengths)
             np.maximum.at(faded, terms, strengths * np.float32(weight))
@@ -230,10 +236,10 @@ class QueryList:
 
     def _accumulate(self, found: Floats, terms: NDArray[np.int64], strength: Floats) -> None:
         """Add mass x strength of each term to the queries that hold it."""
-        too_common = COMMON * max(len(self), 1)
+        too_common = max(COMMON * len(self), FEW)
         for term in terms.tolist():
             frequency = self._frequency[term]
-            if frequency > too_common or (self._stopped[term] and frequency > 0.01 * too_common):
+            if frequency > too_common or (self._stopped[term] and frequency > STOPWORD_POSTINGS):
                 continue
             start, end = self._posting_starts[term], self._posting_starts[term + 1]
             found[self._postings[start:end]] += self._mass[term] * strength[term]

@@ -18,6 +18,8 @@ ROLE_REACH = 6
 """A direction word speaks for this many words after it, or until the next direction word."""
 ANSWER_ROLE = 0.7
 """Role strength of a place that answers a question about that role."""
+CLEARLY = 2.5
+"""A question asks for one role when its words speak for it this much more than for the other."""
 CACHED_LINES = 256
 
 
@@ -35,6 +37,8 @@ class Reading:
     """Numbers that count nothing that is named. Others make a term with what they count, see :func:`counted`."""
     roles: Mapping[str, float]
     """Term -> role in [-1, 1]: -1 coming from it, +1 going to it."""
+    word_roles: tuple[float, ...]
+    """The same for each word as typed, 0 where nothing says."""
     asks_role: float
     """Role that an answer to this line fills, in [-1, 1]; 0 when it asks for none or both."""
     asking: float
@@ -77,6 +81,7 @@ class Reader:
             said=said,
             numbers=self._bare_numbers(typed),
             roles=roles,
+            word_roles=tuple(role_at),
             asks_role=self._asks_role(line, typed),
             asking=self._asking(line, typed),
             open_word=typed[-1] if typed and ends_inside_word(line) else "",
@@ -148,9 +153,9 @@ class Reader:
             return 0.0
         origin = sum(self.language.origin.get(word, 0.0) for word in set(typed))
         destination = sum(self.language.destination.get(word, 0.0) for word in set(typed))
-        if origin > 1.5 * destination:
+        if origin > CLEARLY * destination:
             return -1.0
-        if destination > 1.5 * origin:
+        if destination > CLEARLY * origin:
             return 1.0
         return 0.0
 

@@ -60,6 +60,19 @@ class Clock:
 Transport = Callable[[str, str, bytes | None], tuple[int, bytes]]
 
 
+@dataclass(frozen=True)
+class HttpTransport:
+    """Speaks HTTP to ``address``."""
+
+    address: str
+    pool: urllib3.PoolManager
+
+    def __call__(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        headers = {"Content-Type": wire.CONTENT_TYPE} if body is not None else {}
+        response = self.pool.request(method, self.address + path, body=body, headers=headers)
+        return response.status, response.data
+
+
 @dataclass
 class Device:
     """One device that speaks the wire protocol; ``update``, ``weight`` and ``counters`` are what it contributes."""
@@ -293,12 +306,7 @@ def serve() -> Iterator[Callable[[Flask], Transport]]:
         servers.append((server, thread))
         base = f"http://127.0.0.1:{server.server_port}"
 
-        def transport(method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
-            headers = {"Content-Type": wire.CONTENT_TYPE} if body is not None else {}
-            response = pool.request(method, base + path, body=body, headers=headers)
-            return response.status, response.data
-
-        return transport
+        return HttpTransport(base, pool)
 
     yield start
     for server, thread in servers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import example, given
@@ -98,3 +99,13 @@ def test_lines_stay_lines(typed: str) -> None:
     redacted = redact(typed)
     assert redacted.count("\n") == typed.count("\n")
     assert redacted == "\n".join(redact(line) for line in typed.split("\n"))
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["y", "1a", "1 ", "a.", "www.", "a@", "1.a", "DE89 abc1 ", "\u200b1", "٣x", "a.b/", "x-", "x ", "://", "@ "],
+)
+def test_a_long_paste_is_redacted_in_no_time(token: str) -> None:
+    started = time.perf_counter()
+    redact(token * (50_000 // len(token)) + ".1")
+    assert time.perf_counter() - started < 5.0  # linear: some 0.1 s; a quadratic pattern takes minutes

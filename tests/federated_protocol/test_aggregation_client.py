@@ -249,9 +249,7 @@ def test_secrets_are_gone_once_the_device_is_done(cohort: Any) -> None:
     for client in cohort.clients.values():
         assert client.state is ClientState.DONE
         assert client._secrets is None
-    refuses(
-        cohort.clients[1], Reason.WRONG_ORDER, lambda: cohort.clients[1].unmask(Survivors(indices=(1, 2, 3, 4, 5)))
-    )
+    refuses(cohort.clients[1], Reason.WRONG_ORDER, lambda: cohort.clients[1].unmask(Survivors(indices=(1, 2, 3, 4, 5))))
 
 
 # -- order -------------------------------------------------------------------------------------------------------

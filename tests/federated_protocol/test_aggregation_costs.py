@@ -17,9 +17,7 @@ def paper_bits(n: int, m: int, bits: int) -> int:
     return 2 * n * KEY_BITS + (5 * n - 4) * SHARE_BITS + n + m * bits
 
 
-@pytest.mark.parametrize(
-    ("n", "m", "expansion"), [(2**10, 2**20, 1.73), (2**14, 2**20, 3.62), (2**14, 2**24, 1.98)]
-)
+@pytest.mark.parametrize(("n", "m", "expansion"), [(2**10, 2**20, 1.73), (2**14, 2**20, 3.62), (2**14, 2**24, 1.98)])
 def test_the_formula_gives_the_expansion_factors_of_the_paper(n: int, m: int, expansion: float) -> None:
     assert paper_bits(n, m, 16 + n.bit_length() - 1) / (16 * m) == pytest.approx(expansion, abs=0.01)
 

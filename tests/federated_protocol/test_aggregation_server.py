@@ -29,9 +29,7 @@ N = 6
 def cohort(kit: Any) -> Any:
     """Six devices; 5 shared but sent no input, 6 only advertised; the rest went all the way."""
     shape = kit.layout([(20, 16), (3, 24)])
-    cohort = kit.Cohort(
-        kit.vectors(N, shape), shape, {5: kit.Leaves.AFTER_SHARE, 6: kit.Leaves.AFTER_ADVERTISE}
-    )
+    cohort = kit.Cohort(kit.vectors(N, shape), shape, {5: kit.Leaves.AFTER_SHARE, 6: kit.Leaves.AFTER_ADVERTISE})
     cohort.run()
     return cohort
 

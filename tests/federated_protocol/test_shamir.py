@@ -40,9 +40,7 @@ def test_the_field_is_prime_and_holds_every_secret() -> None:
         while odd % 2 == 0:
             odd, twos = odd // 2, twos + 1
         power = pow(base, odd, PRIME)
-        assert power in (1, PRIME - 1) or any(
-            (power := power * power % PRIME) == PRIME - 1 for _ in range(twos - 1)
-        )
+        assert power in (1, PRIME - 1) or any((power := power * power % PRIME) == PRIME - 1 for _ in range(twos - 1))
 
 
 def test_shares_are_the_values_of_the_polynomial_that_was_drawn() -> None:

@@ -145,7 +145,8 @@ class TestSchedule:
         schedule = self.make()
         schedule.joined(0.0)
         schedule.checked_in(0.0)
-        assert schedule.decide(1.0, self.good, self.plenty).reason is WaitReason.RESTING
+        resting = schedule.decide(1.0, self.good, self.plenty)
+        assert (resting.reason, resting.wait_s) == (WaitReason.RESTING, 49.0)
         assert schedule.decide(100.0, self.good, self.plenty).wants_round
 
     def test_hints_of_the_coordinator_are_followed_and_bounded(self) -> None:

@@ -263,3 +263,14 @@ def test_an_erased_log_is_noticed_at_the_next_key_press(make: Make, log: Impress
     assert _habit(engine) > stranger
     log.erase()
     assert _habit(engine) == stranger
+
+
+def test_erasing_from_another_process_is_noticed_with_the_next_line(make: Make, log: ImpressionLog) -> None:
+    stranger = _habit(make())
+    log.finish_line("treatment", 0, _impression("restaurants"), Outcome.TAPPED)
+    engine = make()
+    other = ImpressionLog(log.path, lambda: NOW)  # as `keyboard-app log erase` opens it
+    other.erase()
+    other.close()
+    log.count_line("treatment", 0)
+    assert _habit(engine) == stranger

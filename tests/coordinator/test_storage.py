@@ -1,0 +1,214 @@
+"""What every store must do, whatever database is behind it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+
+import msgspec
+import pytest
+
+from coordinator.errors import ReleaseError, StorageError
+from coordinator.releases import ModelStore, artifact_bytes, artifact_digest
+from coordinator.releases.model_store import add_model
+from coordinator.rounds.states import RoundEvent, RoundState
+from coordinator.storage import Database, message_store, round_store
+from coordinator.storage.message_store import EVERYBODY
+from coordinator.storage.tables import metadata, rounds
+from federated_protocol.messages import AbandonReason, Phase
+
+DEVICE = b"d" * 16
+
+
+# The same claims hold for any database named in COORDINATOR_TEST_DATABASE (all its tables are dropped!).
+OTHER_DATABASES = [url] if (url := os.environ.get("COORDINATOR_TEST_DATABASE")) else []
+
+
+@pytest.fixture(params=["sqlite", *OTHER_DATABASES])
+def database(request, tmp_path):
+    if request.param == "sqlite":
+        opened = Database(f"sqlite:///{tmp_path / 'store.sqlite'}")
+    else:
+        opened = Database(request.param)
+        metadata.drop_all(opened.engine)
+        opened.close()
+        opened = Database(request.param)
+    yield opened
+    opened.close()
+
+
+def open_round(connection, session="s1", **changes):
+    values = {"task": "t", "number": 1, "attempt": 1, "session": session, "base_version": 0, "quorum": 2, "now": 1.0}
+    return round_store.open_round(connection, **(values | {"deadline": 9.0} | changes))
+
+
+@pytest.fixture
+def row(database):
+    with database.writing() as connection:
+        assert open_round(connection)
+        return round_store.running_round(connection, "t")
+
+
+def test_one_round_a_task_runs_at_a_time(database, row):
+    with database.writing() as connection:
+        assert not open_round(connection, session="s2")
+        assert open_round(connection, session="s3", task="other")
+
+
+def test_a_transition_happens_once_however_many_try(database, row):
+    with database.writing() as connection:
+        assert round_store.move(connection, row, RoundEvent.QUORUM, 2.0)
+        assert not round_store.move(connection, row, RoundEvent.SHORT, 2.0, reason=AbandonReason.OPERATOR)
+        assert round_store.running_round(connection, "t").state is RoundState.ADVERTISING
+
+
+def test_an_ended_round_makes_room_for_the_next(database, row):
+    with database.writing() as connection:
+        round_store.move(connection, row, RoundEvent.STOPPED, 2.0, reason=AbandonReason.OPERATOR)
+        assert round_store.running_round(connection, "t") is None
+        assert open_round(connection, session="s2")
+
+
+def test_a_device_joins_once(database, row):
+    with database.writing() as connection:
+        assert round_store.join(connection, row.id, DEVICE, b"k" * 32, 1.0)
+        assert not round_store.join(connection, row.id, DEVICE, b"k" * 32, 1.0)
+        assert round_store.running_round(connection, "t").still_in == 1
+
+
+def test_a_message_is_stored_once_by_session_phase_and_device(database, row):
+    message = {"round_id": row.id, "device": DEVICE, "digest": b"1" * 32, "payload": b"p", "answer": b"a"}
+    with database.writing() as connection:
+        for phase in Phase:
+            assert message_store.add_message(connection, phase=phase, size_bytes=1, now=1.0, **message)
+            assert not message_store.add_message(connection, phase=phase, size_bytes=1, now=1.0, **message)
+        assert message_store.count_messages(connection, row.id, Phase.SHARE) == 1
+        assert list(message_store.payloads(connection, row.id, Phase.SHARE)) == [(DEVICE, b"p")]
+        assert message_store.stored_answer(connection, row.id, Phase.SHARE, DEVICE).answer == b"a"
+        assert message_store.stored_answer(connection, row.id, Phase.SHARE, b"e" * 16) is None
+
+
+def test_a_result_of_ones_own_goes_before_the_common_one(database, row):
+    with database.writing() as connection:
+        message_store.put_results(connection, row.id, Phase.SHARE, {EVERYBODY: b"all", DEVICE: b"mine"})
+        assert message_store.result(connection, row.id, Phase.SHARE, DEVICE) == b"mine"
+        assert message_store.result(connection, row.id, Phase.SHARE, b"e" * 16) == b"all"
+        assert message_store.result(connection, row.id, Phase.UNMASK, DEVICE) is None
+
+
+def test_a_lease_keeps_others_away_until_it_ends(database, row):
+    with database.writing() as connection:
+        assert round_store.take_lease(connection, row, "a", now=1.0, lease_s=10)
+        assert not round_store.take_lease(connection, row, "b", now=5.0, lease_s=10)
+        assert round_store.take_lease(connection, row, "a", now=5.0, lease_s=10)
+        assert round_store.take_lease(connection, row, "b", now=16.0, lease_s=10)
+
+
+def test_a_failed_transaction_leaves_nothing_behind(database):
+    def fail_halfway():
+        with database.writing() as connection:
+            open_round(connection)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
+    with database.reading() as connection:
+        assert round_store.running_round(connection, "t") is None
+
+
+def test_many_threads_read_then_write_without_a_locked_database(database, row):
+    failures = []
+
+    def join(number):
+        try:
+            for i in range(10):
+                with database.writing() as connection:
+                    round_store.running_round(connection, "t")
+                    round_store.join(connection, row.id, bytes([number, i]) * 8, b"k" * 32, 1.0)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=join, args=(n,)) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    with database.reading() as connection:
+        assert round_store.running_round(connection, "t").still_in == 120
+
+
+# -- models ------------------------------------------------------------------------------------------------------
+
+
+def test_version_0_is_stored_once_and_belongs_to_its_bundle(database, initial_model):
+    store = ModelStore(database)
+    store.ensure_initial(initial_model, 1.0)
+    store.ensure_initial(initial_model, 2.0)
+    assert store.current().digest == artifact_digest(artifact_bytes(initial_model))
+    assert store.artifact(0) == artifact_bytes(initial_model)
+    other = msgspec.structs.replace(initial_model, bundle_digest="c" * 64)
+    with pytest.raises(ReleaseError, match="another model bundle"):
+        store.ensure_initial(other, 3.0)
+
+
+def test_neither_a_version_nor_a_round_is_published_twice(database, initial_model, row):
+    ModelStore(database).ensure_initial(initial_model, 1.0)
+    first = msgspec.structs.replace(initial_model, version=1, threshold=1.0)
+    second = msgspec.structs.replace(initial_model, version=2, threshold=2.0)
+    with database.writing() as connection:
+        assert add_model(connection, first, optimizer_state=None, round_id=row.id, now=2.0)
+        assert not add_model(connection, first, optimizer_state=None, round_id=None, now=2.0)
+        assert not add_model(connection, second, optimizer_state=None, round_id=row.id, now=2.0)
+    assert [model.version for model in ModelStore(database).all()] == [0, 1]
+
+
+# -- files that are no database ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content", [b"hello, this is a text file, not a database" * 100, b"SQLite format 3\0" + b"x" * 5000]
+)
+def test_a_file_that_is_no_database_is_refused_with_advice_and_left_alone(tmp_path, content):
+    path = tmp_path / "broken.sqlite"
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match=r"move it .* aside"):
+        Database(f"sqlite:///{path}")
+    assert path.read_bytes() == content
+
+
+def test_a_damaged_database_is_refused_with_advice(tmp_path):
+    path = tmp_path / "damaged.sqlite"
+    Database(f"sqlite:///{path}").close()
+    data = bytearray(path.read_bytes())
+    data[4096:20_000] = b"\xff" * (20_000 - 4096)
+    path.write_bytes(data)
+    with pytest.raises(StorageError, match=r"move it .* aside"):
+        Database(f"sqlite:///{path}")
+
+
+def test_another_schema_version_is_refused(tmp_path):
+    path = tmp_path / "newer.sqlite"
+    Database(f"sqlite:///{path}").close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
+    connection.close()
+    with pytest.raises(StorageError, match="schema version 99"):
+        Database(f"sqlite:///{path}")
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "nonsense", "sqlite:////no/such/folder/x.sqlite", "oracle+none://x"])
+def test_addresses_that_cannot_work_are_explained(url):
+    with pytest.raises(StorageError):
+        Database(url)
+
+
+def test_the_schema_compiles_for_postgresql():
+    from sqlalchemy.dialects import postgresql
+    from sqlalchemy.schema import CreateIndex, CreateTable
+
+    for table in metadata.sorted_tables:
+        assert str(CreateTable(table).compile(dialect=postgresql.dialect()))
+    (one_running,) = [index for index in rounds.indexes if index.name == "one_running_round_a_task"]
+    assert "WHERE ended_at IS NULL" in str(CreateIndex(one_running).compile(dialect=postgresql.dialect()))

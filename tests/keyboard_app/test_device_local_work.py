@@ -1,0 +1,209 @@
+"""What a device computes for a round: counters in the plan's order, training that can be stopped, the vector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_logging import Impression, ImpressionLog, Outcome, UsageCount
+from federated_protocol.plan import (
+    PROTOCOL_VERSION,
+    AggregationSetting,
+    MetricSetting,
+    MetricSlot,
+    Plan,
+    TaskKind,
+    TrainingSetting,
+    counter_names,
+)
+from federated_protocol.update_codec import decode_sum, solve_codec
+from keyboard_app.device.local_work import (
+    LARGEST_INVERSE_PROPENSITY,
+    LocalWorker,
+    ScoredOffers,
+    TrainingStoppedError,
+    count,
+)
+from keyboard_app.device.model_store import StoredModel
+from keyboard_app.device.policy import PlanRefusedError
+from suggestion_model.bundle import Bundle
+from suggestion_model.features import DENSE_FEATURES
+from suggestion_model.runtime import Ranker
+
+METRICS = MetricSetting(
+    slots=(MetricSlot("holdback", 0), MetricSlot("treatment", 3)), score_edges=(-1.0, 0.0, 1.0), propensity_scale=4
+)
+
+
+def offers(logits: list[float], clicked: list[bool], inverse: list[float] | None = None) -> ScoredOffers:
+    return ScoredOffers(
+        np.array(logits, np.float32),
+        np.array(clicked, bool),
+        np.array([1.0] * len(logits) if inverse is None else inverse),
+    )
+
+
+def named(counters: np.ndarray) -> dict[str, int]:
+    return dict(zip(counter_names(METRICS), counters.tolist(), strict=True))
+
+
+def test_every_counter_stands_where_its_name_stands() -> None:
+    usage = [
+        UsageCount("treatment", 3, 20, 4, 1),
+        UsageCount("holdback", 0, 7, 2, 0),
+        UsageCount("treatment", 1, 9, 9, 9),
+    ]
+    sums = named(count(METRICS, 12, usage, offers([-5.0, 0.5, 9.0], [False, True, False])))
+    assert sums["examples"] == 12
+    assert sums["devices_with_examples"] == 1
+    assert [sums[f"treatment/3/{what}"] for what in ("lines", "offers", "clicks")] == [20, 4, 1]
+    assert [sums[f"holdback/0/{what}"] for what in ("lines", "offers", "clicks")] == [7, 2, 0]
+    assert [sums[f"offers_by_score/{b}"] for b in range(4)] == [4, 0, 4, 4]
+    assert [sums[f"clicks_by_score/{b}"] for b in range(4)] == [0, 0, 4, 0]
+
+
+def test_a_logit_on_an_edge_lies_below_it_as_an_offer_needs_more_than_its_threshold() -> None:
+    sums = named(count(METRICS, 0, [], offers([0.0, 0.0001], [True, True])))
+    assert sums["clicks_by_score/1"] == 4
+    assert sums["clicks_by_score/2"] == 4
+    assert sums["devices_with_examples"] == 0
+
+
+@given(
+    st.lists(st.tuples(st.floats(-20, 20), st.booleans(), st.floats(1, 1000)), max_size=30),
+)
+def test_histograms_hold_every_offer_once_with_its_clipped_inverse_propensity(
+    rows: list[tuple[float, bool, float]],
+) -> None:
+    logits, clicked, inverse = ([row[i] for row in rows] for i in range(3))
+    sums = named(count(METRICS, 1, [], offers(logits, clicked, inverse)))
+    mass = [4 * min(value, LARGEST_INVERSE_PROPENSITY) for value in inverse]
+    assert sum(sums[f"offers_by_score/{b}"] for b in range(4)) == pytest.approx(sum(mass), abs=2.1)
+    tapped = sum(m for m, click in zip(mass, clicked, strict=True) if click)
+    assert sum(sums[f"clicks_by_score/{b}"] for b in range(4)) == pytest.approx(tapped, abs=2.1)
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return Bundle.shipped()
+
+
+@pytest.fixture(scope="module")
+def ranker(bundle: Bundle) -> Ranker:
+    return Ranker(bundle)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[ImpressionLog]:
+    log = ImpressionLog(tmp_path / "log.sqlite")
+    for number in range(40):
+        shown = number % 4 != 3
+        log.finish_line(
+            "treatment",
+            0,
+            Impression(
+                created_at=log.clock(),
+                conversation="c",
+                context="something to eat nearby",
+                candidate="ramen in kyoto",
+                category="restaurants",
+                baseline_score=1.0,
+                features=(0.01 * number,) * (DENSE_FEATURES if number else 3),
+                score=0.0,
+                slot=0,
+                shown=shown,
+                explored=False,
+                propensity=1.0,
+                model_version=0,
+                arm="treatment",
+            ),
+            (Outcome.TAPPED if number % 2 else Outcome.IGNORED) if shown else Outcome.WITHHELD,
+        )
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def model(bundle: Bundle) -> StoredModel:
+    return StoredModel(0, "", bundle.weights0, bundle.threshold0)
+
+
+def make_plan(bundle: Bundle) -> Plan:
+    return Plan(
+        protocol_version=PROTOCOL_VERSION,
+        task="suggestions",
+        kind=TaskKind.TRAINING,
+        round=1,
+        attempt=1,
+        session="session",
+        model_version=0,
+        model_digest="",
+        training=TrainingSetting(epochs=2, batch_size=16, learning_rate=0.02, weight_cap=60),
+        codec=solve_codec(bundle.dimension, 10.0, 0.001, bytes(32), 1024, 8),
+        aggregation=AggregationSetting(4, 8),
+        metrics=MetricSetting((MetricSlot("treatment", 0),), (0.0,)),
+    )
+
+
+def test_only_labelled_offers_of_this_versions_features_are_learned_from(
+    bundle: Bundle, ranker: Ranker, log: ImpressionLog, model: StoredModel
+) -> None:
+    trained = LocalWorker(bundle, log, ranker=ranker).train(make_plan(bundle), model, lambda: False)
+    assert trained.examples == 29
+    assert trained.loss_after < trained.loss_before
+    assert np.any(trained.delta)
+
+
+def test_the_vector_decodes_to_the_weighted_update_and_the_counters(
+    bundle: Bundle, ranker: Ranker, log: ImpressionLog, model: StoredModel
+) -> None:
+    plan, worker = make_plan(bundle), LocalWorker(bundle, log, ranker=ranker)
+    trained = worker.train(plan, model, lambda: False)
+    contribution = worker.contribute(plan, model, trained)
+    assert contribution.claimed
+    decoded = decode_sum(contribution.vector, plan.codec, 1)
+    sums = dict(zip(counter_names(plan.metrics), decoded.counters.tolist(), strict=True))
+    assert decoded.weight_sum == pytest.approx(29 / 60, abs=1e-3)
+    assert sums["examples"] == 29
+    assert sums["treatment/0/lines"] == 40
+    assert sums["treatment/0/offers"] == 30
+    np.testing.assert_allclose(decoded.mean_update(), trained.delta, atol=5e-3)
+
+
+def test_training_stops_when_told_and_keeps_nothing(
+    bundle: Bundle, ranker: Ranker, log: ImpressionLog, model: StoredModel
+) -> None:
+    before, asked = ranker.weights(), []
+
+    def stop_at_third() -> bool:
+        asked.append(1)
+        return len(asked) >= 3
+
+    with pytest.raises(TrainingStoppedError):
+        LocalWorker(bundle, log, ranker=ranker).train(make_plan(bundle), model, stop_at_third)
+    assert len(asked) == 3
+    np.testing.assert_array_equal(ranker.weights(), before)
+
+
+def test_batches_larger_than_the_model_files_are_refused(
+    bundle: Bundle, ranker: Ranker, log: ImpressionLog, model: StoredModel
+) -> None:
+    plan = msgspec.structs.replace(
+        make_plan(bundle), training=TrainingSetting(epochs=1, batch_size=64, learning_rate=0.1, weight_cap=8)
+    )
+    with pytest.raises(PlanRefusedError):
+        LocalWorker(bundle, log, ranker=ranker).train(plan, model, lambda: False)
+
+
+def test_the_newest_examples_are_preferred_when_there_are_too_many(
+    bundle: Bundle, ranker: Ranker, log: ImpressionLog, model: StoredModel
+) -> None:
+    worker = LocalWorker(bundle, log, most_examples=5, ranker=ranker)
+    assert worker.train(make_plan(bundle), model, lambda: False).examples == 5
+    assert [round(float(example.dense[0]), 2) for example in worker._examples()] == [0.33, 0.34, 0.36, 0.37, 0.38]
