@@ -33,6 +33,20 @@ class Composition:
         """The part of a word that ends at the cursor, "" after a space or sign."""
         return self._text[self._word_start() : self._cursor]
 
+    @property
+    def can_undo(self) -> bool:
+        """Whether backspace would take back what was just put in."""
+        return self._undo is not None
+
+    @property
+    def in_word(self) -> bool:
+        """Whether the cursor stands inside a word, with letters on both sides."""
+        return bool(self.word) and _belongs_to_word(self._text[self._cursor : self._cursor + 1] or " ")
+
+    def keep(self) -> None:
+        """What was put in stays: backspace deletes from now on."""
+        self._undo = None
+
     def insert(self, text: str) -> None:
         """Type ``text`` at the cursor."""
         self._text = self._text[: self._cursor] + text + self._text[self._cursor :]
