@@ -69,9 +69,9 @@ class DeadlineSettings(_Group, frozen=True):
 class CodecTarget(_Group, frozen=True):
     """What the update codec should achieve; the width in bits is solved from it for each cohort."""
 
-    clip: float = 1.0
-    """Largest L2 norm of one device's update."""
-    step: float = 0.0005
+    clip: float = 0.3
+    """Largest L2 norm of one device's update; measured norms: median 0.05, nine in ten below 0.12."""
+    step: float = 0.001
     """Width of one quantisation level."""
     rotate: bool = True
     """Flatten with a randomised Hadamard rotation before rounding."""
@@ -82,9 +82,9 @@ class CodecTarget(_Group, frozen=True):
 class OptimizerSettings(_Group, frozen=True):
     """Server optimiser, see :mod:`coordinator.aggregation.optimizers`."""
 
-    name: Literal["average", "momentum", "adam"] = "average"
-    learning_rate: float = 1.0
-    momentum: float = 0.9
+    name: Literal["average", "momentum", "adam"] = "momentum"
+    learning_rate: float = 8.0
+    momentum: float = 0.5
     """beta_1 of momentum and Adam."""
     beta2: float = 0.99
     epsilon: float = 1e-3
@@ -128,7 +128,7 @@ class Settings(_Group, frozen=True):
     """Accept certificates marked INSECURE DEMO."""
     rounds: RoundSettings = RoundSettings()
     deadlines: DeadlineSettings = DeadlineSettings()
-    training: TrainingSetting = TrainingSetting(epochs=2, batch_size=16, learning_rate=0.1, weight_cap=64)
+    training: TrainingSetting = TrainingSetting(epochs=5, batch_size=16, learning_rate=0.02, weight_cap=16)
     codec: CodecTarget = CodecTarget()
     optimizer: OptimizerSettings = OptimizerSettings()
     metrics: MetricSettings = MetricSettings()
