@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -237,8 +237,3 @@ def _moment(context: Context, when: datetime) -> tuple[float, ...]:
         math.log1p(len(context.earlier)),
         float("?" in earlier),
     )
-
-
-def local_time(unix_s: float) -> datetime:
-    """Local time of a Unix time in seconds."""
-    return datetime.fromtimestamp(unix_s, UTC).astimezone()

@@ -37,8 +37,8 @@ class Corpus:
 
     turns: tuple[Turn, ...]
     """Lines of replayed conversations."""
-    utterances: tuple[tuple[str, str], ...]
-    """(text, public intent name) of assistant commands."""
+    utterances: tuple[str, ...]
+    """Assistant commands."""
     queries: tuple[str, ...]
     """Real query strings."""
     sources: tuple[str, ...]
@@ -50,8 +50,7 @@ class Corpus:
             yield turn.text
             if turn.earlier:
                 yield turn.earlier[-1]
-        for text, _ in self.utterances:
-            yield text
+        yield from self.utterances
         yield from self.queries
 
 
@@ -74,10 +73,9 @@ def read_corpus(data: Path) -> Corpus:
     turns: list[Turn] = []
     for name in REPLAYS:
         turns += read_turns(data / name)
-    utterances: list[tuple[str, str]] = []
+    utterances: list[str] = []
     for name in UTTERANCES:
-        rows = _rows(data / name, ("text", "source", "intent"))
-        utterances += [(row["text"], f"{row['source']}/{row['intent']}") for row in rows]
+        utterances += [row["text"] for row in _rows(data / name, ("text",))]
     queries: list[str] = []
     for name in QUERIES:
         queries += [row["query"] for row in _rows(data / name, ("query",))]

@@ -91,7 +91,8 @@ def test_scores_of_examples_are_those_of_the_ranker(ranker: Ranker, examples: li
 
 
 @pytest.mark.parametrize(
-    "setting", [LocalSetting(0, 16, 0.1), LocalSetting(1, 17, 0.1), LocalSetting(1, 0, 0.1), LocalSetting(1, 16, 0.1, -1)]
+    "setting",
+    [LocalSetting(0, 16, 0.1), LocalSetting(1, 17, 0.1), LocalSetting(1, 0, 0.1), LocalSetting(1, 16, 0.1, -1)],
 )
 def test_settings_out_of_range_are_refused(ranker: Ranker, examples: list[Example], setting: LocalSetting) -> None:
     with pytest.raises(ValueError, match="Local training needs"):
