@@ -83,11 +83,13 @@ class OptimizerSettings(_Group, frozen=True):
     """Server optimiser, see :mod:`coordinator.aggregation.optimizers`."""
 
     name: Literal["average", "momentum", "adam"] = "momentum"
-    learning_rate: float = 8.0
+    learning_rate: float = 15.0
     momentum: float = 0.5
     """beta_1 of momentum and Adam."""
     beta2: float = 0.99
     epsilon: float = 1e-3
+    prior_weight: float = 60.0
+    """Shrinks the mean update as if devices of this total weight had reported no change: few taps move a model little."""
 
 
 class MetricSettings(_Group, frozen=True):
@@ -220,6 +222,7 @@ def validate(settings: Settings) -> None:
         (settings.training.weight_cap >= 1, "training.weight_cap must be positive"),
         (codec.clip > 0 and 0 < codec.step < codec.clip, "codec must satisfy 0 < step < clip"),
         (settings.optimizer.learning_rate > 0, "optimizer.learning_rate must be positive"),
+        (settings.optimizer.prior_weight >= 0, "optimizer.prior_weight must not be negative"),
         (0 <= settings.optimizer.momentum < 1, "optimizer.momentum must be in [0, 1)"),
         (0 <= settings.optimizer.beta2 < 1, "optimizer.beta2 must be in [0, 1)"),
         (metrics.newest_versions >= 1, "metrics.newest_versions must be positive"),
