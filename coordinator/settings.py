@@ -89,7 +89,7 @@ class OptimizerSettings(_Group, frozen=True):
     beta2: float = 0.99
     epsilon: float = 1e-3
     prior_weight: float = 60.0
-    """Shrinks the mean update as if devices of this total weight had reported no change: few taps move a model little."""
+    """Shrinks the mean update as if devices of this total weight had reported no change."""
 
 
 class MetricSettings(_Group, frozen=True):
