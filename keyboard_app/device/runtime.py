@@ -161,7 +161,7 @@ class DeviceRuntime:
         self._store = ModelStore(
             home / "models", bundle.digest, bundle.weights0, bundle.threshold0, report=self._note_problem
         )
-        self._preferences = PreferenceFile(home / "preferences.json")
+        self._preferences = PreferenceFile(home / "decisions.json")
         self._personal_setting = personal or PersonalSetting()
         self._personal = PersonalModelFile(home / "models" / "personal.msgpack", self._store.dimension)
         self._personal_due_at = -float("inf")
@@ -222,6 +222,11 @@ class DeviceRuntime:
     def history(self) -> tuple[HistoryEntry, ...]:
         """The rounds this device put a masked input into, oldest first."""
         return self._history.entries
+
+    @property
+    def policy(self) -> DevicePolicy:
+        """The limits pinned on this device."""
+        return self._policy
 
     @property
     def preferences(self) -> Preferences:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kivy.clock import Clock
@@ -121,6 +121,14 @@ class Conversation(ScrollView):
             oldest = self._list.children[-2]
             self._list.remove_widget(oldest)
         self._to_newest()
+
+    def show_lines(self, lines: Sequence[tuple[str, bool]]) -> None:
+        """Show another chat: (text, own), oldest first."""
+        self._waiting = None
+        self._list.clear_widgets()
+        self._list.add_widget(self._top_space)
+        for text, own in lines:
+            self.add_line(text, own)
 
     def show_waiting(self, waiting: bool) -> None:
         """Show that the partner is about to answer, or no longer."""

@@ -16,23 +16,28 @@ from kivy.animation import Animation
 from kivy.clock import Clock
 from kivy.core.window import Window
 from kivy.graphics import Color, Rectangle
-from kivy.metrics import dp
+from kivy.metrics import dp, sp
 from kivy.uix.widget import Widget
 
-from keyboard_app.suggestions import FieldKind, SearchCard, TypingSession
+from keyboard_app.suggestions import FieldKind, Refusal, SearchCard, TypingSession
 from keyboard_app.window.card import SearchCard as SearchCardView
+from keyboard_app.window.chats import Chat, chat_with
 from keyboard_app.window.clipboard import ClipboardHistory, ClipboardRow, KivyClipboard, SystemClipboard
 from keyboard_app.window.composer import Composer
 from keyboard_app.window.conversation import Conversation
+from keyboard_app.window.focus import Box, FocusOrder, Target
 from keyboard_app.window.header import Header
 from keyboard_app.window.input import KeyInput, TypingHabits
 from keyboard_app.window.keys import KeyboardView
 from keyboard_app.window.layouts import Layout
+from keyboard_app.window.menu import Item, Menu
+from keyboard_app.window.painting import FocusRing
 from keyboard_app.window.partner import ScriptedPartner
 from keyboard_app.window.strip import QueryPill, WordStrip
 from keyboard_app.window.theme import Theme
 
 STATUS_EVERY_S = 0.5
+_ARROWS = {"left": (-1, 0), "right": (1, 0), "up": (0, 1), "down": (0, -1)}
 ANSWER_AFTER_S = 1.3
 """The partner's time to answer; a sign of typing stands there meanwhile."""
 WIDEST_COLUMN_DP = 760
@@ -80,7 +85,12 @@ class KeyboardScreen(Widget):
         super().__init__(**kwargs)
         self.session = session
         self._status_line = status_line
-        self._partner = partner
+        self.chat = chat_with(partner)
+        self.on_menu: Callable[[], object] = lambda: None
+        self.on_chats: Callable[[], object] = lambda: None
+        self.on_status: Callable[[], object] = lambda: None
+        self.unread: Callable[[], int] = lambda: 0
+        """Lines that wait in other chats."""
         self._open_url = open_url
         self._on_activity = on_activity
         self._open_card: SearchCard | None = None
@@ -98,14 +108,24 @@ class KeyboardScreen(Widget):
         self.keys = KeyInput(
             layouts, self, clock, self._keys_changed, lambda layout: on_language(layout.language), habits
         )
-        self.header = Header(theme, partner.name if partner else "Notes", self.toggle_incognito)
+        self.header = Header(
+            theme,
+            self.chat.name,
+            self.toggle_incognito,
+            lambda: self.on_menu(),
+            lambda: self.on_chats(),
+            lambda: self.on_status(),
+        )
         self.conversation = Conversation(theme, self.copy, size_hint=(None, None))
-        self.pill = QueryPill(theme, self.open_query, self.dismiss_query)
+        self.pill = QueryPill(theme, self.open_query, self.dismiss_query, self.ask_about_query)
         self.composer = Composer(theme, self.toggle_secret, self._place)
-        self.words = WordStrip(theme, self.choose_word)
+        self.words = WordStrip(theme, self.choose_word, self.ask_about_word)
         self.clips = ClipboardHistory(clipboard or KivyClipboard(), clock)
         self.clipboard = ClipboardRow(theme, self.paste, self.forget_clips)
         self.keyboard = KeyboardView(self.keys, theme)
+        self.menu = Menu(theme, self.close_menu)
+        self.focus = FocusOrder(self.targets)
+        self._ring = FocusRing(self.canvas.after, theme)
         self.card = SearchCardView(theme, self.open_browser, self.close_card)
         # The keyboard comes last so that key previews lie over the strip.
         for widget in (self.conversation, self.header, self.pill, self.composer, self.words, self.keyboard):
@@ -121,23 +141,68 @@ class KeyboardScreen(Widget):
         """Begin to follow the device's status, to blink, to take hardware keys, and let the partner say hello."""
         self._timers = [Clock.schedule_interval(lambda _dt: self.refresh_status(), STATUS_EVERY_S)]
         self.composer.start_blinking()
-        self._hardware = Window.request_keyboard(self._hardware_gone, self, "text")
-        self._hardware.bind(on_key_down=self._on_hardware_key, on_textinput=self._on_hardware_text)
-        self.keys.follow_text()
-        if self._partner is not None:
-            for line in self._partner.opening:
-                self.receive(line)
+        self.take_hardware()
+        self.open_chat(self.chat)
 
     def stop(self) -> None:
         """Undo :meth:`start`."""
         for timer in (*self._timers, *self._answers):
             timer.cancel()
         self._timers, self._answers = [], []
+        self.pause()
+
+    def pause(self) -> None:
+        """A page lies over the screen: keys are let go, the hardware keyboard too."""
         self.composer.stop_blinking()
         self.keyboard.release_all()
         if self._hardware is not None:
             self._hardware.release()
             self._hardware = None
+
+    def resume(self) -> None:
+        """The page is gone."""
+        self.composer.start_blinking()
+        self.take_hardware()
+        self.keys.follow_text()
+        self.refresh()
+        self.refresh_status()
+
+    def take_hardware(self) -> None:
+        """Let the hardware keyboard type here."""
+        if self._hardware is None:
+            self._hardware = Window.request_keyboard(self._hardware_gone, self, "text")
+            self._hardware.bind(on_key_down=self._on_hardware_key, on_textinput=self._on_hardware_text)
+
+    # Chats
+
+    def open_chat(self, chat: Chat) -> None:
+        """Turn to a chat: its lines, its partner, what came in meanwhile.
+
+        An unsent line waits in the chat that is left.
+        """
+        self.close_card()
+        if chat is not self.chat and self.session.field_kind is FieldKind.TEXT:
+            self.chat.draft = self.session.composed
+        self.chat = chat
+        if chat.key:
+            self.session.open_conversation(chat.key)
+        for line in chat.catch_up():
+            self.session.receive(line)
+        draft, chat.draft = chat.draft, ""
+        if draft and self.session.field_kind is FieldKind.TEXT:
+            self.session.paste(draft)
+        self.conversation.show_lines(chat.lines)
+        self.header.show_partner(chat.name, self.unread())
+        self.keys.follow_text()
+        self.refresh()
+
+    def _arrive(self, chat: Chat, line: str) -> None:
+        """A partner's answer is there, whatever chat is open by now."""
+        if chat is self.chat:
+            self.receive(line)
+        else:
+            chat.miss(line)
+            self.header.show_partner(self.chat.name, self.unread())
 
     # Typing: the editor that keys act on
 
@@ -210,17 +275,24 @@ class KeyboardScreen(Widget):
         if not self.session.composed.strip():
             return
         line = self.session.send()
-        self.conversation.add_line("•" * len(line) if self._secret else line, own=True)
+        self._say("•" * len(line) if self._secret else line)
         self.refresh()
-        if self._partner is not None and not self._secret:
+
+    def _say(self, line: str) -> None:
+        """Put an own line into the chat, and let the partner answer it."""
+        chat = self.chat
+        chat.add(line, own=True)
+        self.conversation.add_line(line, own=True)
+        if chat.partner is not None and not self._secret:
             self.conversation.show_waiting(True)
-            answer = self._partner.answer(line)
+            answer = chat.partner.answer(line)
             self._answers = [timer for timer in self._answers if timer.is_triggered]
-            self._answers.append(Clock.schedule_once(lambda _dt: self.receive(answer), ANSWER_AFTER_S))
+            self._answers.append(Clock.schedule_once(lambda _dt: self._arrive(chat, answer), ANSWER_AFTER_S))
 
     def receive(self, line: str) -> None:
         """The partner says something."""
         self.session.receive(line)
+        self.chat.add(line, own=False)
         self.conversation.add_line(line, own=False)
         self.refresh()
 
@@ -254,6 +326,60 @@ class KeyboardScreen(Widget):
             self._open_url(self._open_card.search_url)
         self.close_card()
 
+    def ask_about_query(self, anchor: Box) -> None:
+        """A long press on a query: what should become of it and its kind."""
+        query = self.session.strip.query
+        if query is None:
+            return
+        category = self.session.query_category.replace("_", " ").replace(".", " · ")
+        self._open_menu(
+            query,
+            (
+                Item("Not this", lambda: self.refuse_query(Refusal.QUERY)),
+                Item(f"Nothing about {category}", lambda: self.refuse_query(Refusal.CATEGORY)),
+                Item("No searches in this chat", lambda: self.refuse_query(Refusal.CONVERSATION)),
+                Item("No searches at all", lambda: self.allow_queries(False)),
+            ),
+            anchor,
+        )
+
+    def refuse_query(self, refusal: Refusal) -> None:
+        """Send the query away for good, or its category, or all queries in this chat."""
+        self.session.refuse_query(refusal)
+        self.composer.tell("Understood. The menu takes it back.")
+        self.refresh()
+
+    def allow_queries(self, allowed: bool) -> None:
+        """Offer queries, or words alone."""
+        if not allowed:
+            self.session.dismiss_query()
+        self.session.preferences.queries = allowed
+        self.session.apply_preferences()
+        self.refresh()
+
+    def ask_about_word(self, word: str, anchor: Box) -> None:
+        """A long press on a word of the strip."""
+        self._open_menu(f"“{word}”", (Item("Never suggest this", lambda: self.dislike_word(word)),), anchor)
+
+    def dislike_word(self, word: str) -> None:
+        """Never offer a word again, and forget it."""
+        self.session.dislike_word(word)
+        self.refresh()
+
+    def _open_menu(self, title: str, items: Sequence[Item], anchor: Box) -> None:
+        self.keyboard.release_all()
+        self.menu.pos, self.menu.size = self.pos, self.size
+        self.menu.show(title, items, anchor)
+        if self.menu.parent is None:
+            self.add_widget(self.menu)
+        self._show_focus()
+
+    def close_menu(self) -> None:
+        """Put the menu away."""
+        if self.menu.parent is not None:
+            self.remove_widget(self.menu)
+            self._show_focus()
+
     def close_card(self) -> None:
         """Put the card away; the composed text is what it was."""
         self._open_card = None
@@ -272,6 +398,11 @@ class KeyboardScreen(Widget):
         self.refresh()
 
     # Field kinds
+
+    @property
+    def incognito(self) -> bool:
+        """Whether nothing that is typed is kept."""
+        return self._incognito
 
     def toggle_incognito(self) -> None:
         """Keep nothing of what is typed, or keep again."""
@@ -306,9 +437,12 @@ class KeyboardScreen(Widget):
         else:
             hint, note = "Incognito message" if self._incognito else "Message", ""
         # A word that nothing completes stands there itself: the strip is never blank.
-        self.words.show((strip.words or self._word_being_typed()) if not self._secret else (), note)
+        typed = self._word_being_typed()
+        quoted = typed[0] if typed and strip.correction is not None else ""
+        self.words.show((strip.words or typed) if not self._secret else (), note, quoted)
         self.pill.show(strip.query)
         self.composer.show(self.session.composed, self.session.cursor, hint, self._secret)
+        self._show_focus()
 
     def refresh_status(self) -> None:
         """Ask the device what it is doing and show it, with anything that does not work at the moment."""
@@ -328,7 +462,8 @@ class KeyboardScreen(Widget):
         width = min(self.width, dp(WIDEST_COLUMN_DP))
         x = round(self.x + (self.width - width) / 2)
         keys = round(min(max(self.height * 0.335, dp(184)), dp(272)))
-        words, composer, header, lane = dp(46), self.composer.wanted_height, dp(86), dp(46)
+        words, composer = max(dp(46), sp(36)), self.composer.wanted_height
+        header, lane = max(dp(86), sp(70)), max(dp(46), sp(36))
         y = self.y
         self.clipboard.pos, self.clipboard.size = (x, y + keys), (width, words)
         for widget, height in ((self.keyboard, keys), (self.words, words), (self.composer, composer)):
@@ -342,20 +477,31 @@ class KeyboardScreen(Widget):
         self.conversation.pos = (x, y + lane)
         self.conversation.size = (width, max(self.top - header - y - lane, 0))
         self.card.size = (width, keys + words)
+        self.menu.pos, self.menu.size = self.pos, self.size
         self.card.x = x
         self.card.y = self.y
 
     # Hardware keyboard
 
     def _on_hardware_text(self, _keyboard: Any, text: str) -> None:
+        if self.focus.focused is not None:
+            if text == " ":
+                return  # has acted on what has the focus
+            self._end_focus()
         self.keys.hardware_text(text)
         for character in text:
             self.keyboard.flash(character)
 
     def _on_hardware_key(self, _keyboard: Any, keycode: tuple[int, str], _text: str | None, modifiers: Any) -> bool:
         name = keycode[1]
+        if name == "f10":
+            self.on_menu()
+            return True
+        if self._move_focus(name, "shift" in modifiers):
+            return True
         if name == "escape":
-            was_open = self.card_is_open
+            was_open = self.card_is_open or self.menu.parent is not None
+            self.close_menu()
             self.close_card()
             return was_open
         if set(modifiers) & {"ctrl", "meta"}:
@@ -368,6 +514,55 @@ class KeyboardScreen(Widget):
         if "alt" in modifiers:
             return False
         return self.keys.hardware_key(name)
+
+    # Without touching
+
+    def targets(self) -> list[Target]:
+        """Everything that can be acted upon now, from top to bottom; of a menu or card only what it holds."""
+        if self.menu.parent is not None:
+            return self.menu.targets()
+        below = [] if self.card_is_open else [*self._strip_targets(), *self.keyboard.targets()]
+        card = self.card.targets() if self.card_is_open else []
+        return [*self.header.targets(), *self.pill.targets(), *self.composer.targets(), *card, *below]
+
+    def _strip_targets(self) -> list[Target]:
+        return self.clipboard.targets() if self.clipboard.parent is not None else self.words.targets()
+
+    def _move_focus(self, name: str, backwards: bool) -> bool:
+        """Tab begins; then arrows, Enter and space belong to the focus, Escape ends it. True when the key was taken."""
+        if name == "tab":
+            self.focus.step(-1 if backwards else 1)
+            self._show_focus()
+            return True
+        at = self.focus.focused
+        if at is None:
+            return False
+        if name in _ARROWS:
+            self.focus.move(*_ARROWS[name])
+        elif name in ("enter", "numpadenter", "spacebar"):
+            (at.hold if backwards and at.hold is not None else at.act)()
+        elif name in ("compose", "menu") and at.hold is not None:
+            at.hold()
+        elif name == "escape" and self.menu.parent is None and not self.card_is_open:
+            self.focus.clear()
+        else:
+            return False
+        self._show_focus()
+        return True
+
+    def _end_focus(self) -> None:
+        self.focus.clear()
+        self._show_focus()
+
+    def _show_focus(self) -> None:
+        at = self.focus.focused
+        self._ring.show(None if at is None else at.box)
+
+    def on_touch_down(self, touch: Any) -> bool:
+        """A finger ends the walk by keyboard."""
+        if self.focus.focused is not None:
+            self._end_focus()
+        return bool(super().on_touch_down(touch))
 
     def _hardware_gone(self) -> None:
         self._hardware = None
