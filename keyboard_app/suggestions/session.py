@@ -242,6 +242,12 @@ class TypingSession:
         return frozenset(self._troubles)
 
     @property
+    def query_category(self) -> str:
+        """Category of the visible query; "" without one."""
+        decision = self._line.decision
+        return "" if decision is None or self._visible() is None else decision.candidate.category
+
+    @property
     def query_visible_s(self) -> float:
         """Seconds for which the query on the strip has been visible; 0 without one.
 

@@ -13,6 +13,7 @@ from kivy.graphics import Color, InstructionGroup, Rectangle
 from kivy.metrics import dp, sp
 from kivy.uix.widget import Widget
 
+from keyboard_app.window.focus import Target
 from keyboard_app.window.painting import Box, LockGlyph, RoundedBox, Text, inside, text_width
 from keyboard_app.window.theme import Theme, faded
 
@@ -117,6 +118,10 @@ class Composer(Widget):
     def switch_box(self) -> Box:
         """Where a touch switches the password field on and off, in window pixels."""
         return self._switch
+
+    def targets(self) -> list[Target]:
+        """What can be focused here."""
+        return [Target("password field", self._switch, self._toggle_secret)]
 
     @property
     def cursor_x(self) -> float:

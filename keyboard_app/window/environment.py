@@ -16,15 +16,20 @@ PHONE_SIZE = (420, 800)
 SMALLEST_SIZE = (320, 520)
 
 
-def prepare(home: Path, size: tuple[int, int] = PHONE_SIZE) -> None:
+def prepare(home: Path, size: tuple[int, int] = PHONE_SIZE, text_scale: float = 1.0) -> None:
     """Set Kivy up for this process, once.
 
     Args:
         home: folder of the app; what Kivy wants to keep goes to ``home/kivy``.
         size: width and height of the window in pixels.
+        text_scale: all text is this many times as large, 0.8..2.
     """
     kivy_home = home / "kivy"
     kivy_home.mkdir(parents=True, exist_ok=True)
+    os.environ["KIVY_METRICS_FONTSCALE"] = str(text_scale)
+    # Of each kind the one provider that is used: looking for the others costs memory and time.
+    for kind in ("WINDOW", "TEXT", "IMAGE", "CLIPBOARD"):
+        os.environ.setdefault(f"KIVY_{kind}", "sdl2")
     os.environ["KIVY_NO_ARGS"] = "1"
     os.environ["KIVY_NO_CONFIG"] = "1"
     os.environ["KIVY_NO_FILELOG"] = "1"

@@ -33,6 +33,7 @@ from keyboard_app.window.layouts import Layout
 from keyboard_app.window.menu import Item, Menu
 from keyboard_app.window.painting import FocusRing
 from keyboard_app.window.partner import ScriptedPartner
+from keyboard_app.window.search_card import NoResults, Related, ResultProvider, with_query
 from keyboard_app.window.strip import QueryPill, WordStrip
 from keyboard_app.window.theme import Theme
 
@@ -126,7 +127,9 @@ class KeyboardScreen(Widget):
         self.menu = Menu(theme, self.close_menu)
         self.focus = FocusOrder(self.targets)
         self._ring = FocusRing(self.canvas.after, theme)
-        self.card = SearchCardView(theme, self.open_browser, self.close_card)
+        self.results: ResultProvider = NoResults()
+        """What the search card knows without asking anybody."""
+        self.card = SearchCardView(theme, self.open_browser, self.close_card, self.share_query, self.turn_card)
         # The keyboard comes last so that key previews lie over the strip.
         for widget in (self.conversation, self.header, self.pill, self.composer, self.words, self.keyboard):
             self.add_widget(widget)
@@ -312,12 +315,34 @@ class KeyboardScreen(Widget):
             self.refresh()
             return
         self.keyboard.release_all()
-        self.card.show(self._open_card.query, self._open_card.category, self._open_card.search_url)
+        self._fill_card(self._open_card)
         if self.card.parent is None:
             self.add_widget(self.card)
             height = self.words.top - self.y
             self.card.y = self.y - height
             Animation(y=self.y, duration=CARD_RISE_S, t="out_cubic").start(self.card)
+        self.refresh()
+
+    def _fill_card(self, card: SearchCard) -> None:
+        self.card.show(card.query, card.category, card.search_url, self.results.results(card.query))
+
+    def turn_card(self, related: Related) -> None:
+        """Another search on the card: it takes the place of the first; nothing is sent."""
+        card = self._open_card
+        if card is not None:
+            url = with_query(card.search_url, card.query, related.query)
+            self._open_card = SearchCard(related.query, related.category, url)
+            self._fill_card(self._open_card)
+
+    def share_query(self) -> None:
+        """Say the search and its address in the chat; the line being composed is left alone."""
+        card = self._open_card
+        self.close_card()
+        if card is None:
+            return
+        if not self._incognito:
+            self.session.receive(card.query)  # from here on part of what the conversation is about
+        self._say(f"{card.query} {card.search_url}")
         self.refresh()
 
     def open_browser(self) -> None:

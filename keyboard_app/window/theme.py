@@ -66,6 +66,10 @@ class Theme:
     """The header while nothing is kept."""
     on_incognito: Colour
     switch_off: Colour
+    focus: Colour
+    """Around what has the focus."""
+    focus_edge: Colour
+    """Around that ring, so that it is seen on any ground."""
 
 
 def parse_colour(text: str) -> Colour:

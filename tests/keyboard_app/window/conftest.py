@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from data_logging import ImpressionLog, LoggedImpression
-from keyboard_app.suggestions import Exploration, SuggestionEngine, TypingSession
+from keyboard_app.suggestions import Exploration, Preferences, SuggestionEngine, TypingSession
 from keyboard_app.text import WordSuggester
 from keyboard_app.window.environment import prepare
 from keyboard_app.window.input import TypingHabits
@@ -167,6 +167,8 @@ def make_rig(window: Any, bundle: Bundle, words: WordSuggester, tmp_path: Path) 
         catalog: Any = None,
         layouts: Sequence[str] = ("qwerty", "qwertz", "spanish"),
         automatic: bool = False,
+        suggester: WordSuggester | None = None,
+        preferences: Preferences | None = None,
     ) -> Rig:
         from keyboard_app.window.screen import KeyboardScreen
 
@@ -183,7 +185,14 @@ def make_rig(window: Any, bundle: Bundle, words: WordSuggester, tmp_path: Path) 
             exploration=Exploration(0.0, 0.0),
         )
         engine.use_model(0, bundle.weights0, threshold)
-        session = TypingSession(engine, log, words, clock, search_address="https://search.example/?q={query}")
+        session = TypingSession(
+            engine,
+            log,
+            words if suggester is None else suggester,
+            clock,
+            preferences=preferences,
+            search_address="https://search.example/?q={query}",
+        )
         opened: list[str] = []
         languages: list[str] = []
         clipboard = Clipboard()
