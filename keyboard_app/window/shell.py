@@ -72,6 +72,14 @@ class Shell(Widget):
         self.close_pages()
         self.screen.stop()
 
+    def type(self, text: str) -> None:
+        """Type into the line, as a hardware keyboard would."""
+        self.screen.keys.hardware_text(text)
+
+    def hold_still(self) -> None:
+        """Stop what blinks, for a picture."""
+        self.screen.composer.stop_blinking()
+
     # Pages
 
     @property
@@ -145,9 +153,7 @@ class Shell(Widget):
         return (
             Card(
                 (
-                    Item(
-                        "privacy", "Privacy", f"See or erase what is kept: {held}", act=self.open_privacy, leads=True
-                    ),
+                    Item("privacy", "Privacy", f"See or erase what is kept: {held}", act=self.open_privacy, leads=True),
                     Item("learning", "Learning", screen.header.status, act=self.open_learning, leads=True),
                     Item("chats", "Chats", screen.chat.name, act=self.open_chats, leads=True),
                 )
