@@ -13,9 +13,9 @@ from keyboard_app.device.model_store import ModelStore, StoredModel
 from keyboard_app.device.schedule import WaitReason
 
 _CONDITION = {
-    "idle": ("Idle", "nobody is typing", "in use", "cannot be asked here"),
-    "charging": ("Charging", "on mains power", "on battery", "no battery to ask"),
-    "unmetered": ("Unmetered network", "traffic costs nothing", "traffic may cost money", "cannot be asked here"),
+    "idle": ("Idle", "nobody is typing", "in use", "unknown here, counts as yes"),
+    "charging": ("Charging", "on mains power", "on battery", "no battery here, counts as yes"),
+    "unmetered": ("Unmetered network", "traffic costs nothing", "traffic may cost money", "unknown here, counts as yes"),
 }
 
 
@@ -88,7 +88,7 @@ class LearningStatus:
             return f"Learning from {progress.examples} offers: step {step} of {progress.steps}"
         if status.phase != "waiting":
             return f"In a round: {status.phase}"
-        return "Training for you alone" if status.can_stop else "Resting"
+        return "Training for you alone" if status.can_stop else "Nothing runs at the moment"
 
     def next_opportunity(self) -> str:
         """When the device may take part again, and what it waits for."""

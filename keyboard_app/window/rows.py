@@ -121,6 +121,7 @@ class RowPainter:
         self._group, self._theme = group, theme
         self._x, self._width, self.y = x, width, top
         self.targets: list[Target] = []
+        self._in_card = False
 
     def draw(self, row: Row) -> None:
         """Draw one row below what was drawn before."""
@@ -130,7 +131,7 @@ class RowPainter:
                 self._lines(text, sp(14), self._theme.ink_soft, self._x + dp(4), self._width - dp(8), bold=True)
                 self.y -= dp(8)
             case Paragraph(text, strong):
-                ink = self._theme.ink if strong else self._theme.ink_soft
+                ink = self._theme.ink if strong or self._in_card else self._theme.ink_soft
                 self.y -= dp(4)
                 self._lines(text, sp(16 if strong else 14.5), ink, self._x + dp(4), self._width - dp(8))
                 self.y -= dp(8)
@@ -153,12 +154,14 @@ class RowPainter:
         x, width = self._x, self._width
         self._x, self._width = x + dp(14), width - dp(28)
         self.y -= dp(4)
+        self._in_card = True
         for number, row in enumerate(card.rows):
             if number and isinstance(row, Item | Switch) and isinstance(card.rows[number - 1], Item | Switch):
                 group.add(Color(*self._theme.bar_line))
                 group.add(Rectangle(pos=(self._x, round(self.y)), size=(self._width, 1)))
             self.draw(row)
         self.y -= dp(4)
+        self._in_card = False
         self._x, self._width = x, width
         box.place(x, self.y, width, top - self.y)
         self.y -= dp(12)

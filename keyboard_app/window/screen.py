@@ -160,7 +160,7 @@ class KeyboardScreen(Widget):
         self.keyboard.release_all()
         if self._hardware is not None:
             self._hardware.release()
-            self._hardware = None
+            self._hardware_gone()
 
     def resume(self) -> None:
         """The page is gone."""
@@ -590,4 +590,7 @@ class KeyboardScreen(Widget):
         return bool(super().on_touch_down(touch))
 
     def _hardware_gone(self) -> None:
-        self._hardware = None
+        hardware, self._hardware = self._hardware, None
+        if hardware is not None:
+            # Kivy hands the same object to whoever asks: without this, keys would still act here.
+            hardware.unbind(on_key_down=self._on_hardware_key, on_textinput=self._on_hardware_text)

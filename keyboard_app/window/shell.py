@@ -200,13 +200,16 @@ class Shell(Widget):
     def _release_hardware(self) -> None:
         if self._hardware is not None:
             self._hardware.release()
-            self._hardware = None
+            self._hardware_gone()
 
     def _on_key(self, _keyboard: Any, keycode: tuple[int, str], _text: str | None, modifiers: Any) -> bool:
         return self.page is not None and self.page.key(keycode[1], "shift" in modifiers)
 
     def _hardware_gone(self) -> None:
-        self._hardware = None
+        hardware, self._hardware = self._hardware, None
+        if hardware is not None:
+            # Kivy hands the same object to whoever asks: without this, keys would still act here.
+            hardware.unbind(on_key_down=self._on_key)
 
     # Touch and place
 

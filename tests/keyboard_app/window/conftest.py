@@ -229,3 +229,133 @@ def make_rig(window: Any, bundle: Bundle, words: WordSuggester, tmp_path: Path) 
 def rig(make_rig: Callable[..., Rig]) -> Rig:
     """A phone-sized screen whose threshold lets every candidate through."""
     return make_rig()
+
+
+@dataclass
+class PageRig:
+    """A whole keyboard with its pages, on a store of its own, with hands."""
+
+    keyboard: Any
+    shell: Any
+    window: Any
+
+    @property
+    def screen(self) -> Any:
+        """What one types on."""
+        return self.shell.screen
+
+    @property
+    def page(self) -> Any:
+        """The page on top."""
+        return self.shell.page
+
+    def frames(self, count: int = 3) -> None:
+        """Let the window draw."""
+        from kivy.base import EventLoop
+
+        for _ in range(count):
+            EventLoop.idle()
+
+    def finger(self, x: float, y: float) -> Any:
+        """A finger that comes down."""
+        from kivy.tests.common import UnitTestTouch
+
+        finger = UnitTestTouch(x, y)
+        finger.touch_down()
+        return finger
+
+    def tap_at(self, x: float, y: float) -> None:
+        """A finger that comes down and lifts."""
+        self.finger(x, y).touch_up()
+        self.frames(2)
+
+    def tap_box(self, box: tuple[float, float, float, float]) -> None:
+        """Tap the middle of a rectangle."""
+        self.tap_at(box[0] + box[2] / 2, box[1] + box[3] / 2)
+
+    def tap(self, name: str) -> None:
+        """Tap what has this name on the page, scrolled into view first."""
+        self.page.reveal(name)
+        self.frames(1)
+        self.tap_box(self.page.target(name).box)
+
+    def press_key(self, code: int, modifiers: Sequence[str] = ()) -> None:
+        """Press a key of the hardware keyboard, by its key code."""
+        self.window.dispatch("on_key_down", code, 0, None, list(modifiers))
+        self.frames(1)
+
+    def say(self, line: str, tap_query: bool = False) -> None:
+        """Type a line, perhaps tap its query, and send it."""
+        for character in line:
+            self.screen.insert(character)
+        if tap_query:
+            self.tap_box(self.screen.pill.pill_box)
+            self.screen.close_card()
+        self.screen.send()
+
+    def logged(self) -> list[LoggedImpression]:
+        """Impressions in the log."""
+        return list(self.keyboard.log.impressions())
+
+    def pixels(self) -> np.ndarray:
+        """What is shown: uint8[height, width, 4], top row first."""
+        self.frames(3)
+        texture = self.shell.export_as_image().texture
+        image = np.frombuffer(texture.pixels, np.uint8).reshape(int(texture.height), int(texture.width), 4)
+        return image if not texture.uvpos[1] else image[::-1]
+
+
+@pytest.fixture
+def make_page_rig(window: Any, tmp_path: Path) -> Iterator[Callable[..., PageRig]]:
+    """Make whole keyboards; at the end they are taken down again. None of their devices runs by itself."""
+    rigs: list[PageRig] = []
+
+    def make(
+        size: tuple[int, int] = (360, 640), theme: str = "light", home: Path | None = None, **setting: Any
+    ) -> PageRig:
+        from datetime import datetime
+
+        from keyboard_app.device import DeviceIdentity
+        from keyboard_app.window.assembly import KeyboardSetting, assemble
+        from keyboard_app.window.chats import all_chats
+        from keyboard_app.window.screen import KeyboardScreen
+        from keyboard_app.window.shell import Shell
+
+        home = tmp_path / f"home-{len(rigs)}" if home is None else home
+        home.mkdir(exist_ok=True)
+        while DeviceIdentity.open(home).arm() != "treatment":
+            (home / "identity.key").unlink()
+        keyboard = assemble(KeyboardSetting(home, **setting))
+        keyboard.engine.exploration = Exploration(0.0, 0.0)
+        colours = load_theme(theme)
+        screen = KeyboardScreen(
+            keyboard.session,
+            keyboard.status_line,
+            [load_layout()],
+            colours,
+            None,
+            clipboard=Clipboard(),
+            on_activity=keyboard.note_activity,
+            habits=TypingHabits(capitals=False, double_space_period=False),
+        )
+        chats = all_chats(datetime(2026, 5, 4, 12))
+        screen.chat, screen.results = chats[0], keyboard.results
+        shell = Shell(screen, colours, chats, keyboard.privacy(), keyboard.learning, size_hint=(None, None), size=size)
+        window.add_widget(shell)
+        shell.start()
+        rig = PageRig(keyboard, shell, window)
+        rig.frames(3)
+        rigs.append(rig)
+        return rig
+
+    yield make
+    for rig in rigs:
+        rig.shell.stop()
+        window.remove_widget(rig.shell)
+        rig.keyboard.close()
+
+
+@pytest.fixture
+def page_rig(make_page_rig: Callable[..., PageRig]) -> PageRig:
+    """A phone-sized keyboard with its pages, without a coordinator."""
+    return make_page_rig()
