@@ -11,11 +11,27 @@ from typing import Any
 
 from kivy.app import App
 from kivy.clock import Clock
+from kivy.core.window import Window
 
+from keyboard_app.window.event_loop import wait_for_events
 from keyboard_app.window.instances import Instances
 from keyboard_app.window.shell import Shell
 
 TITLE = "Federated keyboard"
+
+
+def take_picture(path: Path) -> None:
+    """Write what the window shows to a PNG file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    # Not Widget.export_to_png: it draws upside down into a buffer of its own, where scroll views clip what they show.
+    Window.dispatch("on_draw")
+    written = Window.screenshot(name=str(path.with_name(f".{path.stem}.png")))
+    if written is None:
+        raise OSError(f"the picture {path.name} could not be written")
+    Path(written).replace(path)
 
 
 class KeyboardApp(App):
@@ -57,6 +73,7 @@ class KeyboardApp(App):
 
     def on_start(self) -> None:
         """Bring it to life."""
+        wait_for_events()
         self.root.start()
         self.root.type(self._type_text)
         if self._exit_after_s is not None:
@@ -70,5 +87,5 @@ class KeyboardApp(App):
         if self._screenshot is not None:
             self._screenshot.parent.mkdir(parents=True, exist_ok=True)
             self.root.hold_still()
-            self.root.export_to_png(str(self._screenshot))
+            take_picture(self._screenshot)
         self.stop()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -80,7 +81,7 @@ class SearchCard(Widget):
 
     def targets(self) -> list[Target]:
         """What can be reached without touching."""
-        return [Target(f"card: {name}", box, lambda name=name: self._act(name)) for name, box in self._boxes.items()]
+        return [Target(f"card: {name}", box, partial(self._act, name)) for name, box in self._boxes.items()]
 
     def _act(self, name: str) -> None:
         if name in self._acts:
@@ -143,9 +144,9 @@ class SearchCard(Widget):
             text.show(_LABELS[name], room=width - dp(12))
             text.centre(left + width / 2, y + height / 2)
         note = f"Nothing is sent yet. “Open” asks {self._host}."
-        top = y + height + dp(8) + sp(19)
+        top: float = y + height + dp(8) + sp(19)
         self._draw_text(note, sp(13.5), theme.ink_soft, x, top, room, most=1)
-        return top + dp(4)
+        return float(top + dp(4))
 
     def _draw_related(self, x: float, top: float, room: float, floor: float) -> None:
         """Other searches as chips, in as many lines as there is room for."""

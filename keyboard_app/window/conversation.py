@@ -45,7 +45,7 @@ class Bubble(Widget):
         self._words = Rectangle()
         group.add(self._words)
         self.canvas.add(group)
-        self.bind(pos=self._place, width=self._wrap)
+        self.bind(pos=self._place, width=self._wrap, height=self._keep_height)
 
     def _wrap(self, *_: object) -> None:
         room = round(self.width * _WIDEST - dp(28))
@@ -66,6 +66,11 @@ class Bubble(Widget):
         self._words.texture = self._texture
         self.height = self._texture.height + dp(18)
         self._place()
+
+    def _keep_height(self, *_: object) -> None:
+        # A layout that gives the width and, right after, the height it knew before must not have the last word.
+        if self._texture is not None:
+            self.height = self._texture.height + dp(18)
 
     def holds(self, x: float, y: float) -> bool:
         """Whether a point lies on the bubble, not beside it."""
@@ -93,6 +98,10 @@ class Conversation(ScrollView):
             scroll_type=["bars", "content"],
             **kwargs,
         )
+        # Kivy clips a scroll view by drawing its outline into a stencil, twice a frame, which is dear without a graphics
+        # card. What lies above and below the chat is opaque and drawn later: nothing has to be clipped.
+        self.canvas.before.clear()
+        self.canvas.after.clear()
         self._theme = theme
         self._copy = copy
         self._holding: Any = None

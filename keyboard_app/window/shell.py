@@ -223,5 +223,6 @@ class Shell(Widget):
         return bool(super().on_touch_down(touch))
 
     def _place(self, *_: object) -> None:
-        for widget in (self.screen, *self.pages):
+        laid: list[Widget] = [self.screen, *self.pages]
+        for widget in laid:
             widget.pos, widget.size = self.pos, self.size
