@@ -46,14 +46,24 @@ class WordList:
         WordListError
             When the file is missing or damaged.
         """
+        words: list[str] = []
+        unsuggested: set[str] = set()
+        counts = array("L")
         try:
-            rows = [line.split("\t") for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
-            counts = array("L", [int(count) for _, count in rows])
+            # Line by line: a list of all lines would leave holes in memory that are as large as the words.
+            with gzip.open(path, "rt", encoding="utf-8") as lines:
+                for line in lines:
+                    word, tab, count = line.partition("\t")
+                    if not tab:
+                        raise ValueError("no count")
+                    counts.append(int(count))
+                    if word.startswith("!"):
+                        word = word[1:]
+                        unsuggested.add(word.lower())
+                    words.append(word)
         except (OSError, EOFError, ValueError, OverflowError, zlib.error):
             raise WordListError(f"The word list {path.name} is missing or damaged: install the app again.") from None
-        words = tuple([word.removeprefix("!") for word, _ in rows])
-        unsuggested = frozenset(word[1:].lower() for word, _ in rows if word.startswith("!"))
-        return cls(words, counts, unsuggested)
+        return cls(tuple(words), counts, frozenset(unsuggested))
 
     def rank(self, word: str) -> int | None:
         """Place of a lower-case word in :attr:`words`, 0 for the most frequent; None when it is not listed."""

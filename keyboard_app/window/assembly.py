@@ -28,6 +28,8 @@ from keyboard_app.device.model_store import ModelStore
 from keyboard_app.suggestions import Preferences, SuggestionEngine, TypingSession
 from keyboard_app.suggestions.session import SEARCH_ADDRESS
 from keyboard_app.text import WordListError, WordMemory, WordSuggester
+from keyboard_app.text.correction import Corrector
+from keyboard_app.window.environment import give_back_memory
 from keyboard_app.window.learning_status import LearningStatus
 from keyboard_app.window.privacy_centre import PrivacyCentre
 from keyboard_app.window.search_card import CatalogResults, NoResults, ResultProvider
@@ -60,6 +62,8 @@ class KeyboardSetting:
     """Where a tapped query is searched, with ``{query}`` where it goes."""
     language: str = "en"
     """Of the words that are suggested first."""
+    neighbours: Mapping[str, str] = field(default_factory=dict)
+    """Letter -> letters whose keys lie around it."""
     demo_floor: int | None = None
     """INSECURE DEMO: accept sums over as few devices as this, and follow rounds within seconds."""
 
@@ -106,7 +110,7 @@ class Keyboard:
             return
         if words.corrector is not None:
             words.corrector.neighbours = self.neighbours
-            words.corrector.load_in_background()
+            threading.Thread(target=_load, args=(words.corrector,), name="correction", daemon=True).start()
         self.session.words = words
 
     def note_activity(self) -> None:
@@ -181,7 +185,7 @@ def assemble(setting: KeyboardSetting, clock: Callable[[], float] = time.time) -
         simulate=setting.coordinator_url is None or setting.demo_floor is not None,
         clock=clock,
     )
-    keyboard.memory = memory
+    keyboard.memory, keyboard.neighbours = memory, setting.neighbours
     keyboard.use_language(setting.language)
     keyboard.conditions = SwitchedConditions(
         SystemConditions(
@@ -194,6 +198,11 @@ def assemble(setting: KeyboardSetting, clock: Callable[[], float] = time.time) -
     else:
         keyboard.runtime = _make_runtime(setting, bundle, engine, log, keyboard, clock)
     return keyboard
+
+
+def _load(corrector: Corrector) -> None:
+    corrector.load()
+    give_back_memory()
 
 
 def _open_memory(path: Path, clock: Callable[[], float], notes: list[str]) -> WordMemory | None:

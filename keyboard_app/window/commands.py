@@ -16,7 +16,7 @@ from keyboard_app.suggestions.session import SEARCH_ADDRESS
 from keyboard_app.window.assembly import Keyboard, KeyboardSetting, assemble
 from keyboard_app.window.chats import Chat, all_chats
 from keyboard_app.window.environment import PHONE_SIZE, SMALLEST_SIZE, has_display, prepare
-from keyboard_app.window.layouts import LayoutError, available_layouts, check_targets, load_layout
+from keyboard_app.window.layouts import LayoutError, available_layouts, check_targets, load_layout, neighbours
 from keyboard_app.window.partner import PartnerError
 from keyboard_app.window.theme import ThemeError, load_theme, theme_for_hour
 from suggestion_model.catalog import CatalogError
@@ -93,6 +93,13 @@ def _side_by_side(size: tuple[int, int], instances: int) -> tuple[int, int]:
     help="First layout shown; give it several times for those the language key walks through. Default: all.",
 )
 @click.option(
+    "--text-scale",
+    type=click.FloatRange(0.8, 2.0),
+    default=1.0,
+    show_default=True,
+    help="All text is this many times as large.",
+)
+@click.option(
     "--search-url", default=SEARCH_ADDRESS, show_default=True, help="Where a query is searched after the second tap."
 )
 @click.option(
@@ -129,6 +136,7 @@ def run(
     size: tuple[int, int],
     theme: str,
     layouts: tuple[str, ...],
+    text_scale: float,
     search_url: str,
     insecure_demo: bool,
     policy_floor: int,
@@ -155,6 +163,12 @@ def run(
                 "There is no display for a window: set DISPLAY, or start under xvfb-run, "
                 "or use --exit-after to draw off screen."
             )
+    try:
+        keys = [load_layout(name) for name in _chosen_layouts(layouts)]
+        for layout in keys:
+            check_targets(layout)
+    except LayoutError as error:
+        raise click.ClickException(str(error)) from error
     base = (home or default_home()).expanduser().resolve()
     settings = [
         KeyboardSetting(
@@ -164,6 +178,8 @@ def run(
             certificate=certificate,
             catalog=catalog,
             search_address=search_url,
+            language=keys[0].language,
+            neighbours=neighbours(keys[0]),
             demo_floor=policy_floor if insecure_demo else None,
         )
         for number in range(instances)
@@ -171,9 +187,6 @@ def run(
     keyboards: list[Keyboard] = []
     try:
         colours = load_theme(theme_for_hour(datetime.now()) if theme == "auto" else theme)
-        keys = [load_layout(name) for name in _chosen_layouts(layouts)]
-        for layout in keys:
-            check_targets(layout)
         chats = [all_chats(datetime.now()) for _ in settings]
         for setting in settings:
             keyboards.append(assemble(setting))
@@ -184,7 +197,7 @@ def run(
         raise click.ClickException(str(error)) from error
 
     try:
-        prepare(base, size if instances == 1 else _side_by_side(size, instances))
+        prepare(base, size if instances == 1 else _side_by_side(size, instances), text_scale)
         from keyboard_app.window.app import KeyboardApp
         from keyboard_app.window.instances import Instances
         from keyboard_app.window.screen import KeyboardScreen
@@ -197,7 +210,13 @@ def run(
 
     def make_shell(keyboard: Keyboard, known: list[Chat]) -> Shell:
         screen = KeyboardScreen(
-            keyboard.session, keyboard.status_line, keys, colours, None, on_activity=keyboard.note_activity
+            keyboard.session,
+            keyboard.status_line,
+            keys,
+            colours,
+            None,
+            on_activity=keyboard.note_activity,
+            on_language=lambda language: keyboard.use_language(language, wait=False),
         )
         screen.chat, screen.results = known[0], keyboard.results
         return Shell(screen, colours, known, keyboard.privacy(), keyboard.learning)

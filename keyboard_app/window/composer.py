@@ -84,9 +84,6 @@ class Composer(Widget):
         self._secret = False
         self._rows = 1
         self._size_px = round(sp(17))
-        with self.canvas:
-            Color(*theme.tray)
-            self._tray = Rectangle()
         group = InstructionGroup()
         self._edge = RoundedBox(group, theme.field_line, dp(22))
         self._field = RoundedBox(group, theme.field, dp(21))
@@ -169,7 +166,6 @@ class Composer(Widget):
     def _draw(self, *_: object) -> None:
         if self.width < dp(120):
             return
-        self._tray.pos, self._tray.size = self.pos, self.size
         x, y, width, height = self.x + dp(8), self.y + dp(5), self.width - dp(16), self.height - dp(10)
         self._edge.place(x, y, width, height)
         self._field.place(x + 1, y + 1, width - 2, height - 2)

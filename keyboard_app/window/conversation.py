@@ -98,8 +98,8 @@ class Conversation(ScrollView):
             scroll_type=["bars", "content"],
             **kwargs,
         )
-        # Kivy clips a scroll view by drawing its outline into a stencil, twice a frame, which is dear without a graphics
-        # card. What lies above and below the chat is opaque and drawn later: nothing has to be clipped.
+        # Kivy clips a scroll view by drawing its outline into a stencil, twice a frame, which is dear without a card.
+        # What lies above and below the chat is opaque and drawn later: nothing has to be clipped.
         self.canvas.before.clear()
         self.canvas.after.clear()
         self._theme = theme

@@ -6,6 +6,8 @@ A keyboard wants none of that: its own options are click's, its own files lie in
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import os
 import sys
@@ -77,3 +79,9 @@ def _worth_telling(record: logging.LogRecord) -> bool:
 def has_display() -> bool:
     """True when a person could see the window: an X or Wayland display on Linux, always elsewhere."""
     return not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def give_back_memory() -> None:
+    """Return what loading left free to the system, where the C library can (glibc)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -244,3 +244,16 @@ def key_at(placed: list[PlacedKey], x: float, y: float) -> PlacedKey | None:
         return vertical, horizontal
 
     return min(placed, key=distance, default=None)
+
+
+def neighbours(layout: Layout) -> dict[str, str]:
+    """Letter -> the letters whose keys touch its own on the first layer: where a finger slips to."""
+    placed = [p for p in place(layout.layers[layout.first_layer], 10.0, 4.0, 0.0, 0.0, 0.0) if p.key.text.isalpha()]
+    return {
+        one.key.text: "".join(
+            other.key.text
+            for other in placed
+            if other is not one and abs(other.x - one.x) < 1.1 and abs(other.y - one.y) < 1.1
+        )
+        for one in placed
+    }

@@ -104,8 +104,14 @@ class KeyboardScreen(Widget):
         with self.canvas:
             Color(*theme.page)
             self._page = Rectangle()
+        # Lies over the chat, which is not clipped. Around the keys, not under them: without a graphics card every pixel
+        # that is painted twice costs time.
+        self._ground = Widget()
+        with self._ground.canvas:
+            Color(*theme.page)
+            self._lane = Rectangle()
             Color(*theme.tray)
-            self._tray = Rectangle()
+            self._tray, self._tray_left, self._tray_right = Rectangle(), Rectangle(), Rectangle()
         self.keys = KeyInput(
             layouts, self, clock, self._keys_changed, lambda layout: on_language(layout.language), habits
         )
@@ -131,7 +137,15 @@ class KeyboardScreen(Widget):
         """What the search card knows without asking anybody."""
         self.card = SearchCardView(theme, self.open_browser, self.close_card, self.share_query, self.turn_card)
         # The keyboard comes last so that key previews lie over the strip.
-        for widget in (self.conversation, self.header, self.pill, self.composer, self.words, self.keyboard):
+        for widget in (
+            self.conversation,
+            self._ground,
+            self.header,
+            self.pill,
+            self.composer,
+            self.words,
+            self.keyboard,
+        ):
             self.add_widget(widget)
         self.bind(pos=self._place, size=self._place)
         self._place()
@@ -494,8 +508,11 @@ class KeyboardScreen(Widget):
         for widget, height in ((self.keyboard, keys), (self.words, words), (self.composer, composer)):
             widget.pos, widget.size = (x, y), (width, height)
             y += height
-        self._page.pos, self._page.size = self.pos, self.size
-        self._tray.pos, self._tray.size = self.pos, (self.width, y - self.y)
+        self._page.pos, self._page.size = (self.x, y + lane), (self.width, self.top - y - lane - header)
+        self._lane.pos, self._lane.size = (self.x, y), (self.width, lane)
+        self._tray.pos, self._tray.size = (self.x, self.y + keys), (self.width, y - self.y - keys)
+        self._tray_left.pos, self._tray_left.size = self.pos, (x - self.x, keys)
+        self._tray_right.pos, self._tray_right.size = (x + width, self.y), (self.right - x - width, keys)
         self.pill.pos, self.pill.size = (x + dp(12), y + dp(3)), (width - dp(24), lane)
         self.header.bleed = x - self.x
         self.header.pos, self.header.size = (x, self.top - header), (width, header)

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from kivy.clock import Clock
-from kivy.graphics import Color, InstructionGroup, Line, Rectangle
+from kivy.graphics import Color, InstructionGroup, Line
 from kivy.metrics import dp, sp
 from kivy.uix.widget import Widget
 
@@ -82,9 +82,6 @@ class WordStrip(Widget):
         self._long_press = _LongPress()
         self.words: tuple[str, str, str] = ("", "", "")
         self.quoted = ""
-        with self.canvas:
-            Color(*theme.tray)
-            self._tray = Rectangle()
         group = InstructionGroup()
         self._boxes = [RoundedBox(group, faded(theme.key, 0.0), dp(8)) for _ in range(3)]
         self._line_colour = Color(*faded(theme.ink_soft, 0.35))
@@ -132,7 +129,6 @@ class WordStrip(Widget):
         ]
 
     def _place(self, *_: object) -> None:
-        self._tray.pos, self._tray.size = self.pos, self.size
         for number, line in enumerate(self._lines):
             x = round(self.x + (number + 1) * self.width / 3) + 0.5
             line.points = [x, self.y + self.height * 0.26, x, self.y + self.height * 0.70]

@@ -19,6 +19,7 @@ from keyboard_app.window.layouts import (
     check_targets,
     key_at,
     load_layout,
+    neighbours,
     place,
 )
 
@@ -202,3 +203,11 @@ def test_a_layer_key_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text(json.dumps(described))
     with pytest.raises(LayoutError, match="gone"):
         check_targets(load_layout("mine", tmp_path))
+
+
+def test_neighbours_are_the_keys_a_finger_slips_to() -> None:
+    around = neighbours(LAYOUT)
+    assert {"f", "h", "t", "y", "v", "b"} <= set(around["g"])
+    assert "q" not in around["g"]
+    assert set("wa") <= set(around["q"])
+    assert "y" in neighbours(load_layout("qwertz"))["x"]
