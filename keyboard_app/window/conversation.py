@@ -45,7 +45,7 @@ class Bubble(Widget):
         self._words = Rectangle()
         group.add(self._words)
         self.canvas.add(group)
-        self.bind(pos=self._place, width=self._wrap, height=self._keep_height)
+        self.bind(pos=self._place, width=self._wrap)
 
     def _wrap(self, *_: object) -> None:
         room = round(self.width * _WIDEST - dp(28))
@@ -66,11 +66,12 @@ class Bubble(Widget):
         self._words.texture = self._texture
         self.height = self._texture.height + dp(18)
         self._place()
+        # The width comes from a layout that is under way: what it set by the old height is to be set again.
+        Clock.schedule_once(self._lay_out_again, 0)
 
-    def _keep_height(self, *_: object) -> None:
-        # A layout that gives the width and, right after, the height it knew before must not have the last word.
-        if self._texture is not None:
-            self.height = self._texture.height + dp(18)
+    def _lay_out_again(self, _dt: float) -> None:
+        if self.parent is not None:
+            self.parent.do_layout()
 
     def holds(self, x: float, y: float) -> bool:
         """Whether a point lies on the bubble, not beside it."""
