@@ -66,12 +66,6 @@ class Bubble(Widget):
         self._words.texture = self._texture
         self.height = self._texture.height + dp(18)
         self._place()
-        # The width comes from a layout that is under way: what it set by the old height is to be set again.
-        Clock.schedule_once(self._lay_out_again, 0)
-
-    def _lay_out_again(self, _dt: float) -> None:
-        if self.parent is not None:
-            self.parent.do_layout()
 
     def holds(self, x: float, y: float) -> bool:
         """Whether a point lies on the bubble, not beside it."""
@@ -126,7 +120,10 @@ class Conversation(ScrollView):
         previous = self._list.children[0] if self._list.children else None
         if isinstance(previous, Bubble) and previous.own != own:
             self._list.add_widget(Widget(size_hint_y=None, height=dp(5)))
-        self._list.add_widget(Bubble(text, own, self._theme))
+        # Wrapped before it is laid out: a height that changes during a layout is not always followed.
+        bubble = Bubble(text, own, self._theme)
+        bubble.width = max(self.width - dp(24), dp(1))
+        self._list.add_widget(bubble)
         while len(self._list.children) > MOST_LINES:
             oldest = self._list.children[-2]
             self._list.remove_widget(oldest)
