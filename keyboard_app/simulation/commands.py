@@ -168,8 +168,14 @@ def demo(
     INSECURE DEMO: everything runs on this machine with an enrolment authority that proves nothing.
     """
     from keyboard_app.simulation.demo import Demo, DemoError, DemoSetting
-    from keyboard_app.simulation.demo_view import DemoView
     from keyboard_app.simulation.people import shipped_replay
+
+    try:
+        from keyboard_app.simulation.demo_view import DemoView
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"The demo needs {error.name}: install it with pip install 'federated-keyboard[demo]'"
+        ) from None
 
     _end_orderly_when_terminated()
     setting = DemoSetting(
