@@ -80,10 +80,10 @@ class RoundDriver:
             self._ticking.release()
 
     def due(self, now: float) -> bool:
-        """Whether a tick would find a passed deadline."""
+        """Whether a tick would find something to do for the running round."""
         with self._database.reading() as connection:
             row = round_store.running_round(connection, self._settings.task)
-        return row is not None and now >= row.deadline
+            return row is not None and self._is_due(connection, row, now)
 
     def resume(self, now: float) -> None:
         """Call once at start: give the devices of a running round time to come back, or end what cannot go on."""

@@ -8,6 +8,7 @@ are the best candidate, shown or not, its score, and the typist's probability of
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -169,7 +170,7 @@ def evaluate(
     if len(jobs) <= 1:
         found = [_examine_all(*job) for job in jobs]
     else:
-        with ProcessPoolExecutor(len(jobs), mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(len(jobs), mp_context=get_context("spawn"), initializer=_hush) as pool:
             found = [future.result() for future in [pool.submit(_examine_all, *job) for job in jobs]]
     by_user = {user: results for part in found for user, results in part.items()}
     rng = np.random.default_rng(seed)
@@ -179,6 +180,12 @@ def evaluate(
         known_people=_compare(list(setting.known), by_user, rng) if setting.known else None,
         scored=(_gather(users, by_user, 0), _gather(users, by_user, 1)),
     )
+
+
+def _hush() -> None:
+    """LiteRT greets on standard error in every process; errors travel back as exceptions."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
 
 
 def _examine_all(

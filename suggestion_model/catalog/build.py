@@ -34,6 +34,7 @@ from suggestion_model.catalog.graph import (
     parse_graph,
     reachable_queries,
 )
+from suggestion_model.catalog.language import language
 from suggestion_model.catalog.text import fold, words
 
 ORDINARY_ZIPF = 4.0
@@ -117,19 +118,23 @@ def _listed(text: str, prior: float) -> list[Entity]:
 
 
 def _cities(tables: dict[str, Any], cities: Iterable[tuple[str, int]]) -> list[Entity]:
-    """Cities by name; of several with one name the largest gives the prior."""
+    """Cities by name, with what else people call them; of several with one name the largest gives the prior."""
     aliases: dict[str, list[str]] = {fold(name): list(known) for name, known in tables["city_aliases"].items()}
+    for said, meant in sorted(language(tables["language"]).aliases.items()):
+        known = aliases.setdefault(" ".join(meant), [])
+        if " ".join(said) not in known:
+            known.append(" ".join(said))
     largest: dict[str, int] = {}
     for name, population in cities:
         folded = fold(tables["city_names"].get(name, name))
         if _usable(folded):
             largest[folded] = max(population, largest.get(folded, 0))
-    found = {
-        name: Entity(name, _city_prior(population), tuple(aliases.get(name, ())))
-        for name, population in largest.items()
-    }
+    found = {name: Entity(name, _city_prior(population)) for name, population in largest.items()}
     for entity in _listed(tables["extra_cities"], LISTED_CITY_PRIOR):
         found.setdefault(entity.name, entity)
+    for name, entity in found.items():
+        called = dict.fromkeys((*entity.aliases, *aliases.get(" ".join(words(name)), ())))
+        found[name] = Entity(name, entity.prior, tuple(called))
     return [found[name] for name in sorted(found)]
 
 

@@ -13,7 +13,7 @@ from suggestion_model.catalog.graph import Category, Entity, KnowledgeGraph, Slo
 from suggestion_model.catalog.language import language
 from suggestion_model.catalog.reading import ANSWER_ROLE, CACHED_LINES, SAID, Reader, Reading
 from suggestion_model.catalog.recognition import Mention, Recognizer
-from suggestion_model.catalog.scoring import EARLIER_LINES, FADING, NEWEST_EARLIER, Evidence, score, set_margins
+from suggestion_model.catalog.scoring import CLEAR_ROLE, EARLIER_LINES, TOWARDS, Evidence, fading, score, set_margins
 from suggestion_model.catalog.text import fold, words
 from suggestion_model.types import Candidate, Context
 
@@ -23,7 +23,6 @@ TRIGGERED = 0.8
 """Evidence for a category whose trigger was said, when the template's own word for it was not."""
 LINKED = 0.5
 """Evidence for a category from an entity that is linked to it."""
-CLEAR_ROLE = 0.5
 FILLERS = 3
 """Entities of a type that are tried in a slot."""
 ACTIVE_CATEGORIES = 10
@@ -218,7 +217,7 @@ class GraphSource:
         lines = [*(self._line(text) for text in earlier), line]
         for place, line in enumerate(lines):
             age = len(lines) - 1 - place
-            weight = NEWEST_EARLIER * FADING ** (age - 1)
+            weight = fading(age)
             for entity, strength, role in line.mentions:
                 found = gathered.entities.setdefault(entity, _Found())
                 found.add(strength, weight, age == 0)
@@ -282,21 +281,20 @@ class GraphSource:
         if not all(choices):
             return
         said = [gathered.terms[term] for term in template.kind_terms if term in gathered.terms]
+        unsaid = [term for term in template.kind_terms if said and term not in gathered.terms]
         shown = _Found(
             now=max([TRIGGERED * kind.now, *(found.now for found in said)]),
             before=max([TRIGGERED * kind.before, *(found.before for found in said)]),
             faded=max([TRIGGERED * kind.faded, *(found.faded for found in said)]),
         )
-        literals = [(LITERAL_MASS, gathered.terms.get(term, _Found()), True) for term in template.literal_terms]
+        literals = [
+            (LITERAL_MASS, gathered.terms.get(term, _Found()), True) for term in (*template.literal_terms, *unsaid)
+        ]
         for filling in itertools.product(*choices):
             if len(set(filling)) < len(filling):
                 continue
             found = [gathered.entities[entity] for entity in filling]
-            roles = [
-                slot.role * max(-1.0, min(1.0, evidence.role / CLEAR_ROLE))
-                for slot, evidence in zip(template.slots, found, strict=True)
-                if slot.role
-            ]
+            order = _order(template.slots, found)
             names = iter(filling)
             query = "".join(p if isinstance(p, str) else self._entities[next(names)].name for p in template.parts)
             priors = [self._entities[entity].prior for entity in filling]
@@ -304,7 +302,7 @@ class GraphSource:
                 query=query,
                 category=category,
                 parts=[(KIND_MASS, shown, False), *literals, *((SLOT_MASS, evidence, True) for evidence in found)],
-                order=sum(roles) / len(roles) if roles else 0.0,
+                order=order,
                 prior=(template.prior + sum(priors) / len(priors)) / 2 if priors else template.prior,
             )
 
@@ -336,3 +334,12 @@ class GraphSource:
     def _candidate(self, instance: _Instance, value: float, features: list[float]) -> Candidate:
         category = self._categories[instance.category]
         return Candidate(instance.query, category.name, value, category.sensitive, tuple(features))
+
+
+def _order(slots: tuple[Slot, ...], found: list[_Found]) -> float:
+    """How well the roles of what fills the slots agree with theirs, -1..1."""
+    wanted = [(slot.role, evidence.role) for slot, evidence in zip(slots, found, strict=True) if slot.role]
+    if wanted:
+        return sum(role * max(-1.0, min(1.0, said / CLEAR_ROLE)) for role, said in wanted) / len(wanted)
+    said = [evidence.role for evidence in found if evidence.role]
+    return TOWARDS * sum(said) / len(said) if said else 0.0

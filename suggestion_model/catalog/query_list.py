@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 
 from suggestion_model.catalog.language import Language
 from suggestion_model.catalog.reading import ANSWER_ROLE, Reader, Reading, counted
-from suggestion_model.catalog.scoring import EARLIER_LINES, FADING, NEWEST_EARLIER, Evidence, Floats, score, set_margins
+from suggestion_model.catalog.scoring import (
+    CLEAR_ROLE,
+    EARLIER_LINES,
+    TOWARDS,
+    Evidence,
+    Floats,
+    fading,
+    score,
+    set_margins,
+)
 from suggestion_model.catalog.text import words
 from suggestion_model.types import Candidate, Context
 
@@ -41,10 +50,6 @@ BARE_NUMBER = 0.3
 """Strength of "2 bedrooms" when only a 2 was said."""
 COMMON, FEW = 0.5, 2000
 """Words in more than this share of all queries, and in more than a FEW, do not help to find any."""
-TOWARDS = 0.3
-"""A query without from and to is a little more about where one goes than about where one comes from."""
-CLEAR_ROLE = 0.5
-"""Query words have a role from this strength on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +217,7 @@ class QueryList:
         asked = 0.0
         for position, line in enumerate(lines):
             reading = self._reader.read(line)
-            weight = NEWEST_EARLIER * FADING ** (len(lines) - 1 - position)
+            weight = fading(len(lines) - position)
             terms, strengths = self._known(self._terms(reading))
             np.maximum.at(before, terms, strengths)
             np.maximum.at(faded, terms, strengths * np.float32(weight))

@@ -16,14 +16,19 @@ NEWEST_EARLIER = 0.75
 """Weight of evidence from the line just before the composed one."""
 FADING = 0.85
 """Factor for each line further back."""
-MEMORY = 0.6
+MEMORY = 0.45
 """Exponent below 1: what was said earlier counts less than what is said now, but not in proportion to its age."""
 GUESS = 0.75
 """Factor for each word that fills the query and that nobody said."""
-DOUBT = 4.0
-"""Mass added to every query's own, about that of one word."""
+DOUBT = 6.0
+"""Mass added to every query's own, about that of two words: what is fully matched and longer comes first."""
 EARLIER_LINES = 12
 """Lines of the conversation that are looked at, besides the composed one."""
+
+TOWARDS = 0.3
+"""A query without from and to is a little more about where one goes than about where one comes from."""
+CLEAR_ROLE = 0.5
+"""A role counts in full from this strength on."""
 
 Floats = NDArray[np.float32]
 
@@ -52,6 +57,11 @@ class Evidence:
     """[n] 0..1."""
     asking: float
     """-1..1, of the composed line."""
+
+
+def fading(age: int) -> float:
+    """Weight of evidence ``age`` lines back, in (0, 1]; 0 is the composed line."""
+    return NEWEST_EARLIER * FADING ** (age - 1) if age else 1.0
 
 
 def score(evidence: Evidence) -> tuple[Floats, Floats]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 
@@ -14,14 +15,25 @@ from coordinator.releases.model_store import add_model
 from coordinator.rounds.states import RoundEvent, RoundState
 from coordinator.storage import Database, message_store, round_store
 from coordinator.storage.message_store import EVERYBODY
+from coordinator.storage.tables import metadata, rounds
 from federated_protocol.messages import AbandonReason, Phase
 
 DEVICE = b"d" * 16
 
 
-@pytest.fixture
-def database(tmp_path):
-    opened = Database(f"sqlite:///{tmp_path / 'store.sqlite'}")
+# The same claims hold for any database named in COORDINATOR_TEST_DATABASE (all its tables are dropped!).
+OTHER_DATABASES = [url] if (url := os.environ.get("COORDINATOR_TEST_DATABASE")) else []
+
+
+@pytest.fixture(params=["sqlite", *OTHER_DATABASES])
+def database(request, tmp_path):
+    if request.param == "sqlite":
+        opened = Database(f"sqlite:///{tmp_path / 'store.sqlite'}")
+    else:
+        opened = Database(request.param)
+        metadata.drop_all(opened.engine)
+        opened.close()
+        opened = Database(request.param)
     yield opened
     opened.close()
 
@@ -195,8 +207,6 @@ def test_addresses_that_cannot_work_are_explained(url):
 def test_the_schema_compiles_for_postgresql():
     from sqlalchemy.dialects import postgresql
     from sqlalchemy.schema import CreateIndex, CreateTable
-
-    from coordinator.storage.tables import metadata, rounds
 
     for table in metadata.sorted_tables:
         assert str(CreateTable(table).compile(dialect=postgresql.dialect()))

@@ -78,9 +78,9 @@ function drawTiles({ status, metrics }) {
       const lift = value / base[name] - 1;
       note.append(element("span", { class: lift >= 0 ? "up" : "down" }, `${lift >= 0 ? "+" : "−"}${Math.abs(100 * lift).toFixed(0)} %`), ` on ${against} ${shown(name, base[name])}`);
     } else note.append(newest ? "nothing to compare with yet" : "no counts yet");
-    return element("div", { class: "tile" }, element("span", { class: "quiet" }, newest ? `${title}, version ${newest.version}` : title), element("b", {}, shown(name, value)), note);
+    return element("div", { class: "tile" }, element("span", { class: "quiet" }, newest ? `${title}, v${newest.version}` : title), element("b", {}, shown(name, value)), note);
   };
-  const last = metrics.by_round.length ? `threshold ${status.model.threshold.toFixed(2)}` : "as shipped";
+  const last = metrics.by_round.length ? `threshold ${status.model.threshold.toFixed(2).replace("-", "−")}` : "as shipped";
   $("tiles").replaceChildren(
     element("div", { class: "tile" }, element("span", { class: "quiet" }, "Model in the field"), element("b", {}, `v${status.model.version}`), element("span", { class: "quiet" }, `from ${status.model.participants} devices, ${last}`)),
     tile("CTR", "click_through_rate"), tile("Clicks a line", "clicks_per_line"), tile("Offers a line", "offers_per_line"));
@@ -141,7 +141,7 @@ function fill(id, rows, none) {
 
 function drawTables({ rounds, metrics }) {
   const order = [...metrics.by_version].sort((a, b) => a.arm.localeCompare(b.arm) || b.version - a.version);
-  fill("usage", order.map((u) => [u.arm, `v${u.version}`, number(u.lines), number(u.offers), number(u.clicks), rate(u.offers_per_line), rate(u.clicks_per_line), percent(u.click_through_rate)]), "No sum has been opened yet.");
+  fill("usage", order.map((u) => [u.arm, `v${u.version}`, percent(u.click_through_rate), rate(u.clicks_per_line), rate(u.offers_per_line), number(u.clicks), number(u.offers), number(u.lines)]), "No sum has been opened yet.");
   const ended = (r) => {
     if (r.state === "published") return element("span", { class: "tag" }, "published");
     if (r.state === "abandoned") return element("span", { class: "tag abandoned" }, words(r.reason || "abandoned"));
@@ -151,8 +151,8 @@ function drawTables({ rounds, metrics }) {
     const missed = Object.entries(r.dropouts).filter(([, n]) => n > 0).map(([phase, n]) => `${n} ${words(phase)}`);
     return missed.length ? missed.join(", ") : Object.keys(r.dropouts).length ? "none" : "–";
   };
-  const count = (value) => (value === null ? "–" : number(value));
-  fill("rounds", rounds.map((r) => [r.attempt > 1 ? `${r.round}.${r.attempt}` : `${r.round}`, ended(r), r.published_version === null ? "–" : `v${r.published_version}`, count(r.selected), count(r.inputs), drops(r), kilobytes(r.bytes_up_per_device), kilobytes(r.bytes_up), seconds(r.duration_s)]), "No round has been opened yet.");
+  const summed = (r) => (r.inputs === null ? "–" : `${number(r.inputs)} of ${number(r.selected)}`);
+  fill("rounds", rounds.map((r) => [r.attempt > 1 ? `${r.round}.${r.attempt}` : `${r.round}`, ended(r), r.published_version === null ? "–" : `v${r.published_version}`, summed(r), drops(r), kilobytes(r.bytes_up_per_device), kilobytes(r.bytes_up), seconds(r.duration_s)]), "No round has been opened yet.");
   $("rounds-note").textContent = rounds.length >= 60 ? "the newest 60" : "";
 }
 
