@@ -183,15 +183,16 @@ class Reports:
 
 
 def _progress(row: Round, answered: int, goal: int) -> tuple[PhaseProgress, ...]:
-    """Selection and the four steps, each done, open or waiting."""
+    """Selection and the five steps, each done, open or waiting."""
     left = {
         RoundState.SELECTING: row.selected,
         RoundState.ADVERTISING: row.advertised,
         RoundState.SHARING: row.shared,
         RoundState.COLLECTING: row.inputs,
+        RoundState.CONFIRMING: row.confirmed,
         RoundState.UNMASKING: row.unmasked,
     }
-    names = ("check in", "advertise", "share", "masked input", "unmask")
+    names = ("check in", "advertise", "share", "masked input", "confirm", "unmask")
     phases = []
     expected = goal
     for name, (state, count) in zip(names, left.items(), strict=True):

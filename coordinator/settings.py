@@ -27,7 +27,9 @@ from typing import Any, Literal
 import msgspec
 
 from coordinator.errors import SettingsError
-from federated_protocol.plan import TrainingSetting
+from federated_protocol.errors import ProtocolError
+from federated_protocol.plan import ThreatModel, TrainingSetting
+from federated_protocol.secure_aggregation import check_threat
 
 
 class _Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,6 +65,7 @@ class DeadlineSettings(_Group, frozen=True):
     """Includes local training: a device trains before it advertises."""
     share_s: float = 60.0
     masked_input_s: float = 60.0
+    confirm_s: float = 60.0
     unmask_s: float = 60.0
 
 
@@ -126,7 +129,14 @@ class Settings(_Group, frozen=True):
     task: str = "query-suggestions"
     allow_insecure_demo: bool = False
     """Accept certificates marked INSECURE DEMO."""
+    former_authority_keys: tuple[str, ...] = ()
+    """Further authority keys whose certificates count, while certificates move to a new key."""
+    trust_list: str = ""
+    """File with the authority's newest trust list (`authority trust`): keys, their ends, revocations; read at each
+    check-in and passed on to devices. Empty for none."""
     rounds: RoundSettings = RoundSettings()
+    threat: ThreatModel = ThreatModel()
+    """What the graph of a cohort is solved for; devices pin limits of their own."""
     deadlines: DeadlineSettings = DeadlineSettings()
     training: TrainingSetting = TrainingSetting(epochs=2, batch_size=16, learning_rate=0.1, weight_cap=64)
     codec: CodecTarget = CodecTarget()
@@ -138,6 +148,11 @@ class Settings(_Group, frozen=True):
     def authority_key_bytes(self) -> bytes:
         """The authority's public key, 32 bytes."""
         return bytes.fromhex(self.authority_public_key)
+
+    @property
+    def authority_keys(self) -> tuple[bytes, ...]:
+        """All authority keys that certificates may be signed with, 32 bytes each, before any trust list."""
+        return (self.authority_key_bytes, *(bytes.fromhex(key) for key in self.former_authority_keys))
 
     @property
     def largest_cohort(self) -> int:
@@ -233,6 +248,15 @@ def validate(settings: Settings) -> None:
     for holds, message in checks:
         if not holds:
             raise SettingsError(message)
+    try:
+        check_threat(settings.threat)
+        formers = [bytes.fromhex(text) for text in settings.former_authority_keys]
+    except ProtocolError as error:
+        raise SettingsError(f"threat: {error}") from None
+    except ValueError:
+        formers = [b""]
+    if any(len(former) != 32 for former in formers):
+        raise SettingsError("former_authority_keys must each be 64 hexadecimal digits")
 
 
 def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:

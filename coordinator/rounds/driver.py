@@ -203,10 +203,19 @@ class RoundDriver:
             "bytes_up": row.bytes_up + received,
             "bytes_down": row.bytes_down + closed.bytes_down,
         }
-        if closed.answered < row.quorum:
+        if not closed.enough:
             return self._abandon(connection, row, RoundEvent.SHORT, SHORT_REASON[row.state], now, **counts)
-        threshold = closed.threshold if closed.threshold is not None else row.threshold or 1
-        following = {Phase.ADVERTISE: "share_s", Phase.SHARE: "masked_input_s", Phase.MASKED_INPUT: "unmask_s"}[phase]
+        threshold = row.threshold or 1
+        if closed.context is not None:
+            parameters = closed.context.parameters
+            threshold = parameters.threshold
+            counts |= {"neighbours": parameters.neighbours, "root": closed.context.root}
+        following = {
+            Phase.ADVERTISE: "share_s",
+            Phase.SHARE: "masked_input_s",
+            Phase.MASKED_INPUT: "confirm_s",
+            Phase.CONFIRM: "unmask_s",
+        }[phase]
         floor = self._settings.rounds.smallest_aggregate
         return self._move(
             connection,
@@ -215,7 +224,7 @@ class RoundDriver:
             now,
             threshold=threshold,
             still_in=closed.answered,
-            quorum=threshold if phase is Phase.MASKED_INPUT else max(threshold, floor),
+            quorum=threshold if phase in (Phase.MASKED_INPUT, Phase.CONFIRM) else max(threshold, floor),
             deadline=now + getattr(self._settings.deadlines, following),
             **counts,
         )
@@ -227,7 +236,7 @@ class RoundDriver:
                 "unmasked": answered,
                 "bytes_up": row.bytes_up + message_store.bytes_received(connection, row.id, Phase.UNMASK),
             }
-            if answered < row.quorum:
+            if answered < row.quorum or not closing.can_be_opened(connection, row, Phase.UNMASK):
                 return self._abandon(connection, row, RoundEvent.SHORT, SHORT_REASON[row.state], now, **counts)
             if not round_store.take_lease(connection, row, self._holder, now, LEASE_S):
                 return False
@@ -310,6 +319,7 @@ class RoundDriver:
             RoundState.ADVERTISING: deadlines.advertise_s,
             RoundState.SHARING: deadlines.share_s,
             RoundState.COLLECTING: deadlines.masked_input_s,
+            RoundState.CONFIRMING: deadlines.confirm_s,
             RoundState.UNMASKING: deadlines.unmask_s,
         }.get(state, RESUME_GRACE_S)
 

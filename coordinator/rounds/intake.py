@@ -14,15 +14,17 @@ from dataclasses import dataclass
 from coordinator.errors import RequestRefusedError
 from coordinator.releases.model_store import published_model
 from coordinator.rounds.pace_steering import poll_interval_s
-from coordinator.rounds.planning import decode_plan, vector_layout
+from coordinator.rounds.planning import binding_of, decode_plan, run_context, vector_layout
 from coordinator.rounds.states import PHASE_OF_STATE, RoundState, has_passed
 from coordinator.storage import Database, message_store, round_store
 from coordinator.storage.round_store import Participant, Round
+from coordinator.trust import Trust
 from federated_protocol import wire
 from federated_protocol.errors import BadSignature, MalformedMessage, ProtocolError
 from federated_protocol.messages import (
     Abandoned,
     AbandonReason,
+    Confirmation,
     EncryptedShares,
     Finished,
     KeyAdvertisement,
@@ -37,6 +39,7 @@ from federated_protocol.messages import (
 )
 from federated_protocol.secure_aggregation import (
     check_advertisement,
+    check_confirmation,
     check_masked_input,
     check_shares,
     check_unmasking,
@@ -44,15 +47,16 @@ from federated_protocol.secure_aggregation import (
 from federated_protocol.signing import open_signed
 
 ENVELOPE_BYTES = 4096
-SHARE_BYTES = 400
-"""More than the ciphertext of one pair of shares, with its index."""
-REVEAL_BYTES = 64
-"""More than one revealed share, with its index and tag."""
+SHARE_BYTES = 80
+"""The ciphertext of one pair of shares."""
+REVEAL_BYTES = 33
+"""One revealed share and its bit."""
 
 _KIND: dict[Phase, type[Message]] = {
     Phase.ADVERTISE: KeyAdvertisement,
     Phase.SHARE: EncryptedShares,
     Phase.MASKED_INPUT: MaskedInput,
+    Phase.CONFIRM: Confirmation,
     Phase.UNMASK: Unmasking,
 }
 
@@ -70,12 +74,15 @@ class Intake:
 
     Parameters
     ----------
+    trust
+        Its list is passed on to devices.
     wake
         Called when the last expected message of a phase has arrived, so that the phase closes at once.
     """
 
-    def __init__(self, database: Database, wake: Callable[[], None]) -> None:
+    def __init__(self, database: Database, trust: Trust, wake: Callable[[], None]) -> None:
         self._database = database
+        self._trust = trust
         self._wake = wake
 
     def size_limit(self, session: str, phase: Phase) -> int:
@@ -101,8 +108,19 @@ class Intake:
             unknown session, not a participant, wrong signature, malformed, wrong phase, conflicting repeat.
         """
         view = self._view(session, signed.device)
+        if view.row.plan is None or (phase is not Phase.ADVERTISE and view.row.root is None):
+            if view.row.state is RoundState.ABANDONED:
+                return _abandoned(view.row)
+            _expect_phase(view.row, view.participant, phase)
         try:
-            message: Message = open_signed(signed, _KIND[phase], phase, session, view.participant.public_key)
+            message: Message = open_signed(
+                signed,
+                _KIND[phase],
+                phase,
+                session,
+                view.participant.public_key,
+                binding=binding_of(view.row, phase),
+            )
         except BadSignature as error:
             raise RequestRefusedError(RefusalReason.BAD_SIGNATURE, str(error)) from None
         except MalformedMessage as error:
@@ -131,6 +149,7 @@ class Intake:
                 device=signed.device,
                 digest=digest,
                 payload=signed.payload,
+                signature=signed.signature,
                 answer=answer,
                 size_bytes=size_bytes,
                 now=now,
@@ -152,7 +171,7 @@ class Intake:
             return wire.encode(Pending(retry_after_s=poll_interval_s(row.still_in)))
         if view.participant.dropped_in is not None:
             raise _out()
-        return wire.encode(PlanAnswer(plan=row.plan))
+        return wire.encode(PlanAnswer(plan=row.plan, trust=self._trust.encoded()))
 
     def result(self, session: str, phase: Phase, device: bytes) -> bytes:
         """The outcome of a phase for this device, or ``Pending``, or ``Abandoned``."""
@@ -212,15 +231,19 @@ class Intake:
             if isinstance(message, KeyAdvertisement):
                 check_advertisement(message)
             elif isinstance(message, EncryptedShares):
-                check_shares(message, index, row.advertised or 0)
+                check_shares(message, run_context(row))
             elif isinstance(message, MaskedInput):
                 check_masked_input(message, vector_layout(decode_plan(row.plan or b"")))
-            elif isinstance(message, Unmasking):
+            elif isinstance(message, Confirmation | Unmasking):
                 with self._database.reading() as connection:
                     members = round_store.all_participants(connection, row.id)
                 sharers = [m.position for m in members if m.position and m.answered(Phase.SHARE)]
                 alive = [m.position for m in members if m.position and m.answered(Phase.MASKED_INPUT)]
-                check_unmasking(message, index, sharers, alive)
+                context = run_context(row)
+                if isinstance(message, Confirmation):
+                    check_confirmation(message, context, alive)
+                else:
+                    check_unmasking(message, index, context.graph, sharers, alive)
         except ProtocolError as error:
             raise RequestRefusedError(RefusalReason.MALFORMED, str(error)) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 import msgspec
@@ -11,6 +12,7 @@ from coordinator.releases.model_store import PublishedModel
 from coordinator.settings import Settings
 from coordinator.storage.round_store import Round
 from federated_protocol import wire
+from federated_protocol.messages import Phase
 from federated_protocol.plan import (
     PROTOCOL_VERSION,
     AggregationSetting,
@@ -20,6 +22,7 @@ from federated_protocol.plan import (
     counter_names,
 )
 from federated_protocol.randomness import ByteSource
+from federated_protocol.secure_aggregation import GraphParameters, RoundBinding, RunContext
 from federated_protocol.update_codec import layout, solve_codec
 from federated_protocol.vector_layout import VectorLayout
 
@@ -50,7 +53,9 @@ def make_plan(
             largest_cohort=cohort,
             count_bits=codec.count_bits,
         ),
-        aggregation=AggregationSetting(smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort),
+        aggregation=AggregationSetting(
+            smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort, threat=settings.threat
+        ),
         metrics=MetricSetting(
             slots=metric_slots(base.version, settings.metrics.newest_versions),
             score_edges=settings.score_edges,
@@ -72,6 +77,23 @@ def digest(encoded: bytes) -> bytes:
 def decode_plan(data: bytes) -> Plan:
     """Read a stored plan; raises :class:`msgspec.ValidationError` when an older program version made it."""
     return msgspec.msgpack.decode(data, type=Plan)
+
+
+@functools.lru_cache(maxsize=16)
+def _run_context(plan: bytes, n: int, neighbours: int, threshold: int, root: bytes) -> RunContext:
+    return RunContext(RoundBinding.of(decode_plan(plan)), GraphParameters(n, neighbours, threshold), root)
+
+
+def run_context(row: Round) -> RunContext:
+    """The run of secure aggregation of a round whose U1 is known: what every key and signature is bound to."""
+    return _run_context(row.plan or b"", row.advertised or 0, row.neighbours or 0, row.threshold or 0, row.root or b"")
+
+
+def binding_of(row: Round, phase: Phase) -> bytes:
+    """What signatures over the messages of a phase cover, 32 bytes."""
+    if phase is Phase.ADVERTISE:
+        return RoundBinding.of(decode_plan(row.plan or b"")).digest
+    return run_context(row).digest
 
 
 def vector_layout(plan: Plan) -> VectorLayout:

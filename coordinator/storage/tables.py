@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -52,6 +52,8 @@ rounds = Table(
     Column("still_in", Integer, nullable=False),  # devices whose message is expected in this state
     Column("quorum", Integer, nullable=False),
     Column("threshold", Integer),  # t of the sharing, once U1 is known
+    Column("neighbours", Integer),  # k of the graph; advertised - 1 is the complete one
+    Column("root", LargeBinary(32)),  # Merkle root of U1's keys
     Column("plan", LargeBinary),
     Column("plan_digest", LargeBinary(32)),
     Column("aggregate", LargeBinary),  # the opened sum, between AGGREGATED and the end
@@ -59,6 +61,7 @@ rounds = Table(
     Column("advertised", Integer),
     Column("shared", Integer),
     Column("inputs", Integer),
+    Column("confirmed", Integer),
     Column("unmasked", Integer),
     Column("bytes_up", BigInteger, nullable=False),
     Column("bytes_down", BigInteger, nullable=False),
@@ -82,6 +85,7 @@ participants = Table(
     Column("round_id", ForeignKey("rounds.id"), primary_key=True),
     Column("device", LargeBinary(16), primary_key=True),
     Column("public_key", LargeBinary(32), nullable=False),
+    Column("certificate", LargeBinary, nullable=False),
     Column("joined_at", Float, nullable=False),
     Column("position", Integer),  # 1..n in U1, the roster index
     Column("dropped_in", String(16)),  # the phase this device missed
@@ -95,6 +99,7 @@ messages = Table(
     Column("device", LargeBinary(16), primary_key=True),
     Column("digest", LargeBinary(32), nullable=False),
     Column("payload", LargeBinary, nullable=False),
+    Column("signature", LargeBinary(64), nullable=False),  # of the envelope: peers check it
     Column("answer", LargeBinary, nullable=False),
     Column("size_bytes", Integer, nullable=False),
     Column("received_at", Float, nullable=False),

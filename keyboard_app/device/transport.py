@@ -22,6 +22,7 @@ from federated_protocol.errors import MalformedMessage
 from federated_protocol.messages import (
     Abandoned,
     CheckInAnswer,
+    Confirmations,
     Finished,
     Mailbox,
     Pending,
@@ -40,6 +41,7 @@ _LEGAL: dict[str, tuple[type, ...]] = {
     Phase.ADVERTISE.value: (Pending, Abandoned, Roster),
     Phase.SHARE.value: (Pending, Abandoned, Mailbox),
     Phase.MASKED_INPUT.value: (Pending, Abandoned, Survivors),
+    Phase.CONFIRM.value: (Pending, Abandoned, Confirmations),
     Phase.UNMASK.value: (Pending, Abandoned, Finished),
 }
 

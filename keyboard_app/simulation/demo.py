@@ -466,6 +466,7 @@ def coordinator_settings(devices: int, rounds: int) -> tuple[str, ...]:
         "deadlines.advertise_s": 3.0 + 0.1 * devices,
         "deadlines.share_s": 1.5 + 0.04 * devices,
         "deadlines.masked_input_s": 1.5 + 0.04 * devices,
+        "deadlines.confirm_s": 1.5 + 0.04 * devices,
         "deadlines.unmask_s": 1.5 + 0.04 * devices,
         "pace.longest_s": 2.0,
     }

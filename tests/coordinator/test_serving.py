@@ -161,6 +161,7 @@ def test_the_live_round_shows_how_each_phase_fills(deployment):
         ("open", 4, 10),
         ("waiting", 0, 10),
         ("waiting", 0, 10),
+        ("waiting", 0, 10),
     ]
 
 
