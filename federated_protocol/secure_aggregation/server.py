@@ -215,9 +215,9 @@ def unmask(
             their owner committed to.
     """
     sharers, alive, revealers = frozenset(u2), frozenset(u3), frozenset(unmaskings)
-    if not (alive <= sharers <= set(range(1, context.parameters.n + 1)) and revealers <= alive and alive):
+    if not (alive <= sharers <= set(range(1, context.parameters.n + 1)) and revealers <= alive):
         raise ProtocolError(Reason.UNKNOWN_PARTICIPANT, "the sets of participants do not nest")
-    if not context.graph.reaches_threshold(sharers, revealers):
+    if len(revealers) < context.parameters.threshold or not context.graph.reaches_threshold(sharers, revealers):
         raise ProtocolError(
             Reason.BELOW_THRESHOLD,
             f"{len(alive)} inputs and {len(revealers)} unmaskings, too few around somebody; abandon the round",
