@@ -6,15 +6,12 @@ import msgspec
 
 from coordinator.experiments import metric_store
 from coordinator.experiments.click_through import ArmUsage, total_usage, usage_by_arm
+from coordinator.privacy import EpsilonReporter, privacy_sentence, spending
 from coordinator.releases.model_store import ModelStore, PublishedModel
 from coordinator.rounds.states import PHASE_OF_STATE, RoundState
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
 from coordinator.storage.round_store import Round
-from federated_protocol.plan import Plan
-
-PRIVACY_LABEL = next(f.default for f in msgspec.structs.fields(Plan) if f.name == "privacy")
-"""What a plan says unless it says something stronger."""
 
 
 class RoundReport(msgspec.Struct, frozen=True):
@@ -123,6 +120,7 @@ class Reports:
         self._database = database
         self._settings = settings
         self._models = ModelStore(database)
+        self._epsilon = EpsilonReporter()
 
     def status(self, now: float) -> StatusReport:
         """The state of affairs at ``now``."""
@@ -143,9 +141,12 @@ class Reports:
                 )
             published = round_store.published_count(connection, task)
             abandoned = round_store.abandoned_count(connection, task)
+            spent = spending(connection, task)
+            epsilon = self._epsilon.epsilon(spent.rhos, self._settings.privacy.delta)
+            privacy = privacy_sentence(connection, self._settings, epsilon)
         return StatusReport(
             task=task,
-            privacy=PRIVACY_LABEL,
+            privacy=privacy,
             now=now,
             model=_model(self._models.current()),
             published_rounds=published,

@@ -82,6 +82,19 @@ class CodecTarget(_Group, frozen=True):
     count_bits: int = 24
 
 
+class PrivacySettings(_Group, frozen=True):
+    """Differential privacy of the task; off by default, and then everything says "no DP guarantee"."""
+
+    noise_multiplier: float = 0.0
+    """Scale of the sum's noise over what one device can change; 0 adds none. A round costs rho = 1 / (2 z^2)."""
+    delta: float = 1e-6
+    """Probability at which epsilon is stated; well below one over the number of devices."""
+    epsilon_budget: float = 8.0
+    """No round starts that would spend more than this over the life of the task."""
+    corrupt_fraction: float = 0.05
+    """Share of a cohort whose noise is not counted on."""
+
+
 class OptimizerSettings(_Group, frozen=True):
     """Server optimiser, see :mod:`coordinator.aggregation.optimizers`."""
 
@@ -140,6 +153,7 @@ class Settings(_Group, frozen=True):
     deadlines: DeadlineSettings = DeadlineSettings()
     training: TrainingSetting = TrainingSetting(epochs=2, batch_size=16, learning_rate=0.1, weight_cap=64)
     codec: CodecTarget = CodecTarget()
+    privacy: PrivacySettings = PrivacySettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     metrics: MetricSettings = MetricSettings()
     pace: PaceSettings = PaceSettings()
@@ -234,6 +248,14 @@ def validate(settings: Settings) -> None:
         (settings.training.batch_size >= 1, "training.batch_size must be positive"),
         (settings.training.weight_cap >= 1, "training.weight_cap must be positive"),
         (codec.clip > 0 and 0 < codec.step < codec.clip, "codec must satisfy 0 < step < clip"),
+        (
+            settings.privacy.noise_multiplier == 0 or settings.codec.rotate,
+            "privacy.noise_multiplier needs codec.rotate: noise is calibrated for the rotated update",
+        ),
+        (0 <= settings.privacy.noise_multiplier < 1000, "privacy.noise_multiplier must be 0 (no noise) or positive"),
+        (0 < settings.privacy.delta <= 1e-3, "privacy.delta must be positive and at most 0.001"),
+        (settings.privacy.epsilon_budget > 0, "privacy.epsilon_budget must be positive"),
+        (0 <= settings.privacy.corrupt_fraction < 1, "privacy.corrupt_fraction must be in [0, 1)"),
         (settings.optimizer.learning_rate > 0, "optimizer.learning_rate must be positive"),
         (0 <= settings.optimizer.momentum < 1, "optimizer.momentum must be in [0, 1)"),
         (0 <= settings.optimizer.beta2 < 1, "optimizer.beta2 must be in [0, 1)"),

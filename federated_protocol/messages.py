@@ -43,6 +43,8 @@ class AbandonReason(enum.StrEnum):
     TOO_FEW_UNMASKED = "too_few_unmasked"
     UNMASKING_FAILED = "unmasking_failed"
     EVALUATION_GATE = "evaluation_gate"
+    PRIVACY_BUDGET = "privacy_budget"
+    """The sum would cost more than the task's privacy budget holds."""
     COORDINATOR_RESTARTED = "coordinator_restarted"
     OPERATOR = "operator"
 
@@ -71,6 +73,8 @@ class ComeBackReason(enum.StrEnum):
     NO_ROUND = "no_round"
     ROUND_FULL = "round_full"
     PACE = "pace"
+    PRIVACY_BUDGET = "privacy_budget"
+    """The task's privacy budget is spent: no round opens any more."""
 
 
 # -- device to coordinator ---------------------------------------------------------------------------------------

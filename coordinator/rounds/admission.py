@@ -13,6 +13,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from coordinator.errors import RequestRefusedError
+from coordinator.privacy.ledger import overspends
 from coordinator.releases.model_store import current_model
 from coordinator.rounds import pace_steering
 from coordinator.rounds.states import RoundState
@@ -152,7 +153,9 @@ class Admission:
     ) -> tuple[CheckInAnswer, bool]:
         row = round_store.running_round(connection, self._settings.task, lock=True)
         if row is None:
-            return self._come_back(connection, ComeBackReason.NO_ROUND, now), False
+            spent = overspends(connection, self._settings)
+            reason = ComeBackReason.PRIVACY_BUDGET if spent else ComeBackReason.NO_ROUND
+            return self._come_back(connection, reason, now), False
         if row.state is not RoundState.SELECTING:
             return self._come_back(connection, ComeBackReason.PACE, now), False
         cohort = row.still_in

@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from coordinator.events import Event, log_event, log_failure
+from coordinator.privacy.ledger import affords, charge_release, overspends
 from coordinator.releases.model_store import current_model, load_artifact
 from coordinator.rounds import closing, planning
 from coordinator.rounds.publication import open_sum, publish
@@ -131,6 +132,8 @@ class RoundDriver:
         rounds, task = self._settings.rounds, self._settings.task
         if rounds.max_rounds and round_store.published_count(connection, task) >= rounds.max_rounds:
             return False
+        if overspends(connection, self._settings):
+            return False
         newest = round_store.newest_rounds(connection, task, 1)
         return not newest or newest[0].ended_at is None or now >= newest[0].ended_at + rounds.pause_s
 
@@ -177,6 +180,9 @@ class RoundDriver:
         plan = planning.make_plan(
             self._settings, row, base, len(artifact.weights) // 4, cohort=row.still_in, rng=self._rng
         )
+        if not affords(connection, self._settings, plan):
+            reason = AbandonReason.PRIVACY_BUDGET
+            return self._abandon(connection, row, RoundEvent.STOPPED, reason, now, selected=row.still_in)
         encoded = planning.encode_plan(plan)
         return self._move(
             connection,
@@ -252,6 +258,7 @@ class RoundDriver:
             )
             if moved:
                 opened.store_counters(connection, row.id)
+                charge_release(connection, row.id, opened.plan, now)
         if moved:
             log_event(Event.SUM_OPENED, round=row.number, inputs=row.inputs or 0, shares=answered)
         return moved

@@ -8,6 +8,7 @@ import hashlib
 import msgspec
 
 from coordinator.experiments.click_through import metric_slots
+from coordinator.privacy.planning import plan_noise, plan_privacy
 from coordinator.releases.model_store import PublishedModel
 from coordinator.settings import Settings
 from coordinator.storage.round_store import Round
@@ -34,7 +35,10 @@ def make_plan(
 ) -> Plan:
     """Say what ``cohort`` devices are asked to do on top of the model ``base`` with ``dimension`` weights."""
     codec = settings.codec
-    return Plan(
+    aggregation = AggregationSetting(
+        smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort, threat=settings.threat
+    )
+    plan = Plan(
         protocol_version=PROTOCOL_VERSION,
         task=settings.task,
         kind=TaskKind.TRAINING,
@@ -52,16 +56,16 @@ def make_plan(
             weight_levels=codec.weight_levels,
             largest_cohort=cohort,
             count_bits=codec.count_bits,
+            noise_sixteenths=plan_noise(settings, dimension, aggregation),
         ),
-        aggregation=AggregationSetting(
-            smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort, threat=settings.threat
-        ),
+        aggregation=aggregation,
         metrics=MetricSetting(
             slots=metric_slots(base.version, settings.metrics.newest_versions),
             score_edges=settings.score_edges,
             propensity_scale=settings.metrics.propensity_scale,
         ),
     )
+    return plan_privacy(settings, plan)
 
 
 def encode_plan(plan: Plan) -> bytes:

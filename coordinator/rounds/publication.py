@@ -144,7 +144,7 @@ def publish(database: Database, settings: Settings, row: Round, now: float) -> i
     except (GateRejectedError, CodecError) as error:
         log_failure(Event.SUM_FAILED, error, round=row.number)
         return None
-    examples = dict(zip(counter_names(plan.metrics), decoded.counters, strict=True))["examples"]
+    examples = dict(zip(counter_names(plan.metrics), decoded.counters, strict=True)).get("examples", 0)
     with database.writing() as connection:
         version = following.artifact.version
         if round_store.move(connection, row, RoundEvent.PASSED, now, published_version=version):

@@ -1,6 +1,7 @@
 """Every table of the coordinator (SQLAlchemy Core). Nothing here names a person; nothing holds an unmasked input.
 
-Kept for good: ``rounds`` (how it went, in counts), ``models``, ``metric_sums``, ``history``. Kept at most an hour
+Kept for good: ``rounds`` (how it went, in counts), ``models``, ``metric_sums``, ``privacy_charges``,
+``history``. Kept at most an hour
 after a round ended: ``participants``, ``messages``, ``results``. Kept while a replay could still pass for fresh:
 ``check_ins``.
 """
@@ -147,6 +148,15 @@ metric_sums = Table(
     Column("round_id", ForeignKey("rounds.id"), primary_key=True),
     Column("name", String(96), primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+
+privacy_charges = Table(
+    "privacy_charges",
+    metadata,
+    Column("round_id", ForeignKey("rounds.id"), primary_key=True),
+    Column("task", String(64), nullable=False, index=True),
+    Column("rho", Float, nullable=False),  # 0: released without noise
+    Column("charged_at", Float, nullable=False),
 )
 
 history = Table(

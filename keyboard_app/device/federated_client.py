@@ -225,6 +225,8 @@ class Participation:
         of.policy.check(plan, self._session, of.store.dimension)
         if of.history.has_contributed(plan, of.clock()):
             raise PlanRefusedError(PlanRefusal.ALREADY_CONTRIBUTED)
+        if not of.budget.affords(plan):
+            raise PlanRefusedError(PlanRefusal.PRIVACY_BUDGET)
         self._plan = plan
         self._model = of.store.find(plan.model_version, plan.model_digest)
         self._to(ClientState.FETCHING_BASE if self._model is None else ClientState.TRAINING)
@@ -386,6 +388,7 @@ class Participation:
             examples=contribution.examples,
         )
         self._of.history.put(self._entry)
+        self._of.budget.charge(plan)
 
     def _finish(
         self,

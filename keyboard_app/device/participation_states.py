@@ -23,6 +23,7 @@ from keyboard_app.device.identity import DeviceIdentity
 from keyboard_app.device.local_work import LocalWorker
 from keyboard_app.device.model_store import ModelStore, StoredModel
 from keyboard_app.device.policy import DevicePolicy, PlanRefusal
+from keyboard_app.device.privacy_budget import PrivacyBudget
 from keyboard_app.device.transport import Traffic, Transport
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class Equipment:
     worker: LocalWorker
     log: ImpressionLog
     history: History
+    budget: PrivacyBudget
     on_model: Callable[[StoredModel], None]
     """Told at once when a newer model is stored."""
     clock: Callable[[], float]

@@ -36,6 +36,8 @@ class PlanRefusal(enum.StrEnum):
     WIDTH = "width"
     ROTATION = "rotation"
     METRICS = "metrics"
+    PRIVACY = "privacy"
+    PRIVACY_BUDGET = "privacy_budget"
     ALREADY_CONTRIBUTED = "already_contributed"
 
 
@@ -56,6 +58,8 @@ _EXPLANATION = {
     PlanRefusal.WIDTH: "the width of the masked numbers does not follow from clip, step and cohort",
     PlanRefusal.ROTATION: "the rotation seed has a wrong length",
     PlanRefusal.METRICS: "the counters asked for are too many or too fine",
+    PlanRefusal.PRIVACY: "the plan's label, noise and counters do not fit together, or it has less noise than demanded",
+    PlanRefusal.PRIVACY_BUDGET: "taking part would spend more privacy than this device's cap allows",
     PlanRefusal.ALREADY_CONTRIBUTED: "this device has sent its masked input for this round already",
 }
 
@@ -93,6 +97,11 @@ class DevicePolicy:
     largest_propensity_scale: int = 1_024
     most_examples: int = 4_000
     """Only the newest so many examples are trained on, which bounds the time training takes."""
+    epsilon_cap: float = 10.0
+    """Most privacy this device spends in rounds with noise, over its life, at ``delta``."""
+    delta: float = 1e-6
+    demands_noise: bool = False
+    """True declines every round that gives no guarantee of differential privacy."""
     insecure_demo: bool = False
     """True only where :meth:`demo` lowered the floor; shown wherever the device shows its state."""
 
@@ -146,12 +155,19 @@ class DevicePolicy:
         for reason, fine in verdicts:
             if not fine:
                 raise PlanRefusedError(reason)
+        from federated_protocol.privacy import check_privacy
         from federated_protocol.update_codec import check_setting
 
         try:
             check_setting(codec, sums.largest_cohort)
         except CodecError:
             raise PlanRefusedError(PlanRefusal.WIDTH) from None
+        try:
+            unprotected = check_privacy(plan) == 0
+        except CodecError:
+            raise PlanRefusedError(PlanRefusal.PRIVACY) from None
+        if unprotected and self.demands_noise:
+            raise PlanRefusedError(PlanRefusal.PRIVACY)
 
     def _protects(self, offered: ThreatModel) -> bool:
         pinned = self.threat
