@@ -61,7 +61,7 @@ class Coordinator:
             self.driver = RoundDriver(self.database, settings, executor=executor)
             self.trust = Trust(settings)
             self.admission = Admission(self.database, settings, self.trust, self.wake, rng)
-            self.intake = Intake(self.database, self.trust, self.wake)
+            self.intake = Intake(self.database, self.trust, self.wake, self.clock)
             self.driver.resume(clock())
         except BaseException:
             self.database.close()

@@ -18,7 +18,7 @@ import enum
 import msgspec
 
 
-class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
     """Base of all messages: immutable, unknown fields refused."""
 
 
@@ -80,7 +80,7 @@ class ComeBackReason(enum.StrEnum):
 # -- device to coordinator ---------------------------------------------------------------------------------------
 
 
-class SignedMessage(Message, frozen=True):
+class SignedMessage(Message, frozen=True, array_like=True):
     """Envelope of everything a device sends: ``signature`` is Ed25519 over purpose, session and payload."""
 
     device: bytes

@@ -90,9 +90,7 @@ def _next_rho(settings: Settings, dimension: int) -> float:
     cohort, codec = settings.largest_cohort, settings.codec
     aggregation = AggregationSetting(smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort)
     noise = plan_noise(settings, dimension, aggregation)
-    solved = solve_codec(
-        dimension, codec.clip, codec.step, bytes(32), 1, cohort, codec.count_bits, noise_sixteenths=noise
-    )
+    solved = solve_codec(dimension, codec.clip, codec.step, bytes(32), 1, cohort, noise_sixteenths=noise)
     privacy = settings.privacy
     return charge(solved, aggregation, PrivacySetting(privacy.delta, privacy.corrupt_fraction))
 
@@ -114,9 +112,7 @@ def privacy_sentence(connection: Connection, settings: Settings, epsilon: float 
     if spent.without_noise:
         return f"{NO_DP_GUARANTEE}: {spent.without_noise} sums were released before noise was switched on"
     value = spent.epsilon(privacy.delta) if epsilon is None else epsilon
-    return (
-        f"epsilon {value:.2f} of {privacy.epsilon_budget:g} spent so far, at delta {privacy.delta:g}, {assumptions}"
-    )
+    return f"epsilon {value:.2f} of {privacy.epsilon_budget:g} spent so far, at delta {privacy.delta:g}, {assumptions}"
 
 
 def released_rounds(connection: Connection, task: str) -> int:

@@ -8,12 +8,14 @@ passes cannot keep the others from finishing.
 from __future__ import annotations
 
 import hashlib
+import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from coordinator.errors import RequestRefusedError
 from coordinator.releases.model_store import published_model
-from coordinator.rounds.pace_steering import poll_interval_s
+from coordinator.rounds.pace_steering import poll_after_s, poll_interval_s
 from coordinator.rounds.planning import binding_of, decode_plan, run_context, vector_layout
 from coordinator.rounds.states import PHASE_OF_STATE, RoundState, has_passed
 from coordinator.storage import Database, message_store, round_store
@@ -52,6 +54,9 @@ SHARE_BYTES = 80
 REVEAL_BYTES = 33
 """One revealed share and its bit."""
 
+_FIRST_PAUSE, _LATER_PAUSES = 1.0, 2.0
+"""Growth of the pauses between a device's questions: after its message was accepted, and after a first "not yet"."""
+
 _KIND: dict[Phase, type[Message]] = {
     Phase.ADVERTISE: KeyAdvertisement,
     Phase.SHARE: EncryptedShares,
@@ -80,10 +85,18 @@ class Intake:
         Called when the last expected message of a phase has arrived, so that the phase closes at once.
     """
 
-    def __init__(self, database: Database, trust: Trust, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, database: Database, trust: Trust, wake: Callable[[], None], clock: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock
         self._database = database
         self._trust = trust
         self._wake = wake
+
+    def _pending(self, row: Round, growth: float) -> bytes:
+        now = self._clock()
+        pause = poll_after_s(row.still_in, now - row.state_since, row.deadline - now, growth, random.random())
+        return wire.encode(Pending(retry_after_s=pause))
 
     def size_limit(self, session: str, phase: Phase) -> int:
         """Largest request body for a phase of this session, bytes; raises for an unknown session."""
@@ -133,7 +146,7 @@ class Intake:
             return _abandoned(view.row)
         _expect_phase(view.row, view.participant, phase)
         self._check(view, message)
-        answer = wire.encode(Pending(retry_after_s=poll_interval_s(view.row.still_in)))
+        answer = self._pending(view.row, _FIRST_PAUSE)
         with self._database.writing() as connection:
             row = round_store.round_by_session(connection, session, lock=True)
             member = round_store.participant(connection, view.row.id, signed.device)
@@ -184,14 +197,14 @@ class Intake:
             if not member.answered(Phase.MASKED_INPUT):
                 raise _out()
             if row.state is not RoundState.PUBLISHED:
-                return wire.encode(Pending(retry_after_s=poll_interval_s(row.still_in)))
+                return self._pending(row, _LATER_PAUSES)
             with self._database.reading() as connection:
                 made = published_model(connection, row.published_version or 0)
             return wire.encode(Finished(current=made.notice, participants=row.inputs or 0))
         if not member.answered(phase):
             raise _out()
         if not has_passed(row.state, phase):
-            return wire.encode(Pending(retry_after_s=poll_interval_s(row.still_in)))
+            return self._pending(row, _LATER_PAUSES)
         with self._database.reading() as connection:
             answer = message_store.result(connection, row.id, phase, device)
         if answer is None:

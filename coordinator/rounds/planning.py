@@ -55,7 +55,7 @@ def make_plan(
             rotation_seed=rng(SEED_BYTES) if codec.rotate else b"",
             weight_levels=codec.weight_levels,
             largest_cohort=cohort,
-            count_bits=codec.count_bits,
+            count_bits=max(2, (cohort * codec.largest_count).bit_length()),
             noise_sixteenths=plan_noise(settings, dimension, aggregation),
         ),
         aggregation=aggregation,

@@ -68,9 +68,7 @@ def hkdf(secret: bytes, salt: bytes, info: bytes, size: int) -> bytes:
 
 
 def binding() -> bytes:
-    return sha(
-        PREFIX + b"round\0", SESSION.encode(), TASK.encode(), struct.pack(">QQ", ROUND, ATTEMPT), PLAN, MODEL
-    )
+    return sha(PREFIX + b"round\0", SESSION.encode(), TASK.encode(), struct.pack(">QQ", ROUND, ATTEMPT), PLAN, MODEL)
 
 
 def root() -> bytes:
@@ -162,7 +160,7 @@ TWO_WAYS = {
     "confirmation_signature": (
         sign(Confirmation(MEMBERS * 16), Phase.CONFIRM, SESSION, DEVICES[0], CONTEXT.digest).signature,
         lambda: DEVICES[0].sign(
-            b"federated-keyboard/1 in a round\0confirm\0session-1\0" + context() + b"\x81\xa6digest\xc4\x20" + MEMBERS * 16
+            b"federated-keyboard/1 in a round\0confirm\0session-1\0" + context() + b"\x91\xc4\x20" + MEMBERS * 16
         ),
     ),
 }
@@ -229,8 +227,9 @@ def test_any_change_of_what_a_run_is_about_changes_every_key() -> None:
             {"session": "session-1t", "task": "ask-1"},
         )
     ]
-    others += [dataclasses.replace(CONTEXT, parameters=p) for p in (GraphParameters(11, K, T), GraphParameters(N, 6, T))]
-    others += [dataclasses.replace(CONTEXT, parameters=GraphParameters(N, K, 4)), dataclasses.replace(CONTEXT, root=PLAN)]
+    for parameters in (GraphParameters(11, K, T), GraphParameters(N, 6, T), GraphParameters(N, K, 4)):
+        others.append(dataclasses.replace(CONTEXT, parameters=parameters))
+    others.append(dataclasses.replace(CONTEXT, root=PLAN))
     digests = {context.digest for context in [CONTEXT, *others]}
     assert len(digests) == 12
     keys = {derivation.self_mask_key(SEED, digest, 1) for digest in digests}
