@@ -12,8 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from coordinator.rounds.states import mermaid  # noqa: E402 - the repository has to be found first
-from federated_protocol.secure_aggregation.client import state_diagram  # noqa: E402
+from coordinator.rounds.states import mermaid
+from federated_protocol.secure_aggregation.client import state_diagram
 
 PAGE = Path(__file__).parents[1] / "docs" / "protocol.md"
 DIAGRAMS = {"device": state_diagram, "round": mermaid}

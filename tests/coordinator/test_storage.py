@@ -78,7 +78,8 @@ def test_a_device_joins_once(database, row):
 
 
 def test_a_message_is_stored_once_by_session_phase_and_device(database, row):
-    message = {"round_id": row.id, "device": DEVICE, "digest": b"1" * 32, "payload": b"p", "signature": b"s", "answer": b"a"}
+    message = {"round_id": row.id, "device": DEVICE, "digest": b"1" * 32, "payload": b"p", "answer": b"a"}
+    message["signature"] = b"s"
     with database.writing() as connection:
         for phase in Phase:
             assert message_store.add_message(connection, phase=phase, size_bytes=1, now=1.0, **message)

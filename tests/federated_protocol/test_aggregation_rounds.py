@@ -123,8 +123,10 @@ def test_on_a_sparse_graph_too_any_dropout_gives_the_exact_sum_or_a_named_error(
     try:
         opened = cohort.run()
     except ProtocolError as error:
-        assert error.reason in BELOW | {ProtocolErrorReason.TOO_MANY_DROPPED}
-        assert any(last < kit.Leaves.NEVER for last in leaves.values())
+        if error.reason not in BELOW | {ProtocolErrorReason.TOO_MANY_DROPPED} or set(leaves.values()) == {
+            kit.Leaves.NEVER
+        }:
+            raise
     else:
         assert np.array_equal(opened, cohort.plain_sum())
 

@@ -92,7 +92,8 @@ def test_a_list_of_somebody_else_or_a_changed_one_is_refused() -> None:
     forged = msgspec.structs.replace(signed, revoked=(DEVICE.fingerprint,))
     with pytest.raises(TrustListRejected):
         PINNED.accept(forged.encode(), NOW)
-    posing = msgspec.structs.replace(msgspec.msgpack.decode(trust_list(1, FOREIGN), type=TrustList), signer=OLD.public_key)
+    foreign = msgspec.msgpack.decode(trust_list(1, FOREIGN), type=TrustList)
+    posing = msgspec.structs.replace(foreign, signer=OLD.public_key)
     with pytest.raises(TrustListRejected):
         PINNED.accept(posing.encode(), NOW)
 
