@@ -47,9 +47,7 @@ def test_the_packed_form_is_little_endian_bit_by_bit() -> None:
 
 
 @given(fields, st.integers(0, 50), st.integers(0, 2**32 - 1))
-def test_wrapping_sums_reduced_once_equal_sums_reduced_always(
-    shapes: list[tuple[int, int]], n: int, seed: int
-) -> None:
+def test_wrapping_sums_reduced_once_equal_sums_reduced_always(shapes: list[tuple[int, int]], n: int, seed: int) -> None:
     layout = layout_of(shapes)
     vectors = [values_for(layout, seed + k) for k in range(n)]
     once = np.zeros(layout.length, np.uint32)
