@@ -75,9 +75,9 @@ class CodecTarget(_Group, frozen=True):
     The defaults cost no measurable quality against float32 in the clear: ``python -m benchmarks update_size``.
     """
 
-    clip: float = 0.5
-    """Largest L2 norm of one device's update."""
-    step: float = 0.002
+    clip: float = 0.3
+    """Largest L2 norm of one device's update; measured norms: median 0.05, nine in ten below 0.12."""
+    step: float = 0.001
     """Width of one quantisation level."""
     rotate: bool = True
     """Flatten with a randomised Hadamard rotation before rounding."""
@@ -102,12 +102,14 @@ class PrivacySettings(_Group, frozen=True):
 class OptimizerSettings(_Group, frozen=True):
     """Server optimiser, see :mod:`coordinator.aggregation.optimizers`."""
 
-    name: Literal["average", "momentum", "adam"] = "average"
-    learning_rate: float = 1.0
-    momentum: float = 0.9
+    name: Literal["average", "momentum", "adam"] = "momentum"
+    learning_rate: float = 15.0
+    momentum: float = 0.5
     """beta_1 of momentum and Adam."""
     beta2: float = 0.99
     epsilon: float = 1e-3
+    prior_weight: float = 60.0
+    """Shrinks the mean update as if devices of this total weight had reported no change."""
 
 
 class MetricSettings(_Group, frozen=True):
@@ -155,7 +157,7 @@ class Settings(_Group, frozen=True):
     threat: ThreatModel = ThreatModel()
     """What the graph of a cohort is solved for; devices pin limits of their own."""
     deadlines: DeadlineSettings = DeadlineSettings()
-    training: TrainingSetting = TrainingSetting(epochs=2, batch_size=16, learning_rate=0.1, weight_cap=64)
+    training: TrainingSetting = TrainingSetting(epochs=5, batch_size=16, learning_rate=0.02, weight_cap=16)
     codec: CodecTarget = CodecTarget()
     privacy: PrivacySettings = PrivacySettings()
     optimizer: OptimizerSettings = OptimizerSettings()
@@ -265,6 +267,7 @@ def validate(settings: Settings) -> None:
         (settings.privacy.epsilon_budget > 0, "privacy.epsilon_budget must be positive"),
         (0 <= settings.privacy.corrupt_fraction < 1, "privacy.corrupt_fraction must be in [0, 1)"),
         (settings.optimizer.learning_rate > 0, "optimizer.learning_rate must be positive"),
+        (settings.optimizer.prior_weight >= 0, "optimizer.prior_weight must not be negative"),
         (0 <= settings.optimizer.momentum < 1, "optimizer.momentum must be in [0, 1)"),
         (0 <= settings.optimizer.beta2 < 1, "optimizer.beta2 must be in [0, 1)"),
         (metrics.newest_versions >= 1, "metrics.newest_versions must be positive"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 
-EARLIER_LINES = 6
+EARLIER_LINES = 12
 """Lines of a conversation, both sides, that the next decision sees."""
 IGNORED_OFFERS = 2
 """After this many ignored offers a query stays away for the conversation."""

@@ -20,7 +20,7 @@ from werkzeug.serving import make_server
 
 from coordinator.app import create_app
 from coordinator.service import Coordinator
-from coordinator.settings import CodecTarget, DeadlineSettings, RoundSettings, Settings
+from coordinator.settings import CodecTarget, DeadlineSettings, OptimizerSettings, RoundSettings, Settings
 from federated_protocol import wire
 from federated_protocol.enrolment import Certificate, issue
 from federated_protocol.messages import (
@@ -277,6 +277,8 @@ def settings(tmp_path: Path, authority: Identity) -> Settings:
         deadlines=DeadlineSettings(
             selecting_s=30, advertise_s=30, share_s=30, masked_input_s=30, confirm_s=30, unmask_s=30
         ),
+        codec=CodecTarget(clip=1.0, step=0.0005),
+        optimizer=OptimizerSettings(name="average", learning_rate=1.0),
     )
 
 

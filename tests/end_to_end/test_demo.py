@@ -16,7 +16,7 @@ import pytest
 
 import keyboard_app
 
-DEMO = (sys.executable, "-m", "keyboard_app.cli", "demo", "--no-window")
+DEMO = (sys.executable, "-m", "keyboard_app.cli", "demo", "--no-window", "--typing", "line")
 
 
 def environment() -> dict[str, str]:
@@ -49,6 +49,19 @@ def test_a_small_demo_prints_the_table_and_brings_every_keyboard_to_the_new_vers
     assert re.search(r"Dashboard: http://127\.0\.0\.1:\d+/", ran.stderr)
     assert (kept / "coordinator.sqlite").exists()
     assert not left_behind(kept)
+
+
+@pytest.mark.xdist_group("end_to_end")
+def test_devices_that_die_in_rounds_come_back_and_get_the_new_version_all_the_same() -> None:
+    options = ["--devices", "12", "--rounds", "2", "--dropout", "0.3", "--seed", "1", "--exit", "--json"]
+    ran = subprocess.run(
+        [*DEMO, *options, "--no-evaluation"], capture_output=True, text=True, timeout=120, env=environment()
+    )
+    assert ran.returncode == 0, ran.stderr
+    result = json.loads(ran.stdout)
+    assert sum(row["dropouts"] for row in result["rounds"]) > 0
+    assert (result["keyboards"], result["keyboards_on_last_version"]) == (12, 12)
+    assert result["folder"] is None
 
 
 @pytest.mark.xdist_group("end_to_end")
