@@ -270,7 +270,6 @@ def settings(tmp_path: Path, authority: Identity) -> Settings:
     return Settings(
         authority_public_key=authority.public_key.hex(),
         database_url=f"sqlite:///{tmp_path / 'coordinator.sqlite'}",
-        codec=CodecTarget(clip=1.0, step=0.0005),
         rounds=RoundSettings(
             goal_count=10, minimum_count=4, overselect=1.0, smallest_aggregate=3, pause_s=2.0, settle_s=1.0
         ),
