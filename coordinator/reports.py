@@ -27,7 +27,14 @@ class RoundReport(msgspec.Struct, frozen=True):
     advertised: int | None
     shared: int | None
     inputs: int | None
+    confirmed: int | None
     unmasked: int | None
+    neighbours: int | None
+    """k of the graph, once U1 is known."""
+    shares_needed: int | None
+    """t"""
+    complete_graph: bool | None
+    """Whether everybody was everybody's neighbour: a small cohort, or no sparse graph satisfies the bounds."""
     dropouts: dict[str, int]
     """Devices that missed each phase, by phase."""
     bytes_up: int
@@ -212,7 +219,8 @@ def _round(row: Round) -> RoundReport:
         "advertise": (row.selected, row.advertised),
         "share": (row.advertised, row.shared),
         "masked_input": (row.shared, row.inputs),
-        "unmask": (row.inputs, row.unmasked),
+        "confirm": (row.inputs, row.confirmed),
+        "unmask": (row.confirmed, row.unmasked),
     }
     return RoundReport(
         round=row.number,
@@ -225,7 +233,11 @@ def _round(row: Round) -> RoundReport:
         advertised=row.advertised,
         shared=row.shared,
         inputs=row.inputs,
+        confirmed=row.confirmed,
         unmasked=row.unmasked,
+        neighbours=row.neighbours,
+        shares_needed=row.threshold,
+        complete_graph=None if row.neighbours is None else row.neighbours == (row.advertised or 0) - 1,
         dropouts={
             phase: before - after
             for phase, (before, after) in reached.items()
