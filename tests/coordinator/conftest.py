@@ -277,7 +277,7 @@ def settings(tmp_path: Path, authority: Identity) -> Settings:
             selecting_s=30, advertise_s=30, share_s=30, masked_input_s=30, confirm_s=30, unmask_s=30
         ),
         codec=CodecTarget(clip=1.0, step=0.0005),
-        optimizer=OptimizerSettings(name="average", learning_rate=1.0),
+        optimizer=OptimizerSettings(name="average", learning_rate=1.0, prior_weight=0.0),
     )
 
 
