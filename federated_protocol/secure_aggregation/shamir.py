@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -24,8 +24,8 @@ PRIME = 2**256 + 297
 SECRET_BYTES = 32
 SHARE_BYTES = 32
 LARGEST_X = 1 << 15
+_FEW_DIFFERENCES = 1000
 _COEFFICIENT_BYTES = 48  # 384 random bits reduced mod p: distance from uniform below 2^-127
-_FACTORS = 4  # so many differences below 2^15 multiply within 63 bits
 
 
 def deal(secrets: Sequence[bytes], threshold: int, holders: int, rng: ByteSource) -> list[tuple[bytes, ...]]:
@@ -84,14 +84,39 @@ def lagrange_at_zero(xs: tuple[int, ...]) -> tuple[int, ...]:
     """
     if len(set(xs)) != len(xs) or not xs or min(xs) < 1 or max(xs) > LARGEST_X:
         raise ProtocolError(ProtocolErrorReason.BAD_INDEX, "x-coordinates must be distinct and in range")
-    column = np.array(xs, dtype=np.int64)
-    differences = column[None, :] - column[:, None]
-    np.fill_diagonal(differences, column)  # λ_x = Π_y y / (x Π_{y≠x} (y - x))
-    padding = -len(xs) % _FACTORS
-    grouped = np.pad(differences, ((0, 0), (0, padding)), constant_values=1).reshape(len(xs), -1, _FACTORS).prod(axis=2)
-    denominators = [math.prod(row) % PRIME for row in grouped.tolist()]
-    numerator = math.prod(xs) % PRIME
-    return tuple(numerator * inverse % PRIME for inverse in _inverses(denominators))
+    # With m the largest x and G the gaps, the numbers up to m that are not in xs, the denominator is
+    # Π_{y≠x} (y - x) = (-1)^(x-1) (x-1)! (m-x)! / Π_{g∈G} (g - x): no inversion but those of factorials, kept in a
+    # table, and few factors, as the gaps are those who dropped out.
+    m = max(xs)
+    inverse = _inverse_factorials(1 << m.bit_length())
+    product = math.prod(xs) % PRIME
+    there = set(xs)
+    gaps = [g for g in range(1, m + 1) if g not in there]
+    rows: Iterable[Iterable[int]]
+    if len(gaps) * len(xs) < _FEW_DIFFERENCES:
+        rows = [[g - x for g in gaps] for x in xs]
+    else:
+        factors = 63 // m.bit_length()  # so many differences multiply within a machine word
+        differences = np.ones((len(xs), len(gaps) + -len(gaps) % factors), dtype=np.int64)
+        differences[:, : len(gaps)] = np.array(gaps)[None, :] - np.array(xs)[:, None]
+        rows = differences.reshape(len(xs), -1, factors).prod(axis=2).tolist()
+    return tuple(
+        product * math.prod(row) * inverse[x] * (inverse[m - x] if x % 2 else -inverse[m - x]) % PRIME
+        for x, row in zip(xs, rows, strict=True)
+    )
+
+
+@functools.lru_cache(maxsize=LARGEST_X.bit_length() + 1)
+def _inverse_factorials(size: int) -> list[int]:
+    """1 / i! mod p for 0 <= i < size."""
+    factorial = 1
+    for i in range(1, size):
+        factorial = factorial * i % PRIME
+    found = [pow(factorial, -1, PRIME)]
+    for i in range(size - 1, 0, -1):
+        found.append(found[-1] * i % PRIME)
+    found.reverse()
+    return found
 
 
 def open_secret(xs: tuple[int, ...], shares: Sequence[bytes]) -> bytes:
@@ -113,19 +138,6 @@ def open_secret(xs: tuple[int, ...], shares: Sequence[bytes]) -> bytes:
     if value >> (8 * SECRET_BYTES):
         raise ProtocolError(ProtocolErrorReason.BAD_SHARE, "the revealed shares contradict each other")
     return value.to_bytes(SECRET_BYTES, "big")
-
-
-def _inverses(numbers: Sequence[int]) -> list[int]:
-    """All inverses mod p at the price of one (Montgomery's trick)."""
-    products = [1]
-    for number in numbers:
-        products.append(products[-1] * number % PRIME)
-    inverse = pow(products[-1], -1, PRIME)
-    found = [0] * len(numbers)
-    for at in range(len(numbers) - 1, -1, -1):
-        found[at] = products[at] * inverse % PRIME
-        inverse = inverse * numbers[at] % PRIME
-    return found
 
 
 def _side_by_side(numbers: Sequence[int], lane_bits: int) -> int:
