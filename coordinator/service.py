@@ -14,6 +14,7 @@ from coordinator.rounds.driver import RoundDriver, Ticker
 from coordinator.rounds.intake import Intake
 from coordinator.settings import Settings, validate
 from coordinator.storage import Database
+from coordinator.trust import Trust
 from federated_protocol.messages import ModelArtifact
 
 
@@ -58,8 +59,9 @@ class Coordinator:
             self.models = ModelStore(self.database)
             self.models.ensure_initial(first, clock())
             self.driver = RoundDriver(self.database, settings, executor=executor)
-            self.admission = Admission(self.database, settings, self.wake, rng)
-            self.intake = Intake(self.database, self.wake)
+            self.trust = Trust(settings)
+            self.admission = Admission(self.database, settings, self.trust, self.wake, rng)
+            self.intake = Intake(self.database, self.trust, self.wake, self.clock)
             self.driver.resume(clock())
         except BaseException:
             self.database.close()

@@ -29,6 +29,7 @@ from keyboard_app.device.participation_states import ClientState, End, EndKind, 
 from keyboard_app.device.personal_model import PersonalModel, PersonalModelFile, PersonalSetting
 from keyboard_app.device.policy import DevicePolicy
 from keyboard_app.device.preferences import PreferenceFile, Preferences
+from keyboard_app.device.privacy_budget import PrivacyBudget
 from keyboard_app.device.schedule import Decision, Material, Schedule, ScheduleSetting, WaitReason
 from keyboard_app.device.transport import Traffic, Transport
 from suggestion_model.errors import SuggestionModelError
@@ -96,6 +97,8 @@ class DeviceStatus:
     """Whether something runs that its owner may still stop."""
     alone: bool = False
     """Whether it has no coordinator."""
+    privacy: str = ""
+    """Epsilon spent so far, at which delta and under which assumption, or that nothing is guaranteed."""
 
 
 class DeviceRuntime:
@@ -156,6 +159,7 @@ class DeviceRuntime:
         self._enrolment = enrolment
         self._schedule = Schedule(schedule or ScheduleSetting(), rng)
         self._history = History(home / "rounds.json")
+        self._budget = PrivacyBudget(home / "privacy.json", policy.epsilon_cap, policy.delta)
         self._problem = ""
         self._lasting = False
         self._store = ModelStore(
@@ -185,6 +189,7 @@ class DeviceRuntime:
                 worker=self._worker,
                 log=log,
                 history=self._history,
+                budget=self._budget,
                 on_model=self._arrived,
                 clock=clock,
                 monotonic=monotonic,
@@ -604,6 +609,7 @@ class DeviceRuntime:
             can_stop=self._training_for_owner
             or (self._participation is not None and not self._participation.committed),
             alone=self._equipment is None,
+            privacy=self._budget.sentence,
         )
 
     def _is_pinned(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import signal
 import sys
@@ -22,13 +23,17 @@ def _shard(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[in
 
 
 def _end_orderly_when_terminated() -> None:
-    """SIGTERM unwinds the stack for as long as this command runs, so that children are stopped and logs closed."""
+    """SIGTERM and Ctrl-C unwind the stack while this command runs, so that children are stopped and logs closed.
+
+    Ctrl-C is asked for explicitly: a process that was started in the background inherits it ignored.
+    """
 
     def terminated(_number: int, _frame: object) -> NoReturn:
         raise SystemExit(143)
 
-    before = signal.signal(signal.SIGTERM, terminated)
-    click.get_current_context().call_on_close(lambda: signal.signal(signal.SIGTERM, before))
+    for number, handler in ((signal.SIGTERM, terminated), (signal.SIGINT, signal.default_int_handler)):
+        before = signal.signal(number, handler)
+        click.get_current_context().call_on_close(functools.partial(signal.signal, number, before))
 
 
 def _wait_for_a_line() -> None:
@@ -129,7 +134,13 @@ def fleet(
     show_default=True,
     help="Share of devices that vanish in a random phase of each round.",
 )
-@click.option("--typing", "mode", type=click.Choice(["keys", "line"]), default="line", show_default=True)
+@click.option(
+    "--typing",
+    "mode",
+    type=click.Choice(["keys", "line"]),
+    default=None,
+    help="Key by key, or lines at once with the same result, which is faster; keys for the shipped replay.",
+)
 @click.option("--typist", "typist_file", type=_FILE, help="JSON that overrides constants of the simulated typist.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Of the dashboard; 0 is any.")
 @click.option("--exit", "exit_after", is_flag=True, help="Stop when the rounds are over instead of serving on.")
@@ -147,7 +158,7 @@ def demo(
     rounds: int,
     seed: int,
     dropout: float,
-    mode: str,
+    mode: str | None,
     typist_file: Path | None,
     port: int,
     exit_after: bool,
@@ -162,8 +173,14 @@ def demo(
     INSECURE DEMO: everything runs on this machine with an enrolment authority that proves nothing.
     """
     from keyboard_app.simulation.demo import Demo, DemoError, DemoSetting
-    from keyboard_app.simulation.demo_view import DemoView
     from keyboard_app.simulation.people import shipped_replay
+
+    try:
+        from keyboard_app.simulation.demo_view import DemoView
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"The demo needs {error.name}: install it with pip install 'federated-keyboard[demo]'"
+        ) from None
 
     _end_orderly_when_terminated()
     setting = DemoSetting(
@@ -173,7 +190,7 @@ def demo(
         rounds=rounds,
         seed=seed,
         dropout=dropout,
-        mode="keys" if mode == "keys" else "line",
+        mode="keys" if (mode or ("line" if replay else "keys")) == "keys" else "line",
         typist=typist_file,
         port=port,
         keep=keep,

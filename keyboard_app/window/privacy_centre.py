@@ -172,6 +172,10 @@ class PrivacyCentre:
         """Rounds this device took part in, newest first."""
         return [] if self._runtime is None else list(reversed(self._runtime.history))
 
+    def privacy_spent(self) -> str:
+        """Epsilon spent so far and under which assumption, or that nothing is guaranteed; empty before any round."""
+        return "" if self._runtime is None or not self.rounds() else self._runtime.status.privacy.rstrip(".")
+
     # -- in words --------------------------------------------------------------------------------------------------
 
     def when(self, unix_s: float) -> str:

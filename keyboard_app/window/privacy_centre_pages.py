@@ -309,6 +309,11 @@ class RoundsPage(ListPage):
     about = "In each, one masked list of numbers was sent. Deleting an entry here takes nothing back."
     nothing = "This device has joined no round: it has sent nothing."
 
+    def rows(self) -> tuple[Row, ...]:
+        """The list, and what the rounds together may have told."""
+        spent = self.centre.privacy_spent()
+        return (*super().rows(), *((Paragraph(f"All rounds together: {spent}."),) if spent else ()))
+
     def items(self) -> list[Item]:
         """One item for each round."""
         centre = self.centre
