@@ -15,7 +15,12 @@ from keyboard_app.device.schedule import WaitReason
 _CONDITION = {
     "idle": ("Idle", "nobody is typing", "in use", "unknown here, counts as yes"),
     "charging": ("Charging", "on mains power", "on battery", "no battery here, counts as yes"),
-    "unmetered": ("Unmetered network", "traffic costs nothing", "traffic may cost money", "unknown here, counts as yes"),
+    "unmetered": (
+        "Unmetered network",
+        "traffic costs nothing",
+        "traffic may cost money",
+        "unknown here, counts as yes",
+    ),
 }
 
 
