@@ -174,6 +174,7 @@ class _Probe:
             time.sleep(SETTLE_S)
             self._type_keys(screen)
             self.results["rss_mib"] = _rss_mib()
+            self.results["rss_of_software_renderer_mib"] = _software_renderer_mib()
             time.sleep(1.0)
             self.results["idle_blinking_cpu_percent"] = _cpu_percent(min(self.options.idle, 6.0))
             time.sleep(6.0)
@@ -263,6 +264,18 @@ def _renderer() -> str:
 def _rss_mib() -> float:
     pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * resource.getpagesize() / 2**20
+
+
+def _software_renderer_mib() -> float:
+    """Pages of Mesa's software renderer and its compiler, which are there only where there is no graphics card."""
+    inside, pages_kb = False, 0
+    for line in Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
+        head = line.split(maxsplit=5)
+        if "-" in head[0] and not head[0].endswith(":"):
+            inside = any(name in head[-1] for name in ("libLLVM", "swrast", "libgallium", "libz3"))
+        elif inside and head[0] == "Rss:":
+            pages_kb += int(head[1])
+    return pages_kb / 1024
 
 
 def _cpu_percent(seconds: float) -> float:

@@ -64,6 +64,8 @@ class KeyboardSetting:
     """Of the words that are suggested first."""
     neighbours: Mapping[str, str] = field(default_factory=dict)
     """Letter -> letters whose keys lie around it."""
+    words_after_s: float = 0.0
+    """Words are read so many seconds later, beside everything else: the window comes first."""
     demo_floor: int | None = None
     """INSECURE DEMO: accept sums over as few devices as this, and follow rounds within seconds."""
 
@@ -186,7 +188,12 @@ def assemble(setting: KeyboardSetting, clock: Callable[[], float] = time.time) -
         clock=clock,
     )
     keyboard.memory, keyboard.neighbours = memory, setting.neighbours
-    keyboard.use_language(setting.language)
+    if setting.words_after_s:
+        timer = threading.Timer(setting.words_after_s, keyboard.use_language, (setting.language,))
+        timer.daemon = True
+        timer.start()
+    else:
+        keyboard.use_language(setting.language)
     keyboard.conditions = SwitchedConditions(
         SystemConditions(
             last_activity=lambda: keyboard.last_activity[0],

@@ -23,6 +23,8 @@ from suggestion_model.catalog import CatalogError
 from suggestion_model.errors import BundleError
 
 DEFAULT_LAYOUT = "qwerty"
+WORDS_AFTER_S = 1.0
+"""Words are read once the window is there."""
 MOST_INSTANCES = 8
 
 logger = logging.getLogger(__name__)
@@ -180,6 +182,7 @@ def run(
             search_address=search_url,
             language=keys[0].language,
             neighbours=neighbours(keys[0]),
+            words_after_s=WORDS_AFTER_S,
             demo_floor=policy_floor if insecure_demo else None,
         )
         for number in range(instances)

@@ -216,9 +216,13 @@ def test_a_process_killed_while_learning_loses_nothing_and_damages_nothing(tmp_p
 def test_without_space_nothing_is_learned_and_an_error_says_so(memory: WordMemory) -> None:
     memory.learn("first", "en")
     memory._storage.run(lambda db: db.execute("PRAGMA max_page_count = 1"))
-    with pytest.raises(LogError) as raised:
+
+    def learn_until_full() -> None:
         for number in range(4_000):
             memory.learn(f"canary{chr(97 + number % 26)}{chr(97 + number // 26 % 26)} " * 40, "en")
+
+    with pytest.raises(LogError) as raised:
+        learn_until_full()
     assert "canary" not in str(raised.value)
     assert "space" in str(raised.value)
     assert memory.count("en", "first") == 1
