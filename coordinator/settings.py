@@ -95,6 +95,10 @@ class MetricSettings(_Group, frozen=True):
 
     newest_versions: int = 6
     """Treatment versions whose clicks are counted at the same time."""
+    holdback_percent: float = 5.0
+    """Share of devices that keep ranking with v0, as devices assign themselves; for the sample-ratio check."""
+    confidence: float = 0.95
+    """Level of every interval and confidence sequence."""
     lowest_score: float = -8.0
     highest_score: float = 6.0
     score_step: float = 0.25
@@ -227,6 +231,8 @@ def validate(settings: Settings) -> None:
             metrics.score_step > 0 and metrics.highest_score > metrics.lowest_score,
             "metrics must satisfy lowest_score < highest_score and score_step > 0",
         ),
+        (0 < metrics.holdback_percent < 100, "metrics.holdback_percent must be in (0, 100)"),
+        (0.5 <= metrics.confidence < 1, "metrics.confidence must be in [0.5, 1)"),
         (0 < metrics.keep_clicks < 1, "metrics.keep_clicks must be in (0, 1)"),
         (0 < settings.pace.shortest_s <= settings.pace.longest_s, "pace must satisfy 0 < shortest_s <= longest_s"),
     )

@@ -80,7 +80,7 @@ class SignedMessage(Message, frozen=True):
 
 
 class CheckIn(Message, frozen=True):
-    """"I am willing now." Carries nothing about examples, conditions or the person."""
+    """ "I am willing now." Carries nothing about examples, conditions or the person."""
 
     protocol_version: int
     app_version: str

@@ -28,13 +28,9 @@ def encode(message: msgspec.Struct) -> bytes:
 
 
 @overload
-def decode(
-    data: bytes | bytearray | memoryview, kind: type[T], *, limit_bytes: int = LARGEST_MESSAGE_BYTES
-) -> T: ...
+def decode(data: bytes | bytearray | memoryview, kind: type[T], *, limit_bytes: int = LARGEST_MESSAGE_BYTES) -> T: ...
 @overload
-def decode(
-    data: bytes | bytearray | memoryview, kind: Any, *, limit_bytes: int = LARGEST_MESSAGE_BYTES
-) -> Any: ...
+def decode(data: bytes | bytearray | memoryview, kind: Any, *, limit_bytes: int = LARGEST_MESSAGE_BYTES) -> Any: ...
 def decode(data: bytes | bytearray | memoryview, kind: Any, *, limit_bytes: int = LARGEST_MESSAGE_BYTES) -> Any:
     """Decode one message of type ``kind`` (a struct class, or a union of tagged ones).
 

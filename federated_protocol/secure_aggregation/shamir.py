@@ -104,9 +104,7 @@ class Opening:
             self._lagrange[x] = product * pow(x * math.prod(y - x for y in chosen if y != x), -1, PRIME) % PRIME
         self._parity: dict[int, int] | None = None
         if len(participants) > threshold:
-            self._parity = {
-                x: pow(math.prod(x - y for y in participants if y != x), -1, PRIME) for x in participants
-            }
+            self._parity = {x: pow(math.prod(x - y for y in participants if y != x), -1, PRIME) for x in participants}
         self._awaited = set(participants)
         self._values = [0] * n_secrets
         self._parities = [0] * n_secrets
