@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from coordinator.experiments.statistics import ArmSums
 from federated_protocol.plan import USAGE_MOMENTS, MetricSlot
 
+_NO_SUMS = ArmSums()
 _COUNTED = frozenset(("lines", "offers", "clicks", *USAGE_MOMENTS))
 
 
@@ -24,7 +25,7 @@ class ArmUsage:
     lines: int
     offers: int
     clicks: int
-    moments: ArmSums = ArmSums()
+    moments: ArmSums = _NO_SUMS
     """The six sums at the level of devices."""
 
     @property

@@ -8,7 +8,7 @@ click a smaller share. All bounds of verdicts are confidence sequences: looking 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -117,7 +117,7 @@ def _verdict(
 
 
 def compare_over_rounds(
-    version: int, rounds: list[Mapping[str, int]], holdback_share: float, *, level: float = 0.95
+    version: int, rounds: Sequence[Mapping[str, int]], holdback_share: float, *, level: float = 0.95
 ) -> Comparison:
     """Sum the counters of the rounds that asked for ``version`` and compare.
 

@@ -21,9 +21,9 @@ from coordinator.aggregation import (
 )
 from coordinator.experiments import ScoreHistograms, calibrate_threshold, usage_by_arm
 from coordinator.experiments.click_through import metric_slots
+from coordinator.experiments.statistics import ArmSums
 from coordinator.settings import OptimizerSettings
 from federated_protocol.messages import ModelArtifact
-from coordinator.experiments.statistics import ArmSums
 from federated_protocol.plan import MetricSetting, counter_names
 from federated_protocol.update_codec import DecodedSum, solve_codec
 
