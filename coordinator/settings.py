@@ -119,6 +119,19 @@ class PaceSettings(_Group, frozen=True):
     longest_s: float = 60.0
 
 
+class ReleaseSettings(_Group, frozen=True):
+    """Signed releases and their rollout."""
+
+    keys: str = ""
+    """The online folder of ``coordinator keys make``; empty serves unsigned models only."""
+    rollout_stages: tuple[float, ...] = (100.0,)
+    """Percentages of devices a new version is told to, one stage after the other."""
+    stage_s: float = 86_400.0
+    """Seconds a version stays in a stage, unless it harms."""
+    automatic_rollback: bool = True
+    """Withdraw a version whose click-through or clicks fell, by the confidence sequence."""
+
+
 class Settings(_Group, frozen=True):
     """Everything a coordinator needs to know.
 
@@ -137,6 +150,7 @@ class Settings(_Group, frozen=True):
     optimizer: OptimizerSettings = OptimizerSettings()
     metrics: MetricSettings = MetricSettings()
     pace: PaceSettings = PaceSettings()
+    releases: ReleaseSettings = ReleaseSettings()
 
     @property
     def authority_key_bytes(self) -> bytes:
@@ -234,6 +248,13 @@ def validate(settings: Settings) -> None:
         (0 < metrics.holdback_percent < 100, "metrics.holdback_percent must be in (0, 100)"),
         (0.5 <= metrics.confidence < 1, "metrics.confidence must be in [0.5, 1)"),
         (0 < metrics.keep_clicks < 1, "metrics.keep_clicks must be in (0, 1)"),
+        (
+            bool(settings.releases.rollout_stages)
+            and all(0 < p <= 100 for p in settings.releases.rollout_stages)
+            and list(settings.releases.rollout_stages) == sorted(set(settings.releases.rollout_stages)),
+            "releases.rollout_stages must be rising percentages above 0, up to 100",
+        ),
+        (settings.releases.stage_s > 0, "releases.stage_s must be positive"),
         (0 < settings.pace.shortest_s <= settings.pace.longest_s, "pace must satisfy 0 < shortest_s <= longest_s"),
     )
     for holds, message in checks:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from coordinator.errors import RequestRefusedError
-from coordinator.releases.model_store import published_model
+from coordinator.releases.rollout import offered_model
 from coordinator.rounds.pace_steering import poll_interval_s
 from coordinator.rounds.planning import decode_plan, vector_layout
 from coordinator.rounds.states import PHASE_OF_STATE, RoundState, has_passed
@@ -74,8 +74,9 @@ class Intake:
         Called when the last expected message of a phase has arrived, so that the phase closes at once.
     """
 
-    def __init__(self, database: Database, wake: Callable[[], None]) -> None:
+    def __init__(self, database: Database, wake: Callable[[], None], first_percent: float = 100.0) -> None:
         self._database = database
+        self._first_percent = first_percent
         self._wake = wake
 
     def size_limit(self, session: str, phase: Phase) -> int:
@@ -167,8 +168,8 @@ class Intake:
             if row.state is not RoundState.PUBLISHED:
                 return wire.encode(Pending(retry_after_s=poll_interval_s(row.still_in)))
             with self._database.reading() as connection:
-                made = published_model(connection, row.published_version or 0)
-            return wire.encode(Finished(current=made.notice, participants=row.inputs or 0))
+                offered = offered_model(connection, device, self._first_percent)
+            return wire.encode(Finished(current=offered.notice, participants=row.inputs or 0))
         if not member.answered(phase):
             raise _out()
         if not has_passed(row.state, phase):

@@ -27,6 +27,7 @@ from keyboard_app.device.local_work import LocalWorker
 from keyboard_app.device.model_store import ModelStore, StoredModel
 from keyboard_app.device.participation_states import ClientState, End, EndKind, Equipment
 from keyboard_app.device.policy import DevicePolicy
+from keyboard_app.device.release_client import ReleaseClient
 from keyboard_app.device.schedule import Decision, Material, Schedule, ScheduleSetting, WaitReason
 from keyboard_app.device.transport import Transport
 
@@ -135,11 +136,17 @@ class DeviceRuntime:
         self._history = History(home / "rounds.json")
         self._problem = ""
         self._lasting = False
+        self._transport = transport if transport is not None else Transport(coordinator_url)
+        releases = ReleaseClient.of(home, self._transport.release_metadata)
         self._store = ModelStore(
-            home / "models", bundle.digest, bundle.weights0, bundle.threshold0, report=self._note_problem
+            home / "models",
+            bundle.digest,
+            bundle.weights0,
+            bundle.threshold0,
+            report=self._note_problem,
+            check_release=None if releases is None else releases.check,
         )
         self.arm = identity.arm()
-        self._transport = transport if transport is not None else Transport(coordinator_url)
         shuffles = np.random.default_rng(rng.getrandbits(63))
         self._equipment = Equipment(
             transport=self._transport,
