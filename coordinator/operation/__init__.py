@@ -1,1 +1,1 @@
-"""Keeping a coordinator running: audit log, accounts of operators, metrics, backups, population counts, API description."""
+"""Keeping a coordinator running: audit log, accounts, metrics, backups, population counts, API description."""

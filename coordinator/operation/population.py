@@ -69,4 +69,4 @@ def check_ins_by_hour(connection: Connection, since_hour: int = 0) -> list[Check
         .where(check_in_hours.c.hour >= since_hour)
         .order_by(check_in_hours.c.hour, check_in_hours.c.app_version)
     )
-    return [CheckInHour(row.hour, row.app_version, row.count) for row in connection.execute(query)]
+    return [CheckInHour(hour, version, count) for hour, version, count in connection.execute(query)]

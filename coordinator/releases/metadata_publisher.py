@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select
@@ -57,7 +58,7 @@ class HighWater(msgspec.Struct):
         except FileNotFoundError:
             return cls()
         except (msgspec.DecodeError, OSError):
-            raise ReleaseError(f"{online / 'versions.json'} cannot be read: restore it, devices refuse lower versions")
+            raise ReleaseError(f"{online / 'versions.json'} cannot be read: restore it") from None
 
     def write(self, online: Path) -> None:
         """Replace the file whole."""
@@ -133,6 +134,7 @@ class MetadataPublisher:
 
     def _update(self, connection: Connection, now: float) -> bool:
         root = self._adopt(connection, ROOT, None)
+        assert isinstance(root, Root)
         targets = self._adopt(connection, TARGETS, root)
         wanted = _round_targets(connection)
         before = _newest(connection, TIMESTAMP)[0]
@@ -147,12 +149,13 @@ class MetadataPublisher:
         )  # fmt: skip
         of_snapshot = MetaFile(snapshot_version)
         stamped = self._refresh(
-            connection, TIMESTAMP, now, root, lambda old: isinstance(old, Timestamp) and old.snapshot_meta == of_snapshot,
+            connection, TIMESTAMP, now, root,
+            lambda old: isinstance(old, Timestamp) and old.snapshot_meta == of_snapshot,
             lambda version: Timestamp(version=version, expires=expiry(TIMESTAMP, now), snapshot_meta=of_snapshot),
         )  # fmt: skip
         return stamped != before
 
-    def _adopt(self, connection: Connection, role: str, root: Root | None) -> Root | Targets:  # type: ignore[return]
+    def _adopt(self, connection: Connection, role: str, root: Root | None) -> Root | Targets:
         """Take over newer offline-signed versions, each verified against the one before (targets: against root)."""
         version, data = _newest(connection, role)
         current = None if data is None else Metadata.from_bytes(data)
@@ -174,7 +177,7 @@ class MetadataPublisher:
             current, version = parsed, candidate_version
         if current is None:
             raise ReleaseError(f"{self._online} holds no {role} metadata: run `coordinator keys make`")
-        return current.signed  # type: ignore[no-any-return]
+        return current.signed
 
     def _refresh(
         self,
@@ -206,7 +209,7 @@ class MetadataPublisher:
         newest_model = connection.scalar(select(func.max(models.c.version))) or 0
         marks.roles[role], marks.model = version, max(marks.model, newest_model)
         marks.write(self._online)  # before the commit: a version lost in a crash is skipped, never used twice
-        metadata = Metadata(make(version))
+        metadata: Metadata[Any] = Metadata(make(version))
         for signer in signers:
             metadata.sign(signer, append=True)
         _put(connection, role, version, metadata.to_bytes(), now)

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner
@@ -24,6 +25,8 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Signed, TargetFile, Targets
 
 from coordinator.errors import ReleaseError
+
+T = TypeVar("T", Root, Targets)
 
 ROOT, TARGETS, SNAPSHOT, TIMESTAMP, ROUNDS = "root", "targets", "snapshot", "timestamp", "rounds"
 OFFLINE = (ROOT, TARGETS)
@@ -228,7 +231,7 @@ def _signers(folder: Path, key_ids: Iterable[str]) -> list[CryptoSigner]:
     found = []
     for path in sorted(folder.glob("*.pem")):
         try:
-            signer = CryptoSigner(load_pem_private_key(path.read_bytes(), None))  # type: ignore[arg-type] # any kind
+            signer = CryptoSigner(load_pem_private_key(path.read_bytes(), None))
         except (ValueError, TypeError, OSError):
             raise ReleaseError(f"{path} is no private key: restore it from its backup, or revoke it") from None
         if signer.public_key.keyid in wanted:
@@ -236,12 +239,13 @@ def _signers(folder: Path, key_ids: Iterable[str]) -> list[CryptoSigner]:
     return found
 
 
-def _newest(folder: Path, role: str, kind: type[Signed]) -> Metadata:  # type: ignore[type-arg] # of the kind asked for
+def _newest(folder: Path, role: str, kind: type[T]) -> Metadata[T]:
     versions = signed_offline(folder, role)
     if not versions:
         raise ReleaseError(f"{folder} holds no {role} metadata: run `coordinator keys make` first")
     try:
-        return Metadata.from_bytes(versions[-1][1])
+        found: Metadata[T] = Metadata.from_bytes(versions[-1][1])
+        return found
     except RepositoryError:
         raise ReleaseError(f"the newest {role} metadata in {folder} cannot be read: restore it") from None
 
@@ -252,7 +256,7 @@ def _next_version(signed: Signed, role: str, now: float) -> None:
 
 
 def _sign(signed: Signed, signers: Iterable[CryptoSigner]) -> bytes:
-    metadata = Metadata(signed)
+    metadata: Metadata[Any] = Metadata(signed)
     for signer in signers:
         metadata.sign(signer, append=True)
     return metadata.to_bytes()

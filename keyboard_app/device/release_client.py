@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from federated_protocol.messages import RefusalReason
 from federated_protocol.releases import model_target_path
@@ -96,7 +96,7 @@ def _fetcher(fetch: Callable[[str, int], bytes]) -> FetcherInterface:
     from tuf.api import exceptions
     from tuf.ngclient import FetcherInterface
 
-    class Fetcher(FetcherInterface):  # type: ignore[misc] # its base is untyped for mypy's import settings
+    class Fetcher(FetcherInterface):
         def _fetch(self, url: str) -> Iterator[bytes]:
             try:
                 # Asked for here and not in a generator, so that failures keep their type.
@@ -106,5 +106,4 @@ def _fetcher(fetch: Callable[[str, int], bytes]) -> FetcherInterface:
                     raise exceptions.DownloadHTTPError("not there", 404) from None
                 raise
 
-    found: Any = Fetcher()
-    return found  # type: ignore[no-any-return]
+    return Fetcher()
