@@ -76,7 +76,10 @@ def back_up(database: Database, target: Path, now: float) -> BackupSummary:
                 counts[table.name] = 0
                 for rows in connection.execute(select(table)).mappings().partitions(BATCH_ROWS):
                     counts[table.name] += len(rows)
-                    _write(file, Batch(table.name, [{str(k): v for k, v in row.items()} for row in rows]))
+                    _write(
+                        file,
+                        Batch(str.__str__(table.name), [{str.__str__(k): v for k, v in row.items()} for row in rows]),
+                    )
             _write(file, Batch("", []))
             newest = connection.scalar(select(func.max(models.c.version))) or 0
         os.chmod(part, 0o600)
