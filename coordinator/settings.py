@@ -69,9 +69,9 @@ class DeadlineSettings(_Group, frozen=True):
 class CodecTarget(_Group, frozen=True):
     """What the update codec should achieve; the width in bits is solved from it for each cohort."""
 
-    clip: float = 1.0
-    """Largest L2 norm of one device's update."""
-    step: float = 0.0005
+    clip: float = 0.3
+    """Largest L2 norm of one device's update; measured norms: median 0.05, nine in ten below 0.12."""
+    step: float = 0.001
     """Width of one quantisation level."""
     rotate: bool = True
     """Flatten with a randomised Hadamard rotation before rounding."""
@@ -82,12 +82,14 @@ class CodecTarget(_Group, frozen=True):
 class OptimizerSettings(_Group, frozen=True):
     """Server optimiser, see :mod:`coordinator.aggregation.optimizers`."""
 
-    name: Literal["average", "momentum", "adam"] = "average"
-    learning_rate: float = 1.0
-    momentum: float = 0.9
+    name: Literal["average", "momentum", "adam"] = "momentum"
+    learning_rate: float = 15.0
+    momentum: float = 0.5
     """beta_1 of momentum and Adam."""
     beta2: float = 0.99
     epsilon: float = 1e-3
+    prior_weight: float = 60.0
+    """Shrinks the mean update as if devices of this total weight had reported no change."""
 
 
 class MetricSettings(_Group, frozen=True):
@@ -145,7 +147,7 @@ class Settings(_Group, frozen=True):
     """Accept certificates marked INSECURE DEMO."""
     rounds: RoundSettings = RoundSettings()
     deadlines: DeadlineSettings = DeadlineSettings()
-    training: TrainingSetting = TrainingSetting(epochs=2, batch_size=16, learning_rate=0.1, weight_cap=64)
+    training: TrainingSetting = TrainingSetting(epochs=5, batch_size=16, learning_rate=0.02, weight_cap=16)
     codec: CodecTarget = CodecTarget()
     optimizer: OptimizerSettings = OptimizerSettings()
     metrics: MetricSettings = MetricSettings()
@@ -238,6 +240,7 @@ def validate(settings: Settings) -> None:
         (settings.training.weight_cap >= 1, "training.weight_cap must be positive"),
         (codec.clip > 0 and 0 < codec.step < codec.clip, "codec must satisfy 0 < step < clip"),
         (settings.optimizer.learning_rate > 0, "optimizer.learning_rate must be positive"),
+        (settings.optimizer.prior_weight >= 0, "optimizer.prior_weight must not be negative"),
         (0 <= settings.optimizer.momentum < 1, "optimizer.momentum must be in [0, 1)"),
         (0 <= settings.optimizer.beta2 < 1, "optimizer.beta2 must be in [0, 1)"),
         (metrics.newest_versions >= 1, "metrics.newest_versions must be positive"),

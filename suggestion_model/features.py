@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +49,8 @@ DENSE_NAMES: tuple[str, ...] = (*MATCH_FEATURES, *HABIT_FEATURES, *MOMENT_FEATUR
 BASELINE_INDEX = DENSE_NAMES.index("score")
 DENSE_FEATURES = len(DENSE_NAMES)
 
-MAX_EXAMPLE_WEIGHT = 10.0
-"""Inverse propensities are clipped here."""
+MAX_EXAMPLE_WEIGHT = 4.0
+"""Inverse propensities are clipped here: explored offers say what lies below the threshold, but they are few."""
 
 _RESOLVED = frozenset({Outcome.TAPPED, Outcome.DISMISSED, Outcome.IGNORED})
 _NO_EVIDENCE = (0.0,) * len(MATCH_FEATURES)
@@ -170,10 +170,10 @@ class Featurizer:
             arrays of shapes [n, CONTEXT_TOKENS], [n, CANDIDATE_TOKENS] and [n, DENSE_FEATURES].
         """
         n = len(candidates)
-        context_ids = np.repeat(self._context_ids(context)[None, :], n, axis=0)
+        context_ids = np.repeat(_context_ids(self._tokenizer, context)[None, :], n, axis=0)
         candidate_ids = np.zeros((n, CANDIDATE_TOKENS), np.int32)
         for row, candidate in enumerate(candidates):
-            candidate_ids[row] = self._candidate_ids(candidate.query)
+            candidate_ids[row] = self._tokenizer.padded(candidate.query, CANDIDATE_TOKENS)
         return RankerInputs(context_ids, candidate_ids, dense_rows(context, candidates, habits, when))
 
     def example(self, logged: LoggedImpression) -> Example:
@@ -190,9 +190,10 @@ class Featurizer:
             raise ValueError("Only shown and resolved impressions are examples; filter the log by outcome first.")
         if len(impression.features) != DENSE_FEATURES:
             raise ValueError(f"Logged with {len(impression.features)} dense features, this has {DENSE_FEATURES}.")
+        context_ids, candidate_ids = pair_ids(self._tokenizer, context_of(impression.context), impression.candidate)
         return Example(
-            context_ids=self._context_ids(context_of(impression.context)),
-            candidate_ids=self._candidate_ids(impression.candidate),
+            context_ids=context_ids,
+            candidate_ids=candidate_ids,
             dense=np.asarray(impression.features, np.float32),
             label=1.0 if logged.outcome is Outcome.TAPPED else 0.0,
             weight=min(1.0 / impression.propensity, MAX_EXAMPLE_WEIGHT),
@@ -208,15 +209,18 @@ class Featurizer:
             and len(entry.impression.features) == DENSE_FEATURES
         ]
 
-    def _context_ids(self, context: Context) -> NDArray[np.int32]:
-        earlier = context.earlier[-1] if context.earlier else ""
-        return np.concatenate([
-            self._tokenizer.padded(context.composed, LINE_TOKENS, keep="last"),
-            self._tokenizer.padded(earlier, EARLIER_TOKENS, keep="last"),
-        ])
 
-    def _candidate_ids(self, query: str) -> NDArray[np.int32]:
-        return self._tokenizer.padded(query, CANDIDATE_TOKENS)
+def pair_ids(tokenizer: Tokenizer, context: Context, query: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Piece ids of a context and a candidate, int32[CONTEXT_TOKENS] and int32[CANDIDATE_TOKENS]."""
+    return _context_ids(tokenizer, context), tokenizer.padded(query, CANDIDATE_TOKENS)
+
+
+def _context_ids(tokenizer: Tokenizer, context: Context) -> NDArray[np.int32]:
+    earlier = context.earlier[-1] if context.earlier else ""
+    return np.concatenate([
+        tokenizer.padded(context.composed, LINE_TOKENS, keep="last"),
+        tokenizer.padded(earlier, EARLIER_TOKENS, keep="last"),
+    ])
 
 
 def _moment(context: Context, when: datetime) -> tuple[float, ...]:
@@ -233,8 +237,3 @@ def _moment(context: Context, when: datetime) -> tuple[float, ...]:
         math.log1p(len(context.earlier)),
         float("?" in earlier),
     )
-
-
-def local_time(unix_s: float) -> datetime:
-    """Local time of a Unix time in seconds."""
-    return datetime.fromtimestamp(unix_s, UTC).astimezone()

@@ -53,6 +53,7 @@ def make_next_model(
     devices: int,
     optimizer: ServerOptimizer,
     threshold: float,
+    prior_weight: float = 0.0,
 ) -> NextModel:
     """Average, step, check.
 
@@ -68,6 +69,9 @@ def make_next_model(
         The codec of the round's plan.
     threshold
         The next trigger threshold, a logit.
+    prior_weight
+        Weight, >= 0, of imagined devices that report no change. The mean of few taps is noisy; this shrinks it, and
+        hardly touches the mean of a large cohort.
 
     Raises
     ------
@@ -83,7 +87,8 @@ def make_next_model(
         raise GateRejectedError("the mean update is not finite")
     if norm > largest_mean_norm(setting, devices, decoded.weight_sum):
         raise GateRejectedError("the mean update is longer than the clip allows")
-    weights, state = optimizer.step(base_weights, mean, OptimizerState.decode(optimizer_state))
+    shrunk = mean * (decoded.weight_sum / (decoded.weight_sum + prior_weight))
+    weights, state = optimizer.step(base_weights, shrunk, OptimizerState.decode(optimizer_state))
     with np.errstate(over="ignore"):
         stored = weights.astype("<f4")
     if not (np.isfinite(stored).all() and math.isfinite(threshold)):

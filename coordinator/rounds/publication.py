@@ -111,6 +111,7 @@ def publish(database: Database, settings: Settings, row: Round, now: float) -> i
             devices,
             make_optimizer(settings.optimizer),
             threshold,
+            prior_weight=settings.optimizer.prior_weight,
         )
     except (GateRejectedError, CodecError) as error:
         log_failure(Event.SUM_FAILED, error, round=row.number)

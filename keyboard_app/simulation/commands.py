@@ -129,7 +129,13 @@ def fleet(
     show_default=True,
     help="Share of devices that vanish in a random phase of each round.",
 )
-@click.option("--typing", "mode", type=click.Choice(["keys", "line"]), default="line", show_default=True)
+@click.option(
+    "--typing",
+    "mode",
+    type=click.Choice(["keys", "line"]),
+    default=None,
+    help="Key by key, or lines at once with the same result, which is faster; keys for the shipped replay.",
+)
 @click.option("--typist", "typist_file", type=_FILE, help="JSON that overrides constants of the simulated typist.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Of the dashboard; 0 is any.")
 @click.option("--exit", "exit_after", is_flag=True, help="Stop when the rounds are over instead of serving on.")
@@ -147,7 +153,7 @@ def demo(
     rounds: int,
     seed: int,
     dropout: float,
-    mode: str,
+    mode: str | None,
     typist_file: Path | None,
     port: int,
     exit_after: bool,
@@ -162,8 +168,14 @@ def demo(
     INSECURE DEMO: everything runs on this machine with an enrolment authority that proves nothing.
     """
     from keyboard_app.simulation.demo import Demo, DemoError, DemoSetting
-    from keyboard_app.simulation.demo_view import DemoView
     from keyboard_app.simulation.people import shipped_replay
+
+    try:
+        from keyboard_app.simulation.demo_view import DemoView
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"The demo needs {error.name}: install it with pip install 'federated-keyboard[demo]'"
+        ) from None
 
     _end_orderly_when_terminated()
     setting = DemoSetting(
@@ -173,7 +185,7 @@ def demo(
         rounds=rounds,
         seed=seed,
         dropout=dropout,
-        mode="keys" if mode == "keys" else "line",
+        mode="keys" if (mode or ("line" if replay else "keys")) == "keys" else "line",
         typist=typist_file,
         port=port,
         keep=keep,

@@ -463,10 +463,10 @@ def coordinator_settings(devices: int, rounds: int) -> tuple[str, ...]:
         "rounds.pause_s": 0.0,
         "rounds.settle_s": 1.0,
         "deadlines.selecting_s": 60.0,
-        "deadlines.advertise_s": 3.0 + 0.1 * devices,
-        "deadlines.share_s": 1.5 + 0.04 * devices,
-        "deadlines.masked_input_s": 1.5 + 0.04 * devices,
-        "deadlines.unmask_s": 1.5 + 0.04 * devices,
+        "deadlines.advertise_s": 2.5 + 0.08 * devices,
+        "deadlines.share_s": 1.5 + 0.035 * devices,
+        "deadlines.masked_input_s": 1.5 + 0.035 * devices,
+        "deadlines.unmask_s": 1.5 + 0.035 * devices,
         "pace.longest_s": 2.0,
     }
     return tuple(f"{name}={value}" for name, value in values.items())

@@ -1,10 +1,10 @@
 """Many headless devices in one process: days of typing, then a night of learning, again and again.
 
-Each device has its own home directory, log, identity, model store and engine, and runs the code a window runs. The
-training days of the replay are cut into as many slices as there are rounds. A slice is typed, then all devices are
-idle, charging and unmetered until the round is over. A fraction of the devices vanishes in a random phase of each
-round and comes back afterwards. After the last round the held-back days are typed with the last model; nothing trains
-on them.
+Each device has its own home directory, log, identity, model store and engine, and runs the code a window runs. What a
+person typed in the training days of the replay is cut into as many slices as there are rounds. A slice is typed, then
+all devices are idle, charging and unmetered until the round is over. A fraction of the devices vanishes in a random
+phase of each round and comes back afterwards. After the last round the held-back days are typed with the last model;
+nothing trains on them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import random
 import resource
 import sys
 import time
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -117,10 +116,8 @@ class Fleet:
         homes = device_homes(setting.identities, setting.devices)
         mine = list(zip(homes, chosen, strict=True))[setting.shard - 1 :: setting.shards]
         people = load_people(setting.replay, seen, [user for _, user in mine], on_error)
-        self._slices = [
-            {user: _between(person.training, start, end) for user, person in people.items()}
-            for start, end in zip((seen.first, *seen.slices(setting.rounds)), seen.slices(setting.rounds), strict=False)
-        ]
+        parts = {user: cut(person.training, setting.rounds) for user, person in people.items()}
+        self._slices = [{user: parts[user][number] for user in parts} for number in range(setting.rounds)]
         shared = self._surroundings()
         self.devices = [HostedDevice(people[user], home, shared) for home, user in mine]
         self._rng = random.Random(f"fleet/{setting.seed}/{setting.shard}")
@@ -247,13 +244,9 @@ class Fleet:
         return dict(sorted(Counter(device.version for device in self.devices).items()))
 
 
-def _between(lines: Sequence[ReplayLine], start: float, end: float) -> Sequence[ReplayLine]:
-    """The lines sent in [start, end)."""
-    return lines[bisect_left(lines, start, key=_time) : bisect_left(lines, end, key=_time)]
-
-
-def _time(line: ReplayLine) -> float:
-    return line.time
+def cut(lines: Sequence[ReplayLine], parts: int) -> list[Sequence[ReplayLine]]:
+    """Cut lines into so many runs, their lengths as equal as possible."""
+    return [lines[len(lines) * part // parts : len(lines) * (part + 1) // parts] for part in range(parts)]
 
 
 def peak_rss_mib() -> float:

@@ -55,12 +55,6 @@ class ReplayOutline:
         """Unix time at which the held-back days begin."""
         return self.last - HELD_BACK.total_seconds()
 
-    def slices(self, count: int) -> tuple[float, ...]:
-        """Cut the training days into ``count`` equal slices; their ends as Unix times, the last is :attr:`cut`."""
-        if count < 1:
-            raise ValueError("a replay is cut into at least one slice")
-        return tuple(self.first + (self.cut - self.first) * (i + 1) / count for i in range(count))
-
     @property
     def who_may_train(self) -> list[str]:
         """The people who are not held out, by name."""

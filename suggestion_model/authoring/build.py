@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -15,10 +16,12 @@ from ..tokenizer import Tokenizer
 from ..types import CandidateSource
 from . import convert as conversion
 from . import ranker
-from .calibration import CENTRE_LOGIT, OFFER_SHARE, Calibration, calibrate
+from .calibration import CENTRE_LOGIT, OFFER_SHARE, Calibration, Sample, calibrate, draw_sample
 from .corpus import QUERIES, REPLAYS, UTTERANCES, read_corpus
 from .embedding import embed_pieces
+from .encoder import Encoder, pretrain
 from .pieces import train_tokenizer
+from .whitening import raw_features, whiten
 
 VOCABULARY = 8000
 EMBEDDING_DIMENSIONS = 48
@@ -52,23 +55,39 @@ def build_bundle(
     report(f"tokenizer: {tokenizer.vocabulary_size} pieces, {len(model)} bytes")
     rows = embed_pieces(corpus, tokenizer, EMBEDDING_DIMENSIONS, np.random.default_rng(SEED))
     report(f"embedding: {rows.shape[0]} x {rows.shape[1]}")
-    found = calibrate(corpus.turns, source, CALIBRATION_LINES, np.random.default_rng(SEED))
-    report(f"threshold: baseline score {found.threshold_score:.4f}, logit {found.threshold_logit:.4f}")
-    return write_bundle(out, model, rows, found)
+    encoder = pretrain(corpus.turns, tokenizer, rows, SEED, report)
+    sample = draw_sample(corpus.turns, source, tokenizer, CALIBRATION_LINES, np.random.default_rng(SEED))
+    return write_bundle(out, model, encoder, sample, report)
 
 
-def write_bundle(out: Path, tokenizer: bytes, embedding: NDArray[np.float32], found: Calibration) -> str:
+def freeze(encoder: Encoder, sample: Sample) -> tuple[ranker.Frozen, Calibration]:
+    """The frozen part of the model from its learned parts."""
+    found = calibrate(sample.inputs.dense, sample.best_scores)
+    quantised, scale = quantise(encoder.embedding)
+    width = ranker.raw_width(quantised.shape[1])
+    frozen = ranker.Frozen(
+        quantised, scale, encoder.hidden, encoder.hidden_bias, encoder.output, encoder.output_bias,
+        found.mean, found.deviation, np.eye(width, dtype=np.float32), np.zeros(width, np.float32),
+    )
+    raw = raw_features(ranker.FrozenFeatures(frozen), sample.inputs)
+    projection, offset = whiten(raw, np.random.default_rng(SEED))
+    return replace(frozen, projection=projection, offset=offset), found
+
+
+def write_bundle(
+    out: Path, tokenizer: bytes, encoder: Encoder, sample: Sample, report: Callable[[str], None] = lambda line: None
+) -> str:
     """Convert and write the bundle from its learned parts; returns its digest (hex)."""
-    quantised, scale = quantise(embedding)
-    frozen = ranker.Frozen(quantised, scale, found.mean, found.deviation)
-    weights = ranker.initial_weights(frozen, found.slope, found.intercept, np.random.default_rng(SEED))
+    frozen, found = freeze(encoder, sample)
+    report(f"threshold: baseline score {found.threshold_score:.4f}, logit {found.threshold_logit:.4f}")
+    weights = ranker.initial_weights(frozen, found.slope, found.intercept)
     model = conversion.convert(ranker.RankerModule(frozen, weights))
     out.mkdir(parents=True, exist_ok=True)
     (out / files.TOKENIZER).write_bytes(tokenizer)
     (out / files.RANKER).write_bytes(model)
     np.save(out / files.WEIGHTS, weights, allow_pickle=False)
     sizes = {name: (out / name).stat().st_size for name in (files.RANKER, files.WEIGHTS, files.TOKENIZER)}
-    card = _card(found, len(weights), embedding.shape, sizes)
+    card = _card(found, len(weights), frozen.embedding.shape, sizes)
     (out / files.CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n")
     return files.write_manifest(out)
 
@@ -91,13 +110,15 @@ def _card(found: Calibration, dimension: int, table: tuple[int, ...], sizes: dic
         out_of_scope="Anything but suggesting searches; text that is not English; decisions about people.",
         how_made=(
             "Tokenizer: SentencePiece unigram, casefolded (nmt_nfkc_cf). Embedding: co-occurrence of pieces within a "
-            "line and with the answer that followed, positive pointwise mutual information, truncated SVD, int8, "
-            "frozen. Head: the output of the hidden layer, both bags and all skip weights but the baseline score's "
-            "are zero, so the logit is an affine function of the matcher's baseline score."
+            "line and with the answer that followed, positive pointwise mutual information, truncated SVD; then "
+            "trained on, with an encoder, to foresee the pieces of the next answer; int8 and frozen. Features are "
+            "centred and decorrelated on unlabelled text. The trainable head is linear; all its weights but the "
+            "baseline score's are zero, so the logit is an affine function of the matcher's baseline score."
         ),
         labels_seen=(
             "None. Only text fields were read: no wanted or soon queries, no taps, nothing derived from them. Slope, "
-            "intercept and threshold come from the spread of the baseline score on unlabelled lines."
+            "intercept and threshold come from the spread of the baseline score on unlabelled lines. Of replays, the "
+            "held-out fifth of the people and the last four days were not read at all."
         ),
         threshold=files.Threshold(
             logit=found.threshold_logit,
@@ -124,7 +145,7 @@ def _card(found: Calibration, dimension: int, table: tuple[int, ...], sizes: dic
         data=(
             files.DataSource(
                 "self_dialogue_corpus (BSD-3-Clause) and schema-guided dialogue", REPLAYS, share_alike,
-                "tokenizer, embedding, spread of features; text of lines and answers only",
+                "tokenizer, embedding, encoder, spread of features; text of lines and answers only",
             ),
             files.DataSource(
                 "SNIPS NLU benchmark (CC0 1.0), NLU Evaluation Data (CC BY 4.0), TREC CAsT (MIT)", UTTERANCES,

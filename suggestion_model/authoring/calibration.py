@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..features import BASELINE_INDEX, DENSE_FEATURES, Habits, dense_rows
-from ..types import CandidateSource, Context
+from ..features import (
+    BASELINE_INDEX,
+    CANDIDATE_TOKENS,
+    CONTEXT_TOKENS,
+    DENSE_FEATURES,
+    Habits,
+    dense_rows,
+    pair_ids,
+)
+from ..tokenizer import Tokenizer
+from ..types import CandidateSource, Context, RankerInputs
 from .corpus import Turn
 
 OFFER_SHARE = 0.25
 """Version 0 offers on this share of unlabelled lines: often enough that the first logs hold something to learn from."""
 CENTRE_LOGIT = -2.0
 """Logit of version 0 at its threshold: a guess at how often an offer just worth making is tapped, not a fit."""
-
-_FALLBACK_TIME = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +47,22 @@ class Calibration:
         return self.slope * self.threshold_score + self.intercept
 
 
-def calibrate(turns: Sequence[Turn], source: CandidateSource, sample: int, rng: np.random.Generator) -> Calibration:
-    """Look at the best candidates of ``sample`` lines drawn from ``turns``.
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Best candidates of unlabelled lines."""
 
-    Means and deviations are those of the first candidate of each line that has one. Habits are empty here, so their
-    features keep mean 0 and deviation 1.
-    """
-    chosen = rng.choice(len(turns), size=min(sample, len(turns)), replace=False)
-    rows = []
+    inputs: RankerInputs
+    """Of the m lines that have a candidate; habits are empty."""
+    best_scores: NDArray[np.float64]
+    """[lines], baseline score of the best candidate, 0 where there is none."""
+
+
+def draw_sample(
+    turns: Sequence[Turn], source: CandidateSource, tokenizer: Tokenizer, lines: int, rng: np.random.Generator
+) -> Sample:
+    """Look at the best candidates of ``lines`` lines drawn from ``turns``."""
+    chosen = rng.choice(len(turns), size=min(lines, len(turns)), replace=False)
+    rows, context_ids, candidate_ids = [], [], []
     best_scores = np.zeros(len(chosen))
     for at, index in enumerate(np.sort(chosen)):
         turn = turns[int(index)]
@@ -56,12 +70,23 @@ def calibrate(turns: Sequence[Turn], source: CandidateSource, sample: int, rng: 
         candidates = source.candidates(context, limit=8)[:1]
         if candidates:
             best_scores[at] = candidates[0].score
-            rows.append(dense_rows(context, candidates, Habits(), turn.when or _FALLBACK_TIME)[0])
-    return from_rows(np.array(rows, np.float32).reshape(-1, DENSE_FEATURES), best_scores)
+            rows.append(dense_rows(context, candidates, Habits(), turn.when)[0])
+            ids = pair_ids(tokenizer, context, candidates[0].query)
+            context_ids.append(ids[0])
+            candidate_ids.append(ids[1])
+    inputs = RankerInputs(
+        np.array(context_ids, np.int32).reshape(-1, CONTEXT_TOKENS),
+        np.array(candidate_ids, np.int32).reshape(-1, CANDIDATE_TOKENS),
+        np.array(rows, np.float32).reshape(-1, DENSE_FEATURES),
+    )
+    return Sample(inputs, best_scores)
 
 
-def from_rows(rows: NDArray[np.float32], best_scores: NDArray[np.float64]) -> Calibration:
-    """Calibration from dense rows of best candidates and the best score of every line (0 where there is none)."""
+def calibrate(rows: NDArray[np.float32], best_scores: NDArray[np.float64]) -> Calibration:
+    """Calibration from dense rows of best candidates and the best score of every line (0 where there is none).
+
+    Features that never vary on unlabelled text (habits are empty there) keep deviation 1.
+    """
     mean = rows.mean(axis=0, dtype=np.float64) if len(rows) else np.zeros(DENSE_FEATURES)
     deviation = rows.std(axis=0, dtype=np.float64) if len(rows) else np.ones(DENSE_FEATURES)
     deviation = np.where(deviation > 1e-3, deviation, 1.0)

@@ -42,7 +42,7 @@ def embed_pieces(
     size = tokenizer.vocabulary_size
     lines = tokenizer.ids_of_all([turn.text for turn in corpus.turns])
     answers = tokenizer.ids_of_all([turn.following for turn in corpus.turns])
-    others = tokenizer.ids_of_all([text for text, _ in corpus.utterances] + list(corpus.queries))
+    others = tokenizer.ids_of_all([*corpus.utterances, *corpus.queries])
 
     near = np.zeros((size, size), np.float32)
     for sentence_group in (lines, answers, others):

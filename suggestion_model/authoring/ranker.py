@@ -1,15 +1,16 @@
-"""The ranker as a TensorFlow module: a frozen piece embedding, and a small head that learns on the device.
+"""The ranker as a TensorFlow module: frozen features of a moment, and a linear head that learns on the device.
 
-    logit =  skip . z  +  bias                                    z: standardised dense features
-           + mean over the line's pieces of bag_line[piece]       hashed bag of words
-           + mean over the earlier line's pieces of bag_earlier[piece]
-           + out . max(0, W x + b)                                x: pooled embeddings, their products, z
+    raw   = [ z, 0.8 h(line, earlier), 0.2 c, 0.2 line * c, 0.2 earlier * c ]
+    logit = skip * z[baseline score] + bias + linear . (raw P + p)
 
-Version 0 has ``bag = out = 0`` and ``skip = 0`` but for the baseline score: its logit is an affine function of the
-baseline score, and it has seen no label. ``W`` starts random, so the first gradient step reaches ``out``.
+z are standardised dense features, ``line``, ``earlier`` and ``c`` pooled embeddings of the line, the line before it
+and the candidate, h the self-supervised encoder (:mod:`.encoder`). P and p centre and decorrelate the raw features on
+unlabelled text, so that few and small steps of plain gradient descent, on a handful of taps a device, go in every
+useful direction at once.
 
-All trainable weights live in one flat variable, in the order of :func:`layout`. The training step is written with a
-gradient tape where its gradients are builtin LiteRT ops, and by hand where they are not (the bag's gather).
+Version 0 has ``linear = 0``: its logit is an affine function of the baseline score, and it has seen no label.
+
+All trainable weights live in one flat variable, in the order of :func:`layout`.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from .. import features
+from .encoder import OUTPUTS, encode, pool
 
-HIDDEN = 16
-BAG_LINE = 2048
-BAG_EARLIER = 1024
 TRAIN_BATCH = 16
 INFER_BATCH = 8
 DENSE_LIMIT = 4.0
-"""Standardised dense features are clipped to this before the hidden layer."""
+"""Standardised dense features are clipped to this before they meet the linear head."""
+ENCODER_SCALE = 0.8
+CANDIDATE_SCALE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,52 +50,92 @@ class Frozen:
     """What the model file holds and never trains."""
 
     embedding: NDArray[np.int8]
-    """[vocabulary, dimensions], row 0 is padding and zero."""
+    """[vocabulary, K], row 0 is padding and zero."""
     embedding_scale: float
+    hidden: NDArray[np.float32]
+    hidden_bias: NDArray[np.float32]
+    output: NDArray[np.float32]
+    output_bias: NDArray[np.float32]
+    """The encoder, see :class:`.encoder.Encoder`."""
     dense_mean: NDArray[np.float32]
     """[DENSE_FEATURES]"""
     dense_deviation: NDArray[np.float32]
     """[DENSE_FEATURES], > 0"""
+    projection: NDArray[np.float32]
+    """P, [raw, raw]"""
+    offset: NDArray[np.float32]
+    """p, [raw]"""
+
+    @property
+    def raw_features(self) -> int:
+        """Width of the raw feature row."""
+        return raw_width(self.embedding.shape[1])
 
 
-def layout(dimensions: int, dense: int = features.DENSE_FEATURES) -> tuple[Part, ...]:
+def raw_width(dimensions: int) -> int:
+    """Width of the raw feature row for an embedding of ``dimensions`` columns."""
+    return features.DENSE_FEATURES + OUTPUTS + 3 * dimensions
+
+
+def layout(dimensions: int) -> tuple[Part, ...]:
     """Blocks of the flat weight vector, in order, for an embedding of ``dimensions`` columns."""
-    return (
-        Part("skip", (dense,)),
-        Part("bias", (1,)),
-        Part("bag_line", (BAG_LINE,)),
-        Part("bag_earlier", (BAG_EARLIER,)),
-        Part("hidden", (4 * dimensions + dense, HIDDEN)),
-        Part("hidden_bias", (HIDDEN,)),
-        Part("out", (HIDDEN,)),
-    )
+    return Part("skip", (1,)), Part("bias", (1,)), Part("linear", (raw_width(dimensions),))
 
 
-def initial_weights(
-    frozen: Frozen, slope: float, intercept: float, rng: np.random.Generator
-) -> NDArray[np.float32]:
+def initial_weights(frozen: Frozen, slope: float, intercept: float) -> NDArray[np.float32]:
     """Version 0: logit = slope * baseline score + intercept.
 
     Args:
         frozen: gives mean and deviation of the baseline score.
         slope: logit per unit of baseline score.
         intercept: logit at baseline score 0.
-        rng: draws the hidden layer, scaled as by He et al. (2015).
 
     Returns:
         float32[d].
     """
-    parts = []
-    for part in layout(frozen.embedding.shape[1]):
-        values = np.zeros(part.shape, np.float64)
-        if part.name == "skip":
-            values[features.BASELINE_INDEX] = slope * float(frozen.dense_deviation[features.BASELINE_INDEX])
-        elif part.name == "bias":
-            values[0] = intercept + slope * float(frozen.dense_mean[features.BASELINE_INDEX])
-        elif part.name == "hidden":
-            values = rng.standard_normal(part.shape) * np.sqrt(2.0 / part.shape[0])
-        parts.append(values.ravel())
-    return np.concatenate(parts).astype(np.float32)
+    at = features.BASELINE_INDEX
+    weights = np.zeros(2 + frozen.raw_features, np.float64)
+    weights[0] = slope * float(frozen.dense_deviation[at])
+    weights[1] = intercept + slope * float(frozen.dense_mean[at])
+    return weights.astype(np.float32)
+
+
+class FrozenFeatures(tf.Module):  # type: ignore[misc]
+    """From model inputs to the standardised baseline score and the raw features; trains nothing."""
+
+    def __init__(self, frozen: Frozen) -> None:
+        super().__init__()
+        self._embedding = tf.constant(frozen.embedding)
+        self._scale = tf.constant(frozen.embedding_scale, tf.float32)
+        self._encoder = tuple(
+            tf.constant(a) for a in (frozen.hidden, frozen.hidden_bias, frozen.output, frozen.output_bias)
+        )
+        self._mean = tf.constant(frozen.dense_mean)
+        self._inverse_deviation = tf.constant((1.0 / frozen.dense_deviation).astype(np.float32))
+
+    def _pooled(self, ids: tf.Tensor) -> tf.Tensor:
+        return pool(tf.cast(tf.gather(self._embedding, ids), tf.float32) * self._scale)
+
+    def raw(
+        self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Standardised baseline score [n, 1] and raw features [n, raw]."""
+        z = (dense - self._mean) * self._inverse_deviation
+        line = self._pooled(context_ids[:, : features.LINE_TOKENS])
+        earlier = self._pooled(context_ids[:, features.LINE_TOKENS :])
+        candidate = self._pooled(candidate_ids) * CANDIDATE_SCALE
+        raw = tf.concat(
+            [
+                tf.minimum(tf.maximum(z, -DENSE_LIMIT), DENSE_LIMIT),
+                encode(line, earlier, *self._encoder) * ENCODER_SCALE,
+                candidate,
+                line * candidate,
+                earlier * candidate,
+            ],
+            axis=1,
+        )
+        at = features.BASELINE_INDEX
+        return z[:, at : at + 1], raw
 
 
 class RankerModule(tf.Module):  # type: ignore[misc]
@@ -107,67 +148,34 @@ class RankerModule(tf.Module):  # type: ignore[misc]
         if weights.shape != (sum(self._sizes),):
             raise ValueError(f"{weights.shape} weights, the layout has {sum(self._sizes)}.")
         self.weights = tf.Variable(weights, dtype=tf.float32, name="weights")
-        self._embedding = tf.constant(frozen.embedding)
-        self._scale = tf.constant(frozen.embedding_scale, tf.float32)
-        self._mean = tf.constant(frozen.dense_mean)
-        self._inverse_deviation = tf.constant((1.0 / frozen.dense_deviation).astype(np.float32))
+        self._features = FrozenFeatures(frozen)
+        self._projection = tf.constant(frozen.projection)
+        self._offset = tf.constant(frozen.offset)
 
-    def _split(self) -> dict[str, tf.Tensor]:
-        blocks = tf.split(self.weights.read_value(), self._sizes)
-        return {p.name: tf.reshape(b, p.shape) for p, b in zip(self._parts, blocks, strict=True)}
-
-    def _pool(self, ids: tf.Tensor) -> tf.Tensor:
-        """Direction of the summed rows: [n, T] ids -> [n, K], length sqrt(K) or 0 when empty."""
-        rows = tf.cast(tf.gather(self._embedding, ids), tf.float32) * self._scale
-        total = tf.reduce_sum(rows, axis=1)
-        width = float(self._embedding.shape[1])
-        return total * tf.math.rsqrt(tf.reduce_sum(total * total, axis=1, keepdims=True) / width + 1e-6)
-
-    def _frozen_part(
+    def _inputs(
         self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        z = (dense - self._mean) * self._inverse_deviation
-        line = self._pool(context_ids[:, : features.LINE_TOKENS])
-        earlier = self._pool(context_ids[:, features.LINE_TOKENS :])
-        candidate = self._pool(candidate_ids)
-        clipped = tf.minimum(tf.maximum(z, -DENSE_LIMIT), DENSE_LIMIT)
-        return z, tf.concat([line, earlier, candidate, line * candidate, clipped], axis=1)
+        score, raw = self._features.raw(context_ids, candidate_ids, dense)
+        return score, tf.linalg.matmul(raw, self._projection) + self._offset
+
+    def _split(self) -> list[tf.Tensor]:
+        return list(tf.split(self.weights.read_value(), self._sizes))
 
     @staticmethod
-    def _bag_index(ids: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Rows of the bag and the share of each: [n, T] ids -> ([n, T] in 0..size-1, [n, T])."""
-        present = tf.cast(tf.minimum(ids, 1), tf.float32)
-        share = present * tf.math.rsqrt(tf.reduce_sum(present, axis=1, keepdims=True) + 1.0)
-        return tf.math.floormod(ids, size), share
-
-    @staticmethod
-    def _head(w: dict[str, tf.Tensor], z: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        hidden = tf.maximum(tf.linalg.matmul(x, w["hidden"]) + w["hidden_bias"], 0.0)
-        linear = tf.linalg.matmul(z, tf.expand_dims(w["skip"], 1))
-        total = linear + tf.linalg.matmul(hidden, tf.expand_dims(w["out"], 1))
-        return tf.squeeze(total, axis=1) + w["bias"]
-
-    def _bag(self, w: dict[str, tf.Tensor], context_ids: tf.Tensor) -> tf.Tensor:
-        line, line_share = self._bag_index(context_ids[:, : features.LINE_TOKENS], BAG_LINE)
-        earlier, earlier_share = self._bag_index(context_ids[:, features.LINE_TOKENS :], BAG_EARLIER)
-        return tf.reduce_sum(tf.gather(w["bag_line"], line) * line_share, axis=1) + tf.reduce_sum(
-            tf.gather(w["bag_earlier"], earlier) * earlier_share, axis=1
-        )
-
-    def _logit(self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor) -> tf.Tensor:
-        w = self._split()
-        z, x = self._frozen_part(context_ids, candidate_ids, dense)
-        return self._head(w, z, x) + self._bag(w, context_ids)
+    def _head(parts: list[tf.Tensor], score: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        skip, bias, linear = parts
+        total = score * skip + tf.linalg.matmul(x, tf.expand_dims(linear, 1))
+        return tf.squeeze(total, axis=1) + bias
 
     def infer(self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor) -> dict[str, tf.Tensor]:
         """Logits of :data:`INFER_BATCH` pairs."""
-        return {"logit": self._logit(context_ids, candidate_ids, dense)}
+        return {"logit": self._head(self._split(), *self._inputs(context_ids, candidate_ids, dense))}
 
     def evaluate(
         self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor, label: tf.Tensor, weight: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """Summed weighted cross-entropy and logits."""
-        logit = self._logit(context_ids, candidate_ids, dense)
+        logit = self._head(self._split(), *self._inputs(context_ids, candidate_ids, dense))
         losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=label, logits=logit)
         return {"loss_sum": tf.reduce_sum(losses * weight), "logit": logit}
 
@@ -181,23 +189,15 @@ class RankerModule(tf.Module):  # type: ignore[misc]
         learning_rate: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
         """One step of gradient descent on the weighted mean cross-entropy; returns the loss before it."""
-        w = self._split()
-        z, x = self._frozen_part(context_ids, candidate_ids, dense)
-        taped = {name: w[name] for name in ("skip", "bias", "hidden", "hidden_bias", "out")}
-        bag_logit = self._bag(w, context_ids)
+        score, x = self._inputs(context_ids, candidate_ids, dense)
+        parts = self._split()
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(taped)
-            tape.watch(bag_logit)
-            losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=label, logits=self._head(taped, z, x) + bag_logit)
+            tape.watch(parts)
+            logit = self._head(parts, score, x)
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=label, logits=logit)
             loss = tf.reduce_sum(losses * weight) / (tf.reduce_sum(weight) + 1e-12)
-        gradient, bag_gradient = tape.gradient(loss, (taped, bag_logit))
-        gradient = dict(gradient)
-        line, line_share = self._bag_index(context_ids[:, : features.LINE_TOKENS], BAG_LINE)
-        earlier, earlier_share = self._bag_index(context_ids[:, features.LINE_TOKENS :], BAG_EARLIER)
-        gradient["bag_line"] = _scatter(line, line_share * bag_gradient[:, None], BAG_LINE)
-        gradient["bag_earlier"] = _scatter(earlier, earlier_share * bag_gradient[:, None], BAG_EARLIER)
-        flat = tf.concat([tf.reshape(gradient[part.name], [-1]) for part in self._parts], axis=0)
-        self.weights.assign(self.weights.read_value() - learning_rate * flat)
+        gradient = tf.concat([tf.reshape(g, [-1]) for g in tape.gradient(loss, parts)], axis=0)
+        self.weights.assign(self.weights.read_value() - learning_rate * gradient)
         return {"loss": loss}
 
     def get_weights(self) -> dict[str, tf.Tensor]:
@@ -208,7 +208,3 @@ class RankerModule(tf.Module):  # type: ignore[misc]
         """Replace the flat weights."""
         self.weights.assign(weights)
         return {"size": tf.size(weights)}
-
-
-def _scatter(index: tf.Tensor, values: tf.Tensor, size: int) -> tf.Tensor:
-    return tf.scatter_nd(tf.reshape(index, [-1, 1]), tf.reshape(values, [-1]), tf.constant([size]))

@@ -22,7 +22,7 @@ from werkzeug.serving import make_server
 from benchmarks.postgresql_server import PostgresServer, PostgresUnavailableError
 from coordinator.app import create_app
 from coordinator.service import Coordinator
-from coordinator.settings import DeadlineSettings, RoundSettings, Settings
+from coordinator.settings import CodecTarget, DeadlineSettings, OptimizerSettings, RoundSettings, Settings
 from federated_protocol import wire
 from federated_protocol.enrolment import issue
 from federated_protocol.messages import (
@@ -268,6 +268,8 @@ def settings(tmp_path: Path, authority: Identity) -> Settings:
             goal_count=10, minimum_count=4, overselect=1.0, smallest_aggregate=3, pause_s=2.0, settle_s=1.0
         ),
         deadlines=DeadlineSettings(selecting_s=30, advertise_s=30, share_s=30, masked_input_s=30, unmask_s=30),
+        codec=CodecTarget(clip=1.0, step=0.0005),
+        optimizer=OptimizerSettings(name="average", learning_rate=1.0),
     )
 
 

@@ -36,9 +36,10 @@ def base(weights=None):
     return ModelArtifact(version=3, parent=2, bundle_digest="b", weights=data.tobytes(), threshold=0.5)
 
 
-def next_model(update_sum, weight_sum, optimizer=None, threshold=0.5, devices=5, state=None):
+def next_model(update_sum, weight_sum, optimizer=None, threshold=0.5, devices=5, state=None, prior_weight=0.0):
     decoded = DecodedSum(np.asarray(update_sum, float), weight_sum, np.zeros(2, np.uint64))
-    return make_next_model(base(), np.zeros(D), state, decoded, CODEC, devices, optimizer or Averaging(), threshold)
+    optimizer = optimizer or Averaging()
+    return make_next_model(base(), np.zeros(D), state, decoded, CODEC, devices, optimizer, threshold, prior_weight)
 
 
 # -- optimisers --------------------------------------------------------------------------------------------------
@@ -49,6 +50,12 @@ def test_averaging_is_the_weighted_mean_of_federated_averaging():
     assert np.allclose(np.frombuffer(made.artifact.weights, "<f4"), 0.2)
     assert (made.artifact.version, made.artifact.parent) == (4, 3)
     assert made.update_norm == pytest.approx(0.2 * math.sqrt(D))
+
+
+@pytest.mark.parametrize(("prior_weight", "expected"), [(0.0, 0.2), (3.0, 0.1), (27.0, 0.02)])
+def test_a_prior_weight_shrinks_the_mean_of_few_examples(prior_weight, expected):
+    made = next_model(np.full(D, 0.6), 3.0, prior_weight=prior_weight)
+    assert np.allclose(np.frombuffer(made.artifact.weights, "<f4"), expected)
 
 
 def test_the_server_learning_rate_scales_the_step():

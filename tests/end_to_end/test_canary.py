@@ -40,6 +40,8 @@ from keyboard_app.simulation.splits import is_held_out
 from suggestion_model.bundle import Bundle
 from suggestion_model.features import Featurizer
 
+pytestmark = pytest.mark.xdist_group("canary")
+
 DEVICES = 8
 ROUNDS = 2
 MARKERS = ("xqzvkhummingbird", "wjqxzpetrichor", "vzkqwzugzwang")

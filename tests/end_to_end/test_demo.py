@@ -16,7 +16,7 @@ import pytest
 
 import keyboard_app
 
-DEMO = (sys.executable, "-m", "keyboard_app.cli", "demo", "--no-window")
+DEMO = (sys.executable, "-m", "keyboard_app.cli", "demo", "--no-window", "--typing", "line")
 
 
 def environment() -> dict[str, str]:

@@ -472,25 +472,25 @@ def test_long_numbers_never_reach_the_file(seat: Seat) -> None:
 
 def test_the_context_holds_the_last_lines_of_both_sides(seat: Seat) -> None:
     desk = seat()
-    for number in range(5):
+    for number in range(EARLIER_LINES):
         desk.session.receive(f"their line {number}")
         desk.line(f"my line {number}")
     desk.line(THAI)
     context = context_of(desk.log.impressions()[-1].impression.context)
     assert context.composed == THAI
     assert len(context.earlier) == EARLIER_LINES
-    assert context.earlier[-2:] == ("their line 4", "my line 4")
+    assert context.earlier[-2:] == (f"their line {EARLIER_LINES - 1}", f"my line {EARLIER_LINES - 1}")
 
 
 def test_conversations_do_not_mix(seat: Seat) -> None:
     desk = seat()
-    desk.line("my secret in one")
+    desk.line("only for c1")
     desk.session.open_conversation("c2")
     desk.line(THAI)
     desk.session.open_conversation("c1")
     desk.line(THAI)
     contexts = [row.impression.context for row in desk.log.impressions()]
-    assert contexts == [THAI, f"my secret in one\n{THAI}"]
+    assert contexts == [THAI, f"only for c1\n{THAI}"]
 
 
 # -- whole lines ---------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyboard_app.simulation.replay import LONGEST_LINE_BYTES, ReplayError, SkippedLine, read_replay
+from keyboard_app.simulation.fleet import cut
+from keyboard_app.simulation.replay import LONGEST_LINE_BYTES, ReplayError, ReplayLine, SkippedLine, read_replay
 from keyboard_app.simulation.splits import is_held_out, load_people, outline
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -146,11 +147,13 @@ def test_nothing_of_a_held_out_person_and_of_the_last_four_days_may_train(tmp_pa
             assert not {line.conversation for line in person.training} & {line.conversation for line in person.scoring}
 
 
-def test_slices_cover_the_training_days_evenly(tmp_path: Path) -> None:
-    seen = outline(fortnight(tmp_path, ["u0"]))
-    ends = seen.slices(5)
-    assert ends[-1] == seen.cut
-    assert ends[0] - seen.first == pytest.approx(2 * 86_400)
+@pytest.mark.parametrize("count", [0, 3, 10, 17])
+def test_slices_hold_every_line_once_and_differ_by_one_at_most(count: int) -> None:
+    lines = [ReplayLine("u", "c", START, "x", number=number) for number in range(count)]
+    parts = cut(lines, 5)
+    assert [line for part in parts for line in part] == lines
+    assert len(parts) == 5
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 def test_a_fleet_is_the_same_for_everyone_who_knows_the_seed_and_holds_nobody_held_out(tmp_path: Path) -> None:
