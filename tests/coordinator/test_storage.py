@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -270,3 +272,8 @@ def test_a_whole_round_with_its_release_and_a_rollback_runs_on_postgresql(deploy
     deployment.coordinator.population.flush(deployment.clock.now)
     deployment.restart()
     assert deployment.coordinator.models.current().version == 2
+
+
+def test_the_data_model_page_names_every_table():
+    page = (Path(__file__).parents[2] / "docs" / "data-model.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == {table.name for table in metadata.sorted_tables}
