@@ -1,7 +1,7 @@
 """Many real device runtimes in one process; training and typing are left out, everything else is the device's own code.
 
 ``python -m benchmarks._device_process FOLDER URL SETTING.json``: says ``ready``, waits for a line on standard input,
-takes part until the round is over for every device, and prints one JSON object about it.
+takes part until every device finished or a second line comes, and prints one JSON object about it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import random
 import resource
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -136,14 +137,16 @@ def main() -> None:
     ]
     print("ready", flush=True)
     sys.stdin.readline()
+    over = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.readline(), over.set()), daemon=True).start()
     cpu_before = time.process_time()
     begun = time.monotonic()
     due = [(begun, index) for index in range(len(devices))]
     ends: Counter[str] = Counter()
-    while due and time.monotonic() < begun + setting.timeout_s:
+    while due and not over.is_set() and time.monotonic() < begun + setting.timeout_s:
         when, index = heapq.heappop(due)
         if (pause := when - time.monotonic()) > 0:
-            time.sleep(pause)
+            over.wait(pause)
         runtime = devices[index][0]
         try:
             wait = runtime.step()

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from keyboard_app.device.identity import DeviceIdentity
 DESCRIPTION = "a secure round over HTTP: time, processor, memory and requests of the coordinator"
 GOALS = {20: {"goal_overhead_s": 1.0}, 1000: {"goal_overhead_s": 60.0, "goal_peak_rss_mib": 300.0}}
 MOST_PROCESSES = 4
+LAST_ANSWERS_S = 2.0
+"""After the end of the round, for devices to hear of it."""
 
 
 def main(argv: Sequence[str]) -> dict[str, Value]:
@@ -89,12 +92,13 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Value]:
         try:
             cpu_before, requests_before = served.cpu_s(), served.requests()
             begun = time.time()
-            for process in fleet:
-                assert process.stdin is not None
-                process.stdin.write("go\n")
-                process.stdin.flush()
+            _tell(fleet, "go")
+            database = Database(settings.database_url)
+            _await_end(database, settings.task, begun + options.timeout)
+            time.sleep(LAST_ANSWERS_S)
+            _tell(fleet, "over")
             reports = [_report(process) for process in fleet]
-            found = _outcome(Database(settings.database_url), settings.task, begun)
+            found = _outcome(database, settings.task, begun)
             return {
                 "devices": count,
                 "dropout": options.dropout,
@@ -114,6 +118,23 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Value]:
             for process in fleet:
                 process.kill()
                 process.wait()
+
+
+def _tell(fleet: list[subprocess.Popen[str]], word: str) -> None:
+    for process in fleet:
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):  # it has finished already
+            process.stdin.write(word + "\n")
+            process.stdin.flush()
+
+
+def _await_end(database: Database, task: str, until: float) -> None:
+    while time.time() < until:
+        with database.reading() as connection:
+            row = next(iter(round_store.newest_rounds(connection, task, 1)), None)
+        if row is not None and row.ended_at is not None:
+            return
+        time.sleep(0.1)
 
 
 def _outcome(database: Database, task: str, begun: float) -> dict[str, Value]:
