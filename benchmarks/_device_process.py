@@ -128,6 +128,11 @@ def make_device(folder: Path, url: str, number: int, setting: FleetSetting) -> t
     return runtime, transport
 
 
+def _set_at_next_line(event: threading.Event) -> None:
+    sys.stdin.readline()
+    event.set()
+
+
 def main() -> None:
     """Be a fleet."""
     folder, url = Path(sys.argv[1]), sys.argv[2]
@@ -138,7 +143,7 @@ def main() -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     over = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.readline(), over.set()), daemon=True).start()
+    threading.Thread(target=_set_at_next_line, args=(over,), daemon=True).start()
     cpu_before = time.process_time()
     begun = time.monotonic()
     due = [(begun, index) for index in range(len(devices))]

@@ -11,7 +11,9 @@ The framework is imported when the first model is checked (0.03 s, 3 MiB).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,21 +36,31 @@ class ReleaseClient:
         folder: where trusted metadata is kept.
         pinned_root: bytes of the root metadata this device trusts from the start.
         fetch: metadata by its file name, at most so many bytes, as :meth:`Transport.release_metadata`.
+        clock: Unix time in seconds, for what has expired.
     """
 
-    def __init__(self, folder: Path, pinned_root: bytes, fetch: Callable[[str, int], bytes]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        pinned_root: bytes,
+        fetch: Callable[[str, int], bytes],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._folder = folder
         self._pinned_root = pinned_root
         self._fetch = fetch
+        self._clock = clock
 
     @classmethod
-    def of(cls, home: Path, fetch: Callable[[str, int], bytes]) -> ReleaseClient | None:
+    def of(
+        cls, home: Path, fetch: Callable[[str, int], bytes], clock: Callable[[], float] = time.time
+    ) -> ReleaseClient | None:
         """The client of a device whose home holds a pinned root; None where none was placed."""
         try:
             pinned = (home / ROOT_FILE).read_bytes()
         except FileNotFoundError:
             return None
-        return cls(home / "releases", pinned, fetch)
+        return cls(home / "releases", pinned, fetch, clock)
 
     def check(self, version: int, raw: bytes | memoryview) -> None:
         """Refuse a model that is not the signed one of this version.
@@ -71,6 +83,8 @@ class ReleaseClient:
                 config=config,
                 bootstrap=self._pinned_root,
             )
+            # The library takes the wall clock; a device has one clock, which may be moved in tests.
+            updater._trusted_set.reference_time = datetime.fromtimestamp(self._clock(), UTC)
             updater.refresh()
             target = updater.get_targetinfo(model_target_path(version))
             if target is None:

@@ -137,7 +137,7 @@ class DeviceRuntime:
         self._problem = ""
         self._lasting = False
         self._transport = transport if transport is not None else Transport(coordinator_url)
-        releases = ReleaseClient.of(home, self._transport.release_metadata)
+        releases = ReleaseClient.of(home, self._transport.release_metadata, clock)
         self._store = ModelStore(
             home / "models",
             bundle.digest,

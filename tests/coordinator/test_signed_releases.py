@@ -21,16 +21,17 @@ from keyboard_app.device.release_client import ROOT_FILE, ReleaseClient
 from keyboard_app.device.transport import BadAnswer, CoordinatorUnreachable, Refused
 
 DAY = 86_400.0
+START = 1_800_000_000.0
 
 
 class Now:
-    """Real time and a bit: the framework compares with the wall clock."""
+    """A clock that stands still until it is moved."""
 
     def __init__(self):
         self.shift = 0.0
 
     def __call__(self):
-        return time.time() + self.shift
+        return START + self.shift
 
 
 class World:
@@ -66,7 +67,7 @@ class World:
         home = self.folder / name
         home.mkdir(exist_ok=True)
         (home / ROOT_FILE).write_bytes(self.pinned)
-        return ReleaseClient.of(home, self.fetch)
+        return ReleaseClient.of(home, self.fetch, self.clock)
 
     def freeze(self):
         """Serve what is served now for ever."""
@@ -119,6 +120,7 @@ def test_old_news_for_ever_is_refused_once_it_expires(world):
     world.clock.shift = -3 * DAY
     raw = world.publish(1)
     world.freeze()
+    world.clock.shift = 0.0
     with pytest.raises(ModelRejectedError, match="out of date"):
         world.device().check(1, raw)
 
