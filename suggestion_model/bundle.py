@@ -140,8 +140,10 @@ class Bundle:
         manifest_bytes = _read(path, MANIFEST)
         manifest = _decode(path, MANIFEST, manifest_bytes, Manifest)
         if manifest.format_version != FORMAT_VERSION:
-            raise BundleError(f"{path / MANIFEST}: format {manifest.format_version}, this version reads "
-                              f"{FORMAT_VERSION}. Install the release that matches this program.")
+            raise BundleError(
+                f"{path / MANIFEST}: format {manifest.format_version}, this version reads "
+                f"{FORMAT_VERSION}. Install the release that matches this program."
+            )
         if missing := sorted(set(FILES) - set(manifest.files)):
             raise BundleError(f"{path / MANIFEST}: does not list {', '.join(missing)}. {_ADVICE}")
         if unsafe := sorted(name for name in manifest.files if Path(name).name != name):

@@ -21,8 +21,13 @@ def main() -> None:
 
 @main.command()
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Directory with the unlabelled text.")
-@click.option("--out", type=click.Path(path_type=Path), default=_SHIPPED, show_default=False,
-              help="Bundle directory to write; the shipped v0 by default.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=_SHIPPED,
+    show_default=False,
+    help="Bundle directory to write; the shipped v0 by default.",
+)
 def build(data: Path, out: Path) -> None:
     """Author a bundle: tokenizer, embedding, ranker, weights, card, manifest. Same text, same bytes."""
     try:
@@ -61,10 +66,15 @@ def card(path: Path, as_json: bool) -> None:
         ("Not for", facts.out_of_scope),
         ("Made", facts.how_made),
         ("Labels seen", facts.labels_seen),
-        ("Threshold", f"logit {facts.threshold.logit:.4f} (baseline score {facts.threshold.baseline_score:.4f}). "
-                      f"{facts.threshold.method}"),
-        ("Weights", f"{shape.dimension} trainable float32; embedding {shape.vocabulary} x "
-                    f"{shape.embedding_dimensions}, frozen"),
+        (
+            "Threshold",
+            f"logit {facts.threshold.logit:.4f} (baseline score {facts.threshold.baseline_score:.4f}). "
+            f"{facts.threshold.method}",
+        ),
+        (
+            "Weights",
+            f"{shape.dimension} trainable float32; embedding {shape.vocabulary} x {shape.embedding_dimensions}, frozen",
+        ),
         ("Licence", facts.licence),
     ):
         click.echo(f"{title}: {text}")

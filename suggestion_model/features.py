@@ -142,7 +142,9 @@ class Featurizer:
     def __init__(self, bundle: Bundle) -> None:
         shape = bundle.architecture
         if tuple(shape.dense_names) != DENSE_NAMES or (
-            shape.line_tokens, shape.earlier_tokens, shape.candidate_tokens
+            shape.line_tokens,
+            shape.earlier_tokens,
+            shape.candidate_tokens,
         ) != (LINE_TOKENS, EARLIER_TOKENS, CANDIDATE_TOKENS):
             raise BundleError(
                 f"{bundle.name}/card.json: made for other features than this version computes. "
@@ -155,9 +157,7 @@ class Featurizer:
         """The bundle's tokenizer."""
         return self._tokenizer
 
-    def inputs(
-        self, context: Context, candidates: Sequence[Candidate], habits: Habits, when: datetime
-    ) -> RankerInputs:
+    def inputs(self, context: Context, candidates: Sequence[Candidate], habits: Habits, when: datetime) -> RankerInputs:
         """Inputs for n candidates in one moment.
 
         Args:
@@ -217,10 +217,12 @@ def pair_ids(tokenizer: Tokenizer, context: Context, query: str) -> tuple[NDArra
 
 def _context_ids(tokenizer: Tokenizer, context: Context) -> NDArray[np.int32]:
     earlier = context.earlier[-1] if context.earlier else ""
-    return np.concatenate([
-        tokenizer.padded(context.composed, LINE_TOKENS, keep="last"),
-        tokenizer.padded(earlier, EARLIER_TOKENS, keep="last"),
-    ])
+    return np.concatenate(
+        [
+            tokenizer.padded(context.composed, LINE_TOKENS, keep="last"),
+            tokenizer.padded(earlier, EARLIER_TOKENS, keep="last"),
+        ]
+    )
 
 
 def _moment(context: Context, when: datetime) -> tuple[float, ...]:

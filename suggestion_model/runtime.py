@@ -92,8 +92,9 @@ class Ranker:
         self._check_ids(inputs.candidate_ids)
         scores = np.empty(n, np.float32)
         for start in range(0, n, self.infer_batch):
-            rows = {key: _padded(array[start : start + self.infer_batch], self.infer_batch)
-                    for key, array in arrays.items()}
+            rows = {
+                key: _padded(array[start : start + self.infer_batch], self.infer_batch) for key, array in arrays.items()
+            }
             part = self._call("infer", rows)["logit"]
             scores[start : start + self.infer_batch] = part[: n - start]
         return scores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import signal
 import sys
@@ -22,13 +23,17 @@ def _shard(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[in
 
 
 def _end_orderly_when_terminated() -> None:
-    """SIGTERM unwinds the stack for as long as this command runs, so that children are stopped and logs closed."""
+    """SIGTERM and Ctrl-C unwind the stack while this command runs, so that children are stopped and logs closed.
+
+    Ctrl-C is asked for explicitly: a process that was started in the background inherits it ignored.
+    """
 
     def terminated(_number: int, _frame: object) -> NoReturn:
         raise SystemExit(143)
 
-    before = signal.signal(signal.SIGTERM, terminated)
-    click.get_current_context().call_on_close(lambda: signal.signal(signal.SIGTERM, before))
+    for number, handler in ((signal.SIGTERM, terminated), (signal.SIGINT, signal.default_int_handler)):
+        before = signal.signal(number, handler)
+        click.get_current_context().call_on_close(functools.partial(signal.signal, number, before))
 
 
 def _wait_for_a_line() -> None:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from keyboard_app.simulation.clock import SimulatedClock
 from keyboard_app.simulation.lift import Lift, OperatingPoint, ScoredLines, lift, operating_point
 from keyboard_app.simulation.person import LineOutcome, SimulatedPerson
+from keyboard_app.simulation.processes import die_with_parent
 from keyboard_app.simulation.splits import Person, load_people, outline
 from keyboard_app.simulation.typist import Typist, TypistSetting
 from keyboard_app.suggestions import Exploration, SuggestionEngine, TypingSession
@@ -170,7 +171,7 @@ def evaluate(
     if len(jobs) <= 1:
         found = [_examine_all(*job) for job in jobs]
     else:
-        with ProcessPoolExecutor(len(jobs), mp_context=get_context("spawn"), initializer=_hush) as pool:
+        with ProcessPoolExecutor(len(jobs), mp_context=get_context("spawn"), initializer=_begin_worker) as pool:
             found = [future.result() for future in [pool.submit(_examine_all, *job) for job in jobs]]
     by_user = {user: results for part in found for user, results in part.items()}
     rng = np.random.default_rng(seed)
@@ -182,8 +183,9 @@ def evaluate(
     )
 
 
-def _hush() -> None:
-    """LiteRT greets on standard error in every process; errors travel back as exceptions."""
+def _begin_worker() -> None:
+    """End with the parent, however it ends; and be quiet: LiteRT greets every process on standard error."""
+    die_with_parent()
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
 

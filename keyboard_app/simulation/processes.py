@@ -53,7 +53,7 @@ class Child:
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
                 # A group of its own: Ctrl-C reaches the parent alone, which then stops its children in order.
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=die_with_parent,
             )
 
     @property
@@ -186,6 +186,7 @@ def wait_for_file(path: Path, child: Child, timeout_s: float) -> str:
     raise ChildError(f"{child.name} was not ready after {timeout_s:.0f} s. Its log so far:\n{child.tail()}")
 
 
-def _die_with_parent() -> None:
-    """Linux: ask for SIGTERM when the parent dies, however it dies."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def die_with_parent() -> None:
+    """Ask for SIGTERM when the parent dies, however it dies; Linux alone can be asked."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -66,8 +66,16 @@ def freeze(encoder: Encoder, sample: Sample) -> tuple[ranker.Frozen, Calibration
     quantised, scale = quantise(encoder.embedding)
     width = ranker.raw_width(quantised.shape[1])
     frozen = ranker.Frozen(
-        quantised, scale, encoder.hidden, encoder.hidden_bias, encoder.output, encoder.output_bias,
-        found.mean, found.deviation, np.eye(width, dtype=np.float32), np.zeros(width, np.float32),
+        quantised,
+        scale,
+        encoder.hidden,
+        encoder.hidden_bias,
+        encoder.output,
+        encoder.output_bias,
+        found.mean,
+        found.deviation,
+        np.eye(width, dtype=np.float32),
+        np.zeros(width, np.float32),
     )
     raw = raw_features(ranker.FrozenFeatures(frozen), sample.inputs)
     projection, offset = whiten(raw, np.random.default_rng(SEED))
@@ -144,16 +152,22 @@ def _card(found: Calibration, dimension: int, table: tuple[int, ...], sizes: dic
         ),
         data=(
             files.DataSource(
-                "self_dialogue_corpus (BSD-3-Clause) and schema-guided dialogue", REPLAYS, share_alike,
+                "self_dialogue_corpus (BSD-3-Clause) and schema-guided dialogue",
+                REPLAYS,
+                share_alike,
                 "tokenizer, embedding, encoder, spread of features; text of lines and answers only",
             ),
             files.DataSource(
-                "SNIPS NLU benchmark (CC0 1.0), NLU Evaluation Data (CC BY 4.0), TREC CAsT (MIT)", UTTERANCES,
-                "see name", "tokenizer, embedding",
+                "SNIPS NLU benchmark (CC0 1.0), NLU Evaluation Data (CC BY 4.0), TREC CAsT (MIT)",
+                UTTERANCES,
+                "see name",
+                "tokenizer, embedding",
             ),
             files.DataSource(
-                "WebQuestions, query-wellformedness, NQ-open, WANDS, Qulac", QUERIES,
-                "CC BY 4.0, CC BY-SA 4.0, CC BY-SA 3.0, MIT, MIT", "tokenizer, embedding",
+                "WebQuestions, query-wellformedness, NQ-open, WANDS, Qulac",
+                QUERIES,
+                "CC BY 4.0, CC BY-SA 4.0, CC BY-SA 3.0, MIT, MIT",
+                "tokenizer, embedding",
             ),
         ),
         licence=f"{share_alike}: the strictest of its sources",

@@ -95,4 +95,3 @@ def calibrate(rows: NDArray[np.float32], best_scores: NDArray[np.float64]) -> Ca
     return Calibration(
         mean.astype(np.float32), deviation.astype(np.float32), threshold, slope, CENTRE_LOGIT - slope * threshold
     )
-

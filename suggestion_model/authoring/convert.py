@@ -29,15 +29,15 @@ def signatures(module: RankerModule) -> dict[str, Any]:
     shapes: dict[str, dict[str, tf.TensorSpec]] = {
         "infer": pairs(INFER_BATCH),
         "train_step": {
-            **pairs(TRAIN_BATCH), **labels, "learning_rate": tf.TensorSpec([], tf.float32, "learning_rate"),
+            **pairs(TRAIN_BATCH),
+            **labels,
+            "learning_rate": tf.TensorSpec([], tf.float32, "learning_rate"),
         },
         "evaluate": {**pairs(TRAIN_BATCH), **labels},
         "get_weights": {},
         "set_weights": {"weights": tf.TensorSpec(module.weights.shape, tf.float32, "weights")},
     }
-    return {
-        name: tf.function(getattr(module, name)).get_concrete_function(**specs) for name, specs in shapes.items()
-    }
+    return {name: tf.function(getattr(module, name)).get_concrete_function(**specs) for name, specs in shapes.items()}
 
 
 def convert(module: RankerModule) -> bytes:

@@ -138,7 +138,9 @@ def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[dict[str, Any]]:
                     raise CorpusError(f"{path}, line {number}: needs the text fields {', '.join(needed)}.")
                 yield row
     except OSError as error:
-        raise CorpusError(f"{path}: cannot be read ({error.strerror or 'damaged'}). "
-                          "Point --data at the directory with the text files named in the card.") from None
+        raise CorpusError(
+            f"{path}: cannot be read ({error.strerror or 'damaged'}). "
+            "Point --data at the directory with the text files named in the card."
+        ) from None
     except EOFError:
         raise CorpusError(f"{path}: ends early. Copy the file again.") from None

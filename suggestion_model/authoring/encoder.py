@@ -118,18 +118,14 @@ def pretrain(
             dense_target = np.zeros((BATCH, TARGET_PIECES), np.float32)
             for row, index in enumerate(chosen):
                 dense_target[row, target[int(index)]] = 1.0
-            losses.append(
-                float(step(_thinned(line[chosen], rng), _thinned(earlier[chosen], rng), dense_target))
-            )
+            losses.append(float(step(_thinned(line[chosen], rng), _thinned(earlier[chosen], rng), dense_target)))
         report(f"encoder: epoch {epoch + 1} of {EPOCHS}, {np.mean(losses) if losses else 0.0:.2f} nats an answer")
     rows = table.numpy()
     rows[0] = 0.0
     return Encoder(rows, hidden.numpy(), hidden_bias.numpy(), output.numpy(), output_bias.numpy())
 
 
-def _targets(
-    answers: list[list[int]], vocabulary: int
-) -> tuple[list[NDArray[np.int64]], NDArray[np.float64]]:
+def _targets(answers: list[list[int]], vocabulary: int) -> tuple[list[NDArray[np.int64]], NDArray[np.float64]]:
     """Which of the :data:`TARGET_PIECES` each answer holds, and how often each is held."""
     held = [np.unique(np.asarray(ids, np.int64)) for ids in answers]
     frequency = np.bincount(np.concatenate([*held, np.zeros(0, np.int64)]), minlength=vocabulary)

@@ -116,9 +116,7 @@ class FrozenFeatures(tf.Module):  # type: ignore[misc]
     def _pooled(self, ids: tf.Tensor) -> tf.Tensor:
         return pool(tf.cast(tf.gather(self._embedding, ids), tf.float32) * self._scale)
 
-    def raw(
-        self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def raw(self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Standardised baseline score [n, 1] and raw features [n, raw]."""
         z = (dense - self._mean) * self._inverse_deviation
         line = self._pooled(context_ids[:, : features.LINE_TOKENS])

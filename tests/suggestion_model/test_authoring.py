@@ -30,17 +30,19 @@ def _lines() -> list[dict[str, object]]:
     rows = []
     for number in range(120):
         food, place = FOODS[number % 4], PLACES[number % 5]
-        rows.append({
-            "user": people[number % 10],
-            "conversation": f"c{number // 2}",
-            "timestamp": f"2026-03-{1 + number // 12:02d}T10:{number % 60:02d}:00+00:00",
-            "text": f"I am looking for {food} food in {place}." if number % 2 == 0 else "Great, thank you so much!",
-            "reply_to": "What would you like?" if number % 2 == 0 else f"I found 3 {food} restaurants in {place}.",
-            "kind": "task",
-            "wanted": [f"SECRETLABEL {food}"],
-            "soon": ["SECRETSOON"],
-            "topic": "SECRETTOPIC",
-        })
+        rows.append(
+            {
+                "user": people[number % 10],
+                "conversation": f"c{number // 2}",
+                "timestamp": f"2026-03-{1 + number // 12:02d}T10:{number % 60:02d}:00+00:00",
+                "text": f"I am looking for {food} food in {place}." if number % 2 == 0 else "Great, thank you so much!",
+                "reply_to": "What would you like?" if number % 2 == 0 else f"I found 3 {food} restaurants in {place}.",
+                "kind": "task",
+                "wanted": [f"SECRETLABEL {food}"],
+                "soon": ["SECRETSOON"],
+                "topic": "SECRETTOPIC",
+            }
+        )
     return rows
 
 
@@ -49,8 +51,10 @@ def data(tmp_path: Path) -> Path:
     """A small data directory in the form of the real one."""
     files = {
         REPLAYS[0]: _lines(),
-        **{name: [{"text": f"play some {f} music", "source": "s", "intent": "Play"} for f in FOODS]
-           for name in UTTERANCES},
+        **{
+            name: [{"text": f"play some {f} music", "source": "s", "intent": "Play"} for f in FOODS]
+            for name in UTTERANCES
+        },
         QUERIES[0]: [{"query": f"where to eat in {p}"} for p in PLACES],
     }
     for name, rows in files.items():

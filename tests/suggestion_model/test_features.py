@@ -68,9 +68,7 @@ def test_context_text_round_trips_and_keeps_one_line_a_row() -> None:
     assert context_of(context_text(Context(""))) == Context("")
 
 
-def test_only_resolved_offers_are_examples(
-    featurizer: Featurizer, logged: Callable[..., LoggedImpression]
-) -> None:
+def test_only_resolved_offers_are_examples(featurizer: Featurizer, logged: Callable[..., LoggedImpression]) -> None:
     entries = [
         logged(Outcome.TAPPED),
         logged(Outcome.IGNORED),

@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 
 from suggestion_model import metrics
 
-SCORED = st.lists(
-    st.tuples(st.integers(-3, 3).map(float), st.sampled_from([0.0, 1.0])), min_size=1, max_size=40
-)
+SCORED = st.lists(st.tuples(st.integers(-3, 3).map(float), st.sampled_from([0.0, 1.0])), min_size=1, max_size=40)
 EXPECTED = st.lists(
     st.tuples(st.integers(-4, 4).map(float), st.floats(0, 1, allow_subnormal=False)), min_size=1, max_size=40
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,6 +116,10 @@ class Rig:
 @pytest.fixture(scope="session")
 def window(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Kivy's one window of this process, large enough for every screen, drawn off screen."""
+    if "tensorflow" in sys.modules:
+        pytest.exit(
+            "TensorFlow is loaded, and its LLVM crashes the software GL driver: run `make unit`, which keeps them apart"
+        )
     for display in ("DISPLAY", "WAYLAND_DISPLAY"):
         os.environ.pop(display, None)
     prepare(tmp_path_factory.mktemp("home"), (1280, 800))
