@@ -201,7 +201,7 @@ def test_usage_reads_the_counters_of_a_plan():
     first = usages[0]
     assert (first.lines, first.offers, first.clicks) == (4, 5, 6)
     assert first.moments == ArmSums(7, 8, 9, 10, 11, 12)
-    assert first.click_through_rate == pytest.approx(4 / 3)
+    assert first.click_through_rate == pytest.approx(6 / 5)
     assert usage_by_arm({"holdback/0/lines": 0})[0].click_through_rate is None
 
 
