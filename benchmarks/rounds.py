@@ -75,7 +75,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Value]:
         ),
         deadlines=DeadlineSettings(
             selecting_s=600.0, advertise_s=options.deadline, share_s=options.deadline,
-            masked_input_s=options.deadline, unmask_s=options.deadline,
+            masked_input_s=options.deadline, confirm_s=options.deadline, unmask_s=options.deadline,
         ),
         pace=PaceSettings(shortest_s=0.2, longest_s=5.0),
     )  # fmt: skip
@@ -152,7 +152,8 @@ def _outcome(database: Database, task: str, begun: float) -> dict[str, Value]:
                 )
             )
             counts = {"advertise": (row.selected, row.advertised), "share": (row.advertised, row.shared),
-                      "masked_input": (row.shared, row.inputs), "unmask": (row.inputs, row.unmasked)}  # fmt: skip
+                      "masked_input": (row.shared, row.inputs), "confirm": (row.inputs, row.confirmed),
+                      "unmask": (row.confirmed, row.unmasked)}  # fmt: skip
             before, after = counts.get(phase.value, (0, 0))
             if last is not None and (after or 0) < (before or 0) and state.value in left_at:
                 waited += max(0.0, left_at[state.value] - last)

@@ -106,6 +106,7 @@ SMALL_DEMO: dict[str, Any] = {
     "deadlines.advertise_s": 60.0,
     "deadlines.share_s": 15.0,
     "deadlines.masked_input_s": 15.0,
+    "deadlines.confirm_s": 15.0,
     "deadlines.unmask_s": 15.0,
     "pace.longest_s": 5.0,
 }

@@ -7,15 +7,12 @@ import msgspec
 from coordinator.experiments import metric_store
 from coordinator.experiments.click_through import ArmUsage, total_usage, usage_by_arm
 from coordinator.experiments.comparison import TREATMENT, Comparison, compare_over_rounds
+from coordinator.privacy import EpsilonReporter, privacy_sentence, spending
 from coordinator.releases.model_store import ModelStore, PublishedModel
 from coordinator.rounds.states import PHASE_OF_STATE, RoundState
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
 from coordinator.storage.round_store import Round
-from federated_protocol.plan import Plan
-
-PRIVACY_LABEL = next(f.default for f in msgspec.structs.fields(Plan) if f.name == "privacy")
-"""What a plan says unless it says something stronger."""
 
 
 class RoundReport(msgspec.Struct, frozen=True):
@@ -31,7 +28,14 @@ class RoundReport(msgspec.Struct, frozen=True):
     advertised: int | None
     shared: int | None
     inputs: int | None
+    confirmed: int | None
     unmasked: int | None
+    neighbours: int | None
+    """k of the graph, once U1 is known."""
+    shares_needed: int | None
+    """t"""
+    complete_graph: bool | None
+    """Whether everybody was everybody's neighbour: a small cohort, or no sparse graph satisfies the bounds."""
     dropouts: dict[str, int]
     """Devices that missed each phase, by phase."""
     bytes_up: int
@@ -126,6 +130,7 @@ class Reports:
         self._database = database
         self._settings = settings
         self._models = ModelStore(database)
+        self._epsilon = EpsilonReporter()
 
     def status(self, now: float) -> StatusReport:
         """The state of affairs at ``now``."""
@@ -146,9 +151,12 @@ class Reports:
                 )
             published = round_store.published_count(connection, task)
             abandoned = round_store.abandoned_count(connection, task)
+            spent = spending(connection, task)
+            epsilon = self._epsilon.epsilon(spent.rhos, self._settings.privacy.delta)
+            privacy = privacy_sentence(connection, self._settings, epsilon)
         return StatusReport(
             task=task,
-            privacy=PRIVACY_LABEL,
+            privacy=privacy,
             now=now,
             model=_model(self._models.current()),
             published_rounds=published,
@@ -201,15 +209,16 @@ class Reports:
 
 
 def _progress(row: Round, answered: int, goal: int) -> tuple[PhaseProgress, ...]:
-    """Selection and the four steps, each done, open or waiting."""
+    """Selection and the five steps, each done, open or waiting."""
     left = {
         RoundState.SELECTING: row.selected,
         RoundState.ADVERTISING: row.advertised,
         RoundState.SHARING: row.shared,
         RoundState.COLLECTING: row.inputs,
+        RoundState.CONFIRMING: row.confirmed,
         RoundState.UNMASKING: row.unmasked,
     }
-    names = ("check in", "advertise", "share", "masked input", "unmask")
+    names = ("check in", "advertise", "share", "masked input", "confirm", "unmask")
     phases = []
     expected = goal
     for name, (state, count) in zip(names, left.items(), strict=True):
@@ -228,7 +237,8 @@ def _round(row: Round) -> RoundReport:
         "advertise": (row.selected, row.advertised),
         "share": (row.advertised, row.shared),
         "masked_input": (row.shared, row.inputs),
-        "unmask": (row.inputs, row.unmasked),
+        "confirm": (row.inputs, row.confirmed),
+        "unmask": (row.confirmed, row.unmasked),
     }
     return RoundReport(
         round=row.number,
@@ -241,7 +251,11 @@ def _round(row: Round) -> RoundReport:
         advertised=row.advertised,
         shared=row.shared,
         inputs=row.inputs,
+        confirmed=row.confirmed,
         unmasked=row.unmasked,
+        neighbours=row.neighbours,
+        shares_needed=row.threshold,
+        complete_graph=None if row.neighbours is None else row.neighbours == (row.advertised or 0) - 1,
         dropouts={
             phase: before - after
             for phase, (before, after) in reached.items()

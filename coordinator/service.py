@@ -19,6 +19,7 @@ from coordinator.rounds.driver import RoundDriver, Ticker
 from coordinator.rounds.intake import Intake
 from coordinator.settings import Settings, validate
 from coordinator.storage import Database
+from coordinator.trust import Trust
 from federated_protocol.messages import ModelArtifact
 
 if TYPE_CHECKING:
@@ -70,8 +71,9 @@ class Coordinator:
             self.models = ModelStore(self.database)
             self.models.ensure_initial(first, clock())
             self.driver = RoundDriver(self.database, settings, executor=executor)
-            self.admission = Admission(self.database, settings, self.wake, rng)
-            self.intake = Intake(self.database, self.wake, settings.releases.rollout_stages[0])
+            self.trust = Trust(settings)
+            self.admission = Admission(self.database, settings, self.trust, self.wake, rng)
+            self.intake = Intake(self.database, self.trust, self.wake, self.clock, settings.releases.rollout_stages[0])
             self.steward = RolloutSteward(self.database, settings)
             self.population = Population(self.database)
             self.admission.on_check_in = self.population.saw

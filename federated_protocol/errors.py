@@ -37,6 +37,14 @@ class CertificateForged(EnrolmentError):  # noqa: N818 - says what it is
     """The certificate was not signed by the expected authority."""
 
 
+class CertificateRevoked(EnrolmentError):  # noqa: N818 - says what it is
+    """The authority took the certificate back."""
+
+
+class TrustListRejected(EnrolmentError):  # noqa: N818 - says what it is
+    """A statement about authority keys and revocations that is forged, outdated or older than the one in force."""
+
+
 class CertificateExpired(EnrolmentError):  # noqa: N818 - says what it is
     """The certificate is past its end, or not valid yet."""
 
@@ -58,10 +66,24 @@ class ProtocolErrorReason(enum.StrEnum):
     BAD_INDEX = "bad_index"
     """Indices are not 1..n, not known, or not in order."""
     OWN_ENTRY_MISSING = "own_entry_missing"
+    BAD_PROOF = "bad_proof"
+    """Keys that are not under the root of all advertised keys, this device's own included."""
+    BAD_SIGNATURE = "bad_signature"
+    """A peer's keys were not signed by it for this very round, plan and model."""
+    UNCERTIFIED_PEER = "uncertified_peer"
+    """A peer without a valid enrolment certificate."""
+    BAD_CONFIRMATION = "bad_confirmation"
+    """A peer's signature is not over the survivors this device was shown: views differ, or it is forged."""
+    TOO_MANY_DROPPED = "too_many_dropped"
+    """More are missing than the graph was solved for."""
     BELOW_FLOOR = "below_floor"
     """Fewer participants than this device's pinned floor, or the protocol's."""
     ABOVE_LARGEST_COHORT = "above_largest_cohort"
     """More participants than the plan's codec was solved for."""
+    BAD_PARAMETERS = "bad_parameters"
+    """A threat model, or a graph, outside what can be solved."""
+    BAD_NEIGHBOURS = "bad_neighbours"
+    """Too few neighbours, or others than the public permutation gives."""
     BAD_THRESHOLD = "bad_threshold"
     BELOW_THRESHOLD = "below_threshold"
     UNKNOWN_PARTICIPANT = "unknown_participant"

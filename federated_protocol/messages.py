@@ -4,8 +4,11 @@ On the wire: MessagePack (``application/msgpack``), unknown fields refused. A de
 :class:`SignedMessage`; the coordinator's answers are plain. Round messages follow Bonawitz et al. (eprint 2017/281)
 and are named after its steps. Reasons are enums, so neither a log line nor an answer can carry data.
 
-Devices are named inside a round by ``index``, 1..n: their position in the roster, which is also their Shamir
-x-coordinate. ``device`` is the fingerprint of an identity key (:func:`federated_protocol.enrolment.fingerprint`).
+Devices are named inside a round by ``index``, 1..n: their position among all who advertised keys, in the order of
+their fingerprints. Where a message holds something for each neighbour, it stands in the order of
+:meth:`federated_protocol.secure_aggregation.graph.Graph.neighbours`, without names; bit maps are as in
+:mod:`federated_protocol.secure_aggregation.bitmap`. ``device`` is the fingerprint of an identity key
+(:func:`federated_protocol.enrolment.fingerprint`).
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import enum
 import msgspec
 
 
-class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
     """Base of all messages: immutable, unknown fields refused."""
 
 
@@ -25,6 +28,7 @@ class Phase(enum.StrEnum):
     ADVERTISE = "advertise"
     SHARE = "share"
     MASKED_INPUT = "masked_input"
+    CONFIRM = "confirm"
     UNMASK = "unmask"
 
 
@@ -35,9 +39,12 @@ class AbandonReason(enum.StrEnum):
     TOO_FEW_ADVERTISED = "too_few_advertised"
     TOO_FEW_SHARED = "too_few_shared"
     TOO_FEW_INPUTS = "too_few_inputs"
+    TOO_FEW_CONFIRMED = "too_few_confirmed"
     TOO_FEW_UNMASKED = "too_few_unmasked"
     UNMASKING_FAILED = "unmasking_failed"
     EVALUATION_GATE = "evaluation_gate"
+    PRIVACY_BUDGET = "privacy_budget"
+    """The sum would cost more than the task's privacy budget holds."""
     COORDINATOR_RESTARTED = "coordinator_restarted"
     OPERATOR = "operator"
 
@@ -66,12 +73,14 @@ class ComeBackReason(enum.StrEnum):
     NO_ROUND = "no_round"
     ROUND_FULL = "round_full"
     PACE = "pace"
+    PRIVACY_BUDGET = "privacy_budget"
+    """The task's privacy budget is spent: no round opens any more."""
 
 
 # -- device to coordinator ---------------------------------------------------------------------------------------
 
 
-class SignedMessage(Message, frozen=True):
+class SignedMessage(Message, frozen=True, array_like=True):
     """Envelope of everything a device sends: ``signature`` is Ed25519 over purpose, session and payload."""
 
     device: bytes
@@ -100,9 +109,12 @@ class KeyAdvertisement(Message, frozen=True):
 
 
 class EncryptedShares(Message, frozen=True):
-    """Step 1: for every other participant, its encrypted pair of Shamir shares, keyed by index."""
+    """Step 1: for every neighbour, its pair of Shamir shares, encrypted to it."""
 
-    ciphertexts: dict[int, bytes]
+    seed_commitment: bytes
+    """32 bytes that the self-mask seed hashes to, so that a wrongly opened one is noticed."""
+    ciphertexts: bytes
+    """80 bytes a neighbour, in the order of neighbours."""
 
 
 class MaskedInput(Message, frozen=True):
@@ -111,22 +123,21 @@ class MaskedInput(Message, frozen=True):
     packed: bytes
 
 
-class MaskKeyShare(Message, frozen=True, tag="mask_key"):
-    """Share of a *missing* participant's masking key (33 bytes, a number below p = 2^256 + 297, big-endian)."""
+class Confirmation(Message, frozen=True):
+    """Step 3: "these are the survivors I was shown". The envelope's signature is what the peers check."""
 
-    share: bytes
-
-
-class SelfMaskShare(Message, frozen=True, tag="self_mask"):
-    """Share of a *present* participant's self-mask seed (33 bytes)."""
-
-    share: bytes
+    digest: bytes
+    """32 bytes over the run of the protocol and the bit map of U3."""
 
 
 class Unmasking(Message, frozen=True):
-    """Step 4: one share per owner; the sum type makes "both shares of one owner" unrepresentable."""
+    """Step 4: one share for each sharing neighbour; a slot holds one share of one kind, so never both of one owner."""
 
-    reveals: dict[int, MaskKeyShare | SelfMaskShare]
+    missing: bytes
+    """Bit map over the slots: set where the owner's input is missing and the share is of its masking key, clear
+    where the input arrived and the share is of its self-mask seed."""
+    shares: bytes
+    """32 bytes a slot; a slot for each holder of U2 that this device holds shares of, in the order of holders."""
 
 
 # -- coordinator to device ---------------------------------------------------------------------------------------
@@ -180,33 +191,68 @@ class PlanAnswer(Message, frozen=True, tag="plan"):
     """The plan, in its canonical encoding (:class:`federated_protocol.plan.Plan`)."""
 
     plan: bytes
+    trust: bytes = b""
+    """The authority's newest :class:`federated_protocol.trust.TrustList`; empty where it never made one."""
 
 
-class RosterEntry(Message, frozen=True):
-    """One member of U1."""
+class RosterEntry(Message, frozen=True, array_like=True):
+    """One member of U1, with the evidence that it is an enrolled device that said so for this very round."""
 
     index: int
     cipher_key: bytes
     mask_key: bytes
+    signature: bytes
+    """Of its key advertisement's envelope, 64 bytes."""
+    certificate: bytes
 
 
 class Roster(Message, frozen=True, tag="roster"):
-    """End of step 0: U1's keys and the threshold t of the sharing."""
+    """End of step 0: the graph, this device's place in it, and its neighbours' keys."""
 
-    entries: tuple[RosterEntry, ...]
+    participants: int
+    """n = |U1|"""
+    neighbours: int
+    """k; n - 1 is the complete graph."""
     threshold: int
+    """t, shares that open a secret."""
+    index: int
+    """The index of the device this answer is for."""
+    root: bytes
+    """Merkle root of all advertised keys, 32 bytes."""
+    entries: tuple[RosterEntry, ...]
+    """The neighbours, by ascending index."""
+    proof: bytes
+    """Hashes that lead from the neighbours' and this device's leaves to the root."""
 
 
 class Mailbox(Message, frozen=True, tag="mailbox"):
-    """End of step 1: the ciphertexts addressed to this device, keyed by sender; the senders and itself are U2."""
+    """End of step 1: the ciphertexts addressed to this device. Their senders and itself are what it learns of U2."""
 
-    ciphertexts: dict[int, bytes]
+    senders: bytes
+    """Bit map over the neighbours."""
+    ciphertexts: bytes
+    """80 bytes a sender."""
 
 
 class Survivors(Message, frozen=True, tag="survivors"):
-    """End of step 2: U3, the indices whose masked input arrived."""
+    """End of step 2: U3, whose masked inputs arrived."""
 
-    indices: tuple[int, ...]
+    members: bytes
+    """Bit map over the indices 1..n."""
+    witnesses: tuple[RosterEntry, ...]
+    """Members of U3 that are no neighbours, by ascending index, where fewer neighbours than the plan's smallest
+    aggregate are in U3."""
+    proof: bytes
+    """Hashes that lead from the witnesses' leaves to the root."""
+
+
+class Confirmations(Message, frozen=True, tag="confirmations"):
+    """End of step 3: signatures of neighbours over the same U3."""
+
+    signers: bytes
+    """Bit map over the neighbours."""
+    signatures: bytes
+    """64 bytes a signer."""
 
 
 class Finished(Message, frozen=True, tag="finished"):
@@ -216,7 +262,7 @@ class Finished(Message, frozen=True, tag="finished"):
     participants: int
 
 
-SessionAnswer = Pending | Abandoned | PlanAnswer | Roster | Mailbox | Survivors | Finished
+SessionAnswer = Pending | Abandoned | PlanAnswer | Roster | Mailbox | Survivors | Confirmations | Finished
 
 
 class Refusal(Message, frozen=True, tag="refusal"):

@@ -14,6 +14,9 @@ import msgspec
 
 PROTOCOL_VERSION = 1
 
+NO_DP_GUARANTEE = "no DP guarantee"
+"""The label of a task whose sums carry no noise."""
+
 
 class TaskKind(enum.StrEnum):
     """What the secure sum is for."""
@@ -36,6 +39,14 @@ class TrainingSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """mu of FedProx, 0 switches it off."""
 
 
+class SubsetBlock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``chosen`` of the next ``length`` coordinates travel, drawn anew for every round and the same for all devices."""
+
+    length: int
+    chosen: int
+    """1..length; the decoded sum is scaled by length / chosen, which keeps it unbiased."""
+
+
 class CodecSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a float update becomes integers modulo 2^bits (docs/architecture.md, "The update codec").
 
@@ -44,9 +55,9 @@ class CodecSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     dimension: int
-    """Number of model weights d; the rotation does not pad, so d coordinates travel."""
+    """Number of model weights d; nothing is padded, so :attr:`sent` coordinates travel."""
     clip: float
-    """Largest L2 norm of the update before weighting, > 0."""
+    """Largest L2 norm of what travels (the chosen coordinates), before weighting, > 0."""
     step: float
     """Width of one quantisation level, in units of the update, > 0."""
     rotation_seed: bytes
@@ -59,6 +70,26 @@ class CodecSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Width of an exact counter, and of the weight, on the wire, 2..32; they have this modulus of their own."""
     count_cap: int
     """Largest value one device adds to a counter; larger ones are capped, so that the cohort's sum cannot wrap."""
+    subset: tuple[SubsetBlock, ...] = ()
+    """Blocks that add up to the dimension; empty: every coordinate travels."""
+    subset_seed: bytes = b""
+    """32 bytes shared by the cohort: which coordinates of each block travel; empty without a subset."""
+    noise_sixteenths: int = 0
+    """Scale of the discrete Gaussian noise each device adds, in 1/16 of a step; 0 for none."""
+
+    @property
+    def sent(self) -> int:
+        """Coordinates that travel."""
+        return sum(block.chosen for block in self.subset) if self.subset else self.dimension
+
+
+class PrivacySetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Assumptions under which a task's noise is charged (docs/privacy.md)."""
+
+    delta: float
+    """Probability at which epsilon is stated."""
+    corrupt_fraction: float
+    """Share of the cohort whose noise is not counted on, [0, 1)."""
 
 
 class MetricSlot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,15 +113,41 @@ class MetricSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     usage_clip: int = 64
     """A device's offers under one slot enter the sums for intervals up to this many over all rounds, see
     :data:`USAGE_MOMENTS`; squares stay below ``usage_clip**2``."""
+    exact: bool = True
+    """False in a task with differential privacy: nothing is counted."""
+
+
+class Adversary(enum.StrEnum):
+    """What the coordinator may do, beside colluding with the corrupt participants."""
+
+    HONEST_BUT_CURIOUS = "honest-but-curious"
+    SEMI_MALICIOUS = "semi-malicious"
+    """It may lie about who dropped out, and differently to different participants."""
+
+
+class ThreatModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the graph of a cohort is solved for (:mod:`federated_protocol.secure_aggregation.parameters`)."""
+
+    corrupt: float = 0.05
+    """γ, share of participants that collude with the coordinator, [0, 0.5)."""
+    dropout: float = 0.3
+    """δ, share of participants that may vanish after they advertised keys, [0, 0.5]."""
+    adversary: Adversary = Adversary.SEMI_MALICIOUS
+    sigma: int = 80
+    """σ: privacy fails with probability at most 2^-σ; 40 of the 80 in use are margin against grinding."""
+    eta: int = 20
+    """η: an honest round within the stated dropout fails with probability at most 2^-η."""
 
 
 class AggregationSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Secure aggregation for this cohort (eprint 2017/281)."""
+    """Secure aggregation for this cohort (eprint 2017/281, 2020/704)."""
 
     smallest_aggregate: int
     """The round is abandoned when fewer masked inputs than this arrive; devices compare it with their own floor."""
     largest_cohort: int
     """Number of devices selected; the modulus is solved for it."""
+    threat: ThreatModel = ThreatModel()
+    """Who is defended against; devices compare it with what they pinned."""
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,8 +166,10 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     codec: CodecSetting
     aggregation: AggregationSetting
     metrics: MetricSetting
-    privacy: str = "no DP guarantee"
-    """The label devices and dashboard show."""
+    privacy: str = NO_DP_GUARANTEE
+    """The label devices and dashboards show; it follows from ``noise``."""
+    noise: PrivacySetting | None = None
+    """None: the sums are exact and carry no guarantee."""
 
 
 USAGE_MOMENTS = ("n", "c", "m", "cc", "mm", "cm")
@@ -126,7 +185,10 @@ def counter_names(metrics: MetricSetting) -> tuple[str, ...]:
     First ``examples`` and ``devices_with_examples``; ``devices/{arm}`` for each arm of the slots; then per slot
     ``{arm}/{version}/`` with ``lines``, ``offers``, ``clicks`` and :data:`USAGE_MOMENTS`; then
     ``clicks_by_score/{bin}`` and ``offers_by_score/{bin}`` for ``len(score_edges) + 1`` bins, lowest scores first.
+    Empty when nothing may be counted exactly.
     """
+    if not metrics.exact:
+        return ()
     names = ["examples", "devices_with_examples"]
     names += [f"devices/{arm}" for arm in arms_of(metrics)]
     for slot in metrics.slots:

@@ -24,6 +24,8 @@ CHECK_IN = "check-in"
 """Purpose of a signed :class:`~federated_protocol.messages.CheckIn`; the other purposes are the phases' values."""
 
 DOMAIN = b"federated-keyboard/1\0"
+BOUND_DOMAIN = b"federated-keyboard/1 in a round\0"
+BINDING_BYTES = 32
 KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 FINGERPRINT_BYTES = 16
@@ -74,15 +76,19 @@ class Identity:
         return self.private_key.sign(data)
 
 
-def signed_bytes(purpose: str | Phase, session: str, payload: bytes) -> bytes:
-    """What a signature covers: domain, purpose, session and payload, separated by zero bytes.
+def signed_bytes(purpose: str | Phase, session: str, payload: bytes, binding: bytes = b"") -> bytes:
+    """What a signature covers: domain, purpose, session, the run it belongs to, and payload.
 
-    Neither purpose nor session may hold a zero byte, which keeps the encoding unambiguous.
+    Neither purpose nor session may hold a zero byte, and a binding has 32 bytes and a domain of its own, which keeps
+    the encoding unambiguous.
     """
+    if len(binding) not in (0, BINDING_BYTES):
+        raise BadSignature(f"a binding has {BINDING_BYTES} bytes")
     purpose_bytes, session_bytes = str(purpose).encode(), session.encode()
     if b"\0" in purpose_bytes or b"\0" in session_bytes:
         raise BadSignature("purpose and session must not contain zero bytes")
-    return DOMAIN + purpose_bytes + b"\0" + session_bytes + b"\0" + payload
+    domain = BOUND_DOMAIN if binding else DOMAIN
+    return domain + purpose_bytes + b"\0" + session_bytes + b"\0" + binding + payload
 
 
 def check_signature(signature: bytes, data: bytes, public_key: bytes) -> None:
@@ -97,7 +103,9 @@ def check_signature(signature: bytes, data: bytes, public_key: bytes) -> None:
         ) from None
 
 
-def sign(message: Message, purpose: str | Phase, session: str, identity: Identity) -> SignedMessage:
+def sign(
+    message: Message, purpose: str | Phase, session: str, identity: Identity, binding: bytes = b""
+) -> SignedMessage:
     """Encode ``message`` and put it in a signed envelope.
 
     Args:
@@ -105,12 +113,13 @@ def sign(message: Message, purpose: str | Phase, session: str, identity: Identit
         purpose: :data:`CHECK_IN` or the phase.
         session: session id; empty for a check-in.
         identity: the device's identity key.
+        binding: 32 bytes that name the run of secure aggregation the message belongs to; empty outside of one.
     """
     payload = wire.encode(message)
     return SignedMessage(
         device=identity.fingerprint,
         payload=payload,
-        signature=identity.sign(signed_bytes(purpose, session, payload)),
+        signature=identity.sign(signed_bytes(purpose, session, payload, binding)),
     )
 
 
@@ -121,15 +130,16 @@ def open_signed(
     session: str,
     public_key: bytes,
     *,
+    binding: bytes = b"",
     limit_bytes: int = wire.LARGEST_MESSAGE_BYTES,
 ) -> T:
     """Verify an envelope and decode what it holds; nothing is decoded before the signature is verified.
 
     Raises:
-        BadSignature: wrong key, purpose, session or payload, or the envelope names another device.
+        BadSignature: wrong key, purpose, session, binding or payload, or the envelope names another device.
         MalformedMessage: correctly signed, but not a ``kind``.
     """
     if signed.device != fingerprint(public_key):
         raise BadSignature("the envelope names another device than the key it is checked with")
-    check_signature(signed.signature, signed_bytes(purpose, session, signed.payload), public_key)
+    check_signature(signed.signature, signed_bytes(purpose, session, signed.payload, binding), public_key)
     return wire.decode(signed.payload, kind, limit_bytes=limit_bytes)

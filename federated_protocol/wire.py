@@ -23,8 +23,8 @@ _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 
 
 def encode(message: msgspec.Struct) -> bytes:
-    """Encode a message canonically: equal messages give equal bytes, whatever order their maps were filled in."""
-    return _encoder.encode(_in_order(message))
+    """Encode a message canonically: equal messages give equal bytes (no message holds a map)."""
+    return _encoder.encode(message)
 
 
 @overload
@@ -63,20 +63,7 @@ def decode_json(data: bytes | str, kind: Any, *, limit_bytes: int = LARGEST_MESS
 
 def encode_json(message: msgspec.Struct) -> bytes:
     """The JSON form of a message, for debugging."""
-    return msgspec.json.encode(_in_order(message))
-
-
-def _in_order(message: msgspec.Struct) -> msgspec.Struct:
-    """The message with its maps sorted by key: msgspec's own deterministic order takes text keys alone.
-
-    A struct's fields have a fixed order already, and no message holds a map anywhere but directly in a field.
-    """
-    maps = {
-        name: dict(sorted(value.items()))
-        for name in message.__struct_fields__
-        if isinstance(value := getattr(message, name), dict)
-    }
-    return msgspec.structs.replace(message, **maps) if maps else message
+    return msgspec.json.encode(message)
 
 
 def _check_size(size_bytes: int, limit_bytes: int) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from coordinator.aggregation.optimizers import OptimizerState, ServerOptimizer
 from federated_protocol.messages import ModelArtifact
 from federated_protocol.plan import CodecSetting
-from federated_protocol.update_codec import DecodedSum
+from federated_protocol.update_codec import DecodedSum, largest_mean_norm
 
 
 class GateRejectedError(Exception):
@@ -31,17 +31,6 @@ class NextModel:
     optimizer_state: bytes
     update_norm: float
     """L2 norm of the weighted mean update, in units of the weights."""
-
-
-def largest_mean_norm(setting: CodecSetting, devices: int, weight_sum: float) -> float:
-    """Largest L2 norm that the decoded mean update of an honest cohort has, with a wide margin.
-
-    A weighted mean of vectors of norm <= clip has norm <= clip. Stochastic rounding adds to each of the d summed
-    coordinates an error of variance <= devices * step^2 / 4; five times the expected norm of that error, divided by
-    the weight, is allowed on top.
-    """
-    rounding = setting.step * math.sqrt(devices * setting.dimension) / 2
-    return setting.clip * (1 + 1e-6) + 5 * rounding / weight_sum
 
 
 def make_next_model(

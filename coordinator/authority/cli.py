@@ -8,8 +8,10 @@ from pathlib import Path
 
 import click
 
-from coordinator.authority.directory import PUBLIC_KEY, Authority, AuthorityError
-from coordinator.trust_anchor import DEMO_MARK
+from coordinator.authority.directory import PUBLIC_KEY, TRUST_LIST, Authority, AuthorityError
+from coordinator.errors import SettingsError
+from coordinator.trust_anchor import DEMO_MARK, read_trust_anchor
+from federated_protocol.signing import FINGERPRINT_BYTES
 
 _WARNING = f"{DEMO_MARK}: certificates of this authority prove nothing. Never point a real coordinator at it."
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -68,6 +70,46 @@ def issue(directory: Path, public_key: str | None, count: int | None, out: Path 
 
 @authority.command()
 @click.argument("directory", type=_FOLDER)
+@click.option("--also", multiple=True, metavar="PUBLIC_KEY", help="A further authority key that counts, e.g. the next.")
+@click.option("--retire", multiple=True, metavar="PUBLIC_KEY", help="A key that counts no more from now on.")
+@click.option("--revoke", multiple=True, metavar="FINGERPRINT", help="A device to take the certificate back from.")
+@click.option("--days", default=30.0, show_default=True, help="Devices go on for so long without a newer list.")
+@click.option("--key-days", default=730.0, show_default=True, help="How long a key named by --also counts.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the list there too.")
+def trust(
+    directory: Path,
+    also: tuple[str, ...],
+    retire: tuple[str, ...],
+    revoke: tuple[str, ...],
+    days: float,
+    key_days: float,
+    out: Path | None,
+) -> None:
+    """Sign the next trust list: which authority keys count, and which devices do no more.
+
+    It goes on from the list in DIRECTORY, so keys and revocations add up. Give it to coordinators (trust_list), which
+    pass it on to devices.
+    """
+    opened = Authority.load(directory)
+    made = opened.next_trust_list(
+        time.time(),
+        also=[_read_key(source) for source in also],
+        retire=[_read_key(source) for source in retire],
+        revoke=[_read_fingerprint(text) for text in revoke],
+        days=days,
+        key_days=key_days,
+    )
+    opened.keep_trust_list(directory, made)
+    if out is not None:
+        out.write_bytes(made.encode())
+    click.echo(
+        f"trust list {made.serial}: {len(made.keys)} authority keys, {len(made.revoked)} devices revoked, "
+        f"in {out or directory / TRUST_LIST}"
+    )
+
+
+@authority.command()
+@click.argument("directory", type=_FOLDER)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8090, show_default=True, help="0 takes a free port.")
 @click.option("--port-file", type=click.Path(dir_okay=False, path_type=Path), help="Write the port there.")
@@ -114,9 +156,19 @@ def _read_key(source: str) -> bytes:
     if len(raw) == 32:
         return raw
     try:
-        return bytes.fromhex(raw.decode("ascii"))
-    except ValueError:
+        return read_trust_anchor(source).public_key  # as `authority init` writes it
+    except SettingsError:
         raise AuthorityError(f"{source} does not hold a public key: 32 bytes or 64 hexadecimal digits") from None
+
+
+def _read_fingerprint(text: str) -> bytes:
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        raw = b""
+    if len(raw) != FINGERPRINT_BYTES:
+        raise AuthorityError(f"a device's fingerprint has {2 * FINGERPRINT_BYTES} hexadecimal digits")
+    return raw
 
 
 def main() -> None:

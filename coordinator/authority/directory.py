@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,14 @@ import msgspec
 
 from coordinator.errors import CoordinatorError
 from coordinator.trust_anchor import TrustAnchor
+from federated_protocol import wire
 from federated_protocol.enrolment import Certificate, issue
-from federated_protocol.errors import FederatedProtocolError
+from federated_protocol.errors import FederatedProtocolError, MalformedMessage
 from federated_protocol.signing import Identity
+from federated_protocol.trust import AuthorityKey, TrustList, issue_trust_list
 
 PRIVATE_KEY, PUBLIC_KEY, CARD = "private.key", "public.key", "authority.json"
+TRUST_LIST = "trust.list"
 DEVICE_KEY, DEVICE_CERTIFICATE = "identity.key", "certificate"
 DAY_S = 86_400.0
 CLOCK_TOLERANCE_S = 3_600.0
@@ -38,6 +41,8 @@ class Authority:
     name: str
     insecure_demo: bool
     identity: Identity
+    trust_list: TrustList | None = None
+    """The newest list, if this authority ever made one."""
 
     @classmethod
     def create(cls, folder: Path, name: str, *, insecure_demo: bool = False) -> Authority:
@@ -70,7 +75,13 @@ class Authority:
             raise AuthorityError(
                 f"the authority in {folder} is damaged: restore {PRIVATE_KEY} and {CARD} from a backup"
             ) from None
-        return cls(card.name, card.insecure_demo, identity)
+        try:
+            kept = wire.decode((folder / TRUST_LIST).read_bytes(), TrustList)
+        except FileNotFoundError:
+            kept = None
+        except (OSError, MalformedMessage):
+            raise AuthorityError(f"{folder / TRUST_LIST} is damaged: restore it from a backup") from None
+        return cls(card.name, card.insecure_demo, identity, kept)
 
     def certify(self, device_key: bytes, now: float, days: float) -> Certificate:
         """Certify a device's Ed25519 public key (32 bytes) for ``days`` from ``now`` (Unix seconds)."""
@@ -87,6 +98,62 @@ class Authority:
             )
         except FederatedProtocolError as error:
             raise AuthorityError(str(error)) from None
+
+    def next_trust_list(
+        self,
+        now: float,
+        *,
+        also: Sequence[bytes] = (),
+        retire: Sequence[bytes] = (),
+        revoke: Sequence[bytes] = (),
+        days: float = 30.0,
+        key_days: float = 730.0,
+    ) -> TrustList:
+        """The list that follows the one kept in this authority's folder.
+
+        Parameters
+        ----------
+        now
+            Unix time in seconds.
+        also
+            Ed25519 public keys that count from now on, for ``key_days``.
+        retire
+            Keys that count no more.
+        revoke
+            Fingerprints, 16 bytes each.
+        days
+            How long devices go on without a newer list.
+
+        Raises
+        ------
+        AuthorityError
+            when this authority's own key is to be retired: sign that list with the key that stays.
+        """
+        former = self.trust_list
+        keys = {key.public_key: key for key in former.keys} if former is not None else {}
+        keys.setdefault(
+            self.identity.public_key,
+            AuthorityKey(self.identity.public_key, now - CLOCK_TOLERANCE_S, now + key_days * DAY_S),
+        )
+        for public_key in also:
+            keys[public_key] = AuthorityKey(public_key, now - CLOCK_TOLERANCE_S, now + key_days * DAY_S)
+        for public_key in retire:
+            keys.pop(public_key, None)
+        if self.identity.public_key not in keys:
+            raise AuthorityError("a list cannot retire the key that signs it: sign it with the authority that stays")
+        revoked = (*(former.revoked if former is not None else ()), *revoke)
+        serial = 1 if former is None else former.serial + 1
+        try:
+            return issue_trust_list(self.identity, serial, tuple(keys.values()), revoked, now + days * DAY_S)
+        except FederatedProtocolError as error:
+            raise AuthorityError(str(error)) from None
+
+    def keep_trust_list(self, folder: Path, made: TrustList) -> None:
+        """Write the list to the authority's folder, where the next one goes on from."""
+        try:
+            _write(folder / TRUST_LIST, made.encode())
+        except OSError as error:
+            raise AuthorityError(f"cannot write to {folder} ({error.strerror}): check its rights") from None
 
     def make_devices(
         self, folder: Path, count: int, now: float, days: float, progress: Callable[[], None] = lambda: None

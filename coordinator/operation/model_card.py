@@ -7,7 +7,7 @@ import msgspec
 from coordinator.errors import ReleaseError
 from coordinator.experiments.comparison import Bounded, Comparison
 from coordinator.releases.rollout import all_rollouts
-from coordinator.reports import PRIVACY_LABEL, ModelReport, Reports
+from coordinator.reports import ModelReport, Reports
 from coordinator.settings import Settings
 from coordinator.storage import Database
 
@@ -49,7 +49,7 @@ def model_card(database: Database, settings: Settings, version: int) -> ModelCar
         state=rollout.state,
         percent=rollout.percent,
         reason=rollout.reason,
-        privacy=PRIVACY_LABEL,
+        privacy=reports.status(0.0).privacy,
         comparison=next((c for c in reports.comparisons() if c.version == version), None),
     )
 

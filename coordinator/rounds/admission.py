@@ -13,11 +13,13 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from coordinator.errors import RequestRefusedError
+from coordinator.privacy.ledger import overspends
 from coordinator.releases.rollout import offered_model
 from coordinator.rounds import pace_steering
 from coordinator.rounds.states import RoundState
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
+from coordinator.trust import Trust
 from federated_protocol import wire
 from federated_protocol.enrolment import CHECK_IN_LIMIT_BYTES, open_check_in
 from federated_protocol.errors import (
@@ -51,6 +53,8 @@ class Admission:
 
     Parameters
     ----------
+    trust
+        Whose certificates count.
     wake
         Called when the selection is full, so that the round moves on at once.
     rng
@@ -58,10 +62,16 @@ class Admission:
     """
 
     def __init__(
-        self, database: Database, settings: Settings, wake: Callable[[], None], rng: random.Random | None = None
+        self,
+        database: Database,
+        settings: Settings,
+        trust: Trust,
+        wake: Callable[[], None],
+        rng: random.Random | None = None,
     ) -> None:
         self._database = database
         self._settings = settings
+        self._trust = trust
         self._wake = wake
         self._rng = rng or random.Random()
         self.on_check_in: Callable[[str, float], None] = lambda app_version, now: None
@@ -96,7 +106,7 @@ class Admission:
         if len(signed.payload) > CHECK_IN_LIMIT_BYTES:
             raise RequestRefusedError(RefusalReason.TOO_LARGE, f"a check-in has at most {CHECK_IN_LIMIT_BYTES} bytes")
         try:
-            check_in, certificate = open_check_in(signed, self._settings.authority_key_bytes, now)
+            check_in, certificate = open_check_in(signed, self._trust.current(now), now)
         except MessageTooLarge as error:
             raise RequestRefusedError(RefusalReason.TOO_LARGE, str(error)) from None
         except MalformedMessage as error:
@@ -134,7 +144,7 @@ class Admission:
                 raise RequestRefusedError(
                     RefusalReason.CONFLICTING_REPEAT, "this nonce was used for another check-in: draw a fresh one"
                 )
-            decided, full = self._decide(connection, signed.device, public_key, now)
+            decided, full = self._decide(connection, signed.device, public_key, check_in.certificate, now)
             answer = wire.encode(decided)
             message_store.add_check_in(
                 connection, device=signed.device, nonce=check_in.nonce, digest=digest, answer=answer, now=now
@@ -142,11 +152,13 @@ class Admission:
             return answer, full
 
     def _decide(
-        self, connection: Connection, device: bytes, public_key: bytes, now: float
+        self, connection: Connection, device: bytes, public_key: bytes, certificate: bytes, now: float
     ) -> tuple[CheckInAnswer, bool]:
         row = round_store.running_round(connection, self._settings.task, lock=True)
         if row is None:
-            return self._come_back(connection, device, ComeBackReason.NO_ROUND, now), False
+            spent = overspends(connection, self._settings)
+            reason = ComeBackReason.PRIVACY_BUDGET if spent else ComeBackReason.NO_ROUND
+            return self._come_back(connection, device, reason, now), False
         if row.state is not RoundState.SELECTING:
             return self._come_back(connection, device, ComeBackReason.PACE, now), False
         cohort = row.still_in
@@ -154,7 +166,7 @@ class Admission:
         if not known and cohort >= self._settings.largest_cohort:
             return self._come_back(connection, device, ComeBackReason.ROUND_FULL, now), True
         if not known:
-            round_store.join(connection, row.id, device, public_key, now)
+            round_store.join(connection, row.id, device, public_key, certificate, now)
             cohort += 1
         selected = Selected(
             session=row.session,

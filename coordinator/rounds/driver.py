@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from coordinator.events import Event, log_event, log_failure
+from coordinator.privacy.ledger import affords, charge_release, overspends
 from coordinator.releases.model_store import current_model, load_artifact
 from coordinator.releases.rollout import rounds_paused
 from coordinator.rounds import closing, planning
@@ -134,6 +135,8 @@ class RoundDriver:
             return False
         if rounds.max_rounds and round_store.published_count(connection, task) >= rounds.max_rounds:
             return False
+        if overspends(connection, self._settings):
+            return False
         newest = round_store.newest_rounds(connection, task, 1)
         return not newest or newest[0].ended_at is None or now >= newest[0].ended_at + rounds.pause_s
 
@@ -180,6 +183,9 @@ class RoundDriver:
         plan = planning.make_plan(
             self._settings, row, base, len(artifact.weights) // 4, cohort=row.still_in, rng=self._rng
         )
+        if not affords(connection, self._settings, plan):
+            reason = AbandonReason.PRIVACY_BUDGET
+            return self._abandon(connection, row, RoundEvent.STOPPED, reason, now, selected=row.still_in)
         encoded = planning.encode_plan(plan)
         return self._move(
             connection,
@@ -206,10 +212,19 @@ class RoundDriver:
             "bytes_up": row.bytes_up + received,
             "bytes_down": row.bytes_down + closed.bytes_down,
         }
-        if closed.answered < row.quorum:
+        if not closed.enough:
             return self._abandon(connection, row, RoundEvent.SHORT, SHORT_REASON[row.state], now, **counts)
-        threshold = closed.threshold if closed.threshold is not None else row.threshold or 1
-        following = {Phase.ADVERTISE: "share_s", Phase.SHARE: "masked_input_s", Phase.MASKED_INPUT: "unmask_s"}[phase]
+        threshold = row.threshold or 1
+        if closed.context is not None:
+            parameters = closed.context.parameters
+            threshold = parameters.threshold
+            counts |= {"neighbours": parameters.neighbours, "root": closed.context.root}
+        following = {
+            Phase.ADVERTISE: "share_s",
+            Phase.SHARE: "masked_input_s",
+            Phase.MASKED_INPUT: "confirm_s",
+            Phase.CONFIRM: "unmask_s",
+        }[phase]
         floor = self._settings.rounds.smallest_aggregate
         return self._move(
             connection,
@@ -218,7 +233,7 @@ class RoundDriver:
             now,
             threshold=threshold,
             still_in=closed.answered,
-            quorum=threshold if phase is Phase.MASKED_INPUT else max(threshold, floor),
+            quorum=threshold if phase in (Phase.MASKED_INPUT, Phase.CONFIRM) else max(threshold, floor),
             deadline=now + getattr(self._settings.deadlines, following),
             **counts,
         )
@@ -230,7 +245,7 @@ class RoundDriver:
                 "unmasked": answered,
                 "bytes_up": row.bytes_up + message_store.bytes_received(connection, row.id, Phase.UNMASK),
             }
-            if answered < row.quorum:
+            if answered < row.quorum or not closing.can_be_opened(connection, row, Phase.UNMASK):
                 return self._abandon(connection, row, RoundEvent.SHORT, SHORT_REASON[row.state], now, **counts)
             if not round_store.take_lease(connection, row, self._holder, now, LEASE_S):
                 return False
@@ -246,6 +261,7 @@ class RoundDriver:
             )
             if moved:
                 opened.store_counters(connection, row.id)
+                charge_release(connection, row.id, opened.plan, now)
         if moved:
             log_event(Event.SUM_OPENED, round=row.number, inputs=row.inputs or 0, shares=answered)
         return moved
@@ -313,6 +329,7 @@ class RoundDriver:
             RoundState.ADVERTISING: deadlines.advertise_s,
             RoundState.SHARING: deadlines.share_s,
             RoundState.COLLECTING: deadlines.masked_input_s,
+            RoundState.CONFIRMING: deadlines.confirm_s,
             RoundState.UNMASKING: deadlines.unmask_s,
         }.get(state, RESUME_GRACE_S)
 

@@ -8,21 +8,25 @@ passes cannot keep the others from finishing.
 from __future__ import annotations
 
 import hashlib
+import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from coordinator.errors import RequestRefusedError
 from coordinator.releases.rollout import offered_model
-from coordinator.rounds.pace_steering import poll_interval_s
-from coordinator.rounds.planning import decode_plan, vector_layout
+from coordinator.rounds.pace_steering import poll_after_s, poll_interval_s
+from coordinator.rounds.planning import binding_of, decode_plan, run_context, vector_layout
 from coordinator.rounds.states import PHASE_OF_STATE, RoundState, has_passed
 from coordinator.storage import Database, message_store, round_store
 from coordinator.storage.round_store import Participant, Round
+from coordinator.trust import Trust
 from federated_protocol import wire
 from federated_protocol.errors import BadSignature, MalformedMessage, ProtocolError
 from federated_protocol.messages import (
     Abandoned,
     AbandonReason,
+    Confirmation,
     EncryptedShares,
     Finished,
     KeyAdvertisement,
@@ -37,6 +41,7 @@ from federated_protocol.messages import (
 )
 from federated_protocol.secure_aggregation import (
     check_advertisement,
+    check_confirmation,
     check_masked_input,
     check_shares,
     check_unmasking,
@@ -44,15 +49,19 @@ from federated_protocol.secure_aggregation import (
 from federated_protocol.signing import open_signed
 
 ENVELOPE_BYTES = 4096
-SHARE_BYTES = 400
-"""More than the ciphertext of one pair of shares, with its index."""
-REVEAL_BYTES = 64
-"""More than one revealed share, with its index and tag."""
+SHARE_BYTES = 80
+"""The ciphertext of one pair of shares."""
+REVEAL_BYTES = 33
+"""One revealed share and its bit."""
+
+_FIRST_PAUSE, _LATER_PAUSES = 1.0, 2.0
+"""Growth of the pauses between a device's questions: after its message was accepted, and after a first "not yet"."""
 
 _KIND: dict[Phase, type[Message]] = {
     Phase.ADVERTISE: KeyAdvertisement,
     Phase.SHARE: EncryptedShares,
     Phase.MASKED_INPUT: MaskedInput,
+    Phase.CONFIRM: Confirmation,
     Phase.UNMASK: Unmasking,
 }
 
@@ -70,14 +79,30 @@ class Intake:
 
     Parameters
     ----------
+    trust
+        Its list is passed on to devices.
     wake
         Called when the last expected message of a phase has arrived, so that the phase closes at once.
     """
 
-    def __init__(self, database: Database, wake: Callable[[], None], first_percent: float = 100.0) -> None:
+    def __init__(
+        self,
+        database: Database,
+        trust: Trust,
+        wake: Callable[[], None],
+        clock: Callable[[], float] = time.time,
+        first_percent: float = 100.0,
+    ) -> None:
+        self._clock = clock
         self._database = database
+        self._trust = trust
         self._first_percent = first_percent
         self._wake = wake
+
+    def _pending(self, row: Round, growth: float) -> bytes:
+        now = self._clock()
+        pause = poll_after_s(row.still_in, now - row.state_since, row.deadline - now, growth, random.random())
+        return wire.encode(Pending(retry_after_s=pause))
 
     def size_limit(self, session: str, phase: Phase) -> int:
         """Largest request body for a phase of this session, bytes; raises for an unknown session."""
@@ -102,8 +127,19 @@ class Intake:
             unknown session, not a participant, wrong signature, malformed, wrong phase, conflicting repeat.
         """
         view = self._view(session, signed.device)
+        if view.row.plan is None or (phase is not Phase.ADVERTISE and view.row.root is None):
+            if view.row.state is RoundState.ABANDONED:
+                return _abandoned(view.row)
+            _expect_phase(view.row, view.participant, phase)
         try:
-            message: Message = open_signed(signed, _KIND[phase], phase, session, view.participant.public_key)
+            message: Message = open_signed(
+                signed,
+                _KIND[phase],
+                phase,
+                session,
+                view.participant.public_key,
+                binding=binding_of(view.row, phase),
+            )
         except BadSignature as error:
             raise RequestRefusedError(RefusalReason.BAD_SIGNATURE, str(error)) from None
         except MalformedMessage as error:
@@ -116,7 +152,7 @@ class Intake:
             return _abandoned(view.row)
         _expect_phase(view.row, view.participant, phase)
         self._check(view, message)
-        answer = wire.encode(Pending(retry_after_s=poll_interval_s(view.row.still_in)))
+        answer = self._pending(view.row, _FIRST_PAUSE)
         with self._database.writing() as connection:
             row = round_store.round_by_session(connection, session, lock=True)
             member = round_store.participant(connection, view.row.id, signed.device)
@@ -132,6 +168,7 @@ class Intake:
                 device=signed.device,
                 digest=digest,
                 payload=signed.payload,
+                signature=signed.signature,
                 answer=answer,
                 size_bytes=size_bytes,
                 now=now,
@@ -153,7 +190,7 @@ class Intake:
             return wire.encode(Pending(retry_after_s=poll_interval_s(row.still_in)))
         if view.participant.dropped_in is not None:
             raise _out()
-        return wire.encode(PlanAnswer(plan=row.plan))
+        return wire.encode(PlanAnswer(plan=row.plan, trust=self._trust.encoded()))
 
     def result(self, session: str, phase: Phase, device: bytes) -> bytes:
         """The outcome of a phase for this device, or ``Pending``, or ``Abandoned``."""
@@ -166,14 +203,14 @@ class Intake:
             if not member.answered(Phase.MASKED_INPUT):
                 raise _out()
             if row.state is not RoundState.PUBLISHED:
-                return wire.encode(Pending(retry_after_s=poll_interval_s(row.still_in)))
+                return self._pending(row, _LATER_PAUSES)
             with self._database.reading() as connection:
                 offered = offered_model(connection, device, self._first_percent)
             return wire.encode(Finished(current=offered.notice, participants=row.inputs or 0))
         if not member.answered(phase):
             raise _out()
         if not has_passed(row.state, phase):
-            return wire.encode(Pending(retry_after_s=poll_interval_s(row.still_in)))
+            return self._pending(row, _LATER_PAUSES)
         with self._database.reading() as connection:
             answer = message_store.result(connection, row.id, phase, device)
         if answer is None:
@@ -213,15 +250,19 @@ class Intake:
             if isinstance(message, KeyAdvertisement):
                 check_advertisement(message)
             elif isinstance(message, EncryptedShares):
-                check_shares(message, index, row.advertised or 0)
+                check_shares(message, run_context(row))
             elif isinstance(message, MaskedInput):
                 check_masked_input(message, vector_layout(decode_plan(row.plan or b"")))
-            elif isinstance(message, Unmasking):
+            elif isinstance(message, Confirmation | Unmasking):
                 with self._database.reading() as connection:
                     members = round_store.all_participants(connection, row.id)
                 sharers = [m.position for m in members if m.position and m.answered(Phase.SHARE)]
                 alive = [m.position for m in members if m.position and m.answered(Phase.MASKED_INPUT)]
-                check_unmasking(message, index, sharers, alive)
+                context = run_context(row)
+                if isinstance(message, Confirmation):
+                    check_confirmation(message, context, alive)
+                else:
+                    check_unmasking(message, index, context.graph, sharers, alive)
         except ProtocolError as error:
             raise RequestRefusedError(RefusalReason.MALFORMED, str(error)) from None
 

@@ -13,11 +13,38 @@ from coordinator.storage.round_store import Round
 
 JITTER = 0.2
 UNKNOWN_DURATION_S = 5.0
+AFTER_DEADLINE_S = 0.5
+"""A phase is closed by the first tick after its deadline."""
 
 
 def poll_interval_s(cohort: int) -> float:
     """How long a device in a round waits before it asks again: 0.1 s for a few devices, 0.5 s for 125 and more."""
     return min(0.5, max(0.1, 0.004 * cohort))
+
+
+def poll_after_s(cohort: int, elapsed_s: float, remaining_s: float, growth: float, uniform: float) -> float:
+    """How long a device waits before it asks again whether a phase is over.
+
+    Every question costs a device some hundred bytes, and a phase that waits for somebody who is gone lasts to its
+    deadline. So the pauses grow with the phase's age, and once a pause would pass the middle of what remains, the
+    device is asked back just after the deadline.
+
+    Parameters
+    ----------
+    cohort
+        Devices still in: more of them ask less often.
+    elapsed_s, remaining_s
+        Since the phase began, and until its deadline.
+    growth
+        The pause as a multiple of ``elapsed_s``.
+    uniform
+        In [0, 1): spreads those who come back after the deadline.
+    """
+    shortest = poll_interval_s(cohort)
+    wait = max(shortest, growth * elapsed_s)
+    if remaining_s > 0 and wait >= max(remaining_s / 2, shortest * 4):
+        return remaining_s + AFTER_DEADLINE_S + shortest * uniform
+    return wait
 
 
 def typical_duration_s(ended: Sequence[Round]) -> float:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 import msgspec
 
 from coordinator.experiments.click_through import metric_slots
+from coordinator.privacy.planning import plan_noise, plan_privacy
 from coordinator.releases.model_store import PublishedModel
 from coordinator.settings import Settings
 from coordinator.storage.round_store import Round
 from federated_protocol import wire
+from federated_protocol.messages import Phase
 from federated_protocol.plan import (
     PROTOCOL_VERSION,
     AggregationSetting,
@@ -20,6 +23,7 @@ from federated_protocol.plan import (
     counter_names,
 )
 from federated_protocol.randomness import ByteSource
+from federated_protocol.secure_aggregation import GraphParameters, RoundBinding, RunContext
 from federated_protocol.update_codec import layout, solve_codec
 from federated_protocol.vector_layout import VectorLayout
 
@@ -31,7 +35,10 @@ def make_plan(
 ) -> Plan:
     """Say what ``cohort`` devices are asked to do on top of the model ``base`` with ``dimension`` weights."""
     codec = settings.codec
-    return Plan(
+    aggregation = AggregationSetting(
+        smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort, threat=settings.threat
+    )
+    plan = Plan(
         protocol_version=PROTOCOL_VERSION,
         task=settings.task,
         kind=TaskKind.TRAINING,
@@ -48,15 +55,17 @@ def make_plan(
             rotation_seed=rng(SEED_BYTES) if codec.rotate else b"",
             weight_levels=codec.weight_levels,
             largest_cohort=cohort,
-            count_bits=codec.count_bits,
+            count_bits=max(2, (cohort * codec.largest_count).bit_length()),
+            noise_sixteenths=plan_noise(settings, dimension, aggregation),
         ),
-        aggregation=AggregationSetting(smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort),
+        aggregation=aggregation,
         metrics=MetricSetting(
             slots=metric_slots(base.version, settings.metrics.newest_versions),
             score_edges=settings.score_edges,
             propensity_scale=settings.metrics.propensity_scale,
         ),
     )
+    return plan_privacy(settings, plan)
 
 
 def encode_plan(plan: Plan) -> bytes:
@@ -72,6 +81,23 @@ def digest(encoded: bytes) -> bytes:
 def decode_plan(data: bytes) -> Plan:
     """Read a stored plan; raises :class:`msgspec.ValidationError` when an older program version made it."""
     return msgspec.msgpack.decode(data, type=Plan)
+
+
+@functools.lru_cache(maxsize=16)
+def _run_context(plan: bytes, n: int, neighbours: int, threshold: int, root: bytes) -> RunContext:
+    return RunContext(RoundBinding.of(decode_plan(plan)), GraphParameters(n, neighbours, threshold), root)
+
+
+def run_context(row: Round) -> RunContext:
+    """The run of secure aggregation of a round whose U1 is known: what every key and signature is bound to."""
+    return _run_context(row.plan or b"", row.advertised or 0, row.neighbours or 0, row.threshold or 0, row.root or b"")
+
+
+def binding_of(row: Round, phase: Phase) -> bytes:
+    """What signatures over the messages of a phase cover, 32 bytes."""
+    if phase is Phase.ADVERTISE:
+        return RoundBinding.of(decode_plan(row.plan or b"")).digest
+    return run_context(row).digest
 
 
 def vector_layout(plan: Plan) -> VectorLayout:

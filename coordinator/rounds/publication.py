@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -15,14 +16,14 @@ from coordinator.events import Event, log_failure
 from coordinator.experiments import metric_store
 from coordinator.experiments.threshold import ScoreHistograms, calibrate_threshold
 from coordinator.releases.model_store import add_model, load_artifact, weights_of
-from coordinator.rounds.planning import decode_plan, vector_layout
+from coordinator.rounds.planning import decode_plan, run_context, vector_layout
 from coordinator.rounds.states import RoundEvent
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
 from coordinator.storage.round_store import Round
 from federated_protocol import wire
 from federated_protocol.errors import CodecError
-from federated_protocol.messages import MaskedInput, Phase, Roster, Unmasking
+from federated_protocol.messages import EncryptedShares, KeyAdvertisement, MaskedInput, Phase, Unmasking
 from federated_protocol.plan import Plan, counter_names
 from federated_protocol.secure_aggregation import MaskedSum, unmask
 from federated_protocol.update_codec import DecodedSum, decode_sum
@@ -46,6 +47,41 @@ class OpenedSum:
         metric_store.add_sums(connection, round_id, sums)
 
 
+class _StoredRound(Mapping[int, Unmasking]):
+    """The unmaskings of a round, and what opened secrets are checked against, read as they are needed."""
+
+    def __init__(self, connection: Connection, row: Round, index: Mapping[bytes, int]) -> None:
+        self._connection = connection
+        self._row = row
+        self._device = {place: device for device, place in index.items()}
+        revealed = message_store.devices_that_answered(connection, row.id, Phase.UNMASK)
+        self._revealed = {index[device] for device in revealed}
+        self._mask_keys: dict[int, bytes] = {}
+        for device, payload in message_store.payloads(connection, row.id, Phase.ADVERTISE):
+            if device in index:
+                self._mask_keys[index[device]] = wire.decode(payload, KeyAdvertisement).mask_key
+
+    def __getitem__(self, place: int) -> Unmasking:
+        if place not in self._revealed:
+            raise KeyError(place)
+        return wire.decode(self._payload(Phase.UNMASK, place), Unmasking)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._revealed)
+
+    def __len__(self) -> int:
+        return len(self._revealed)
+
+    def mask_key(self, index: int) -> bytes:
+        return self._mask_keys[index]
+
+    def seed_commitment(self, index: int) -> bytes:
+        return wire.decode(self._payload(Phase.SHARE, index), EncryptedShares).seed_commitment
+
+    def _payload(self, phase: Phase, place: int) -> bytes:
+        return message_store.payload(self._connection, self._row.id, phase, self._device[place]) or b""
+
+
 def open_sum(database: Database, row: Round, executor: Executor | None) -> OpenedSum:
     """Add the masked inputs and take the masks off, from stored messages alone.
 
@@ -55,30 +91,23 @@ def open_sum(database: Database, row: Round, executor: Executor | None) -> Opene
         when the shares do not open the sum, or it exceeds what the cohort can add up to.
     """
     plan = decode_plan(row.plan or b"")
-    layout = vector_layout(plan)
+    context = run_context(row)
     with database.reading() as connection:
-        members = round_store.all_participants(connection, row.id)
+        members = [m for m in round_store.all_participants(connection, row.id) if m.position]
         index = {member.device: member.position or 0 for member in members}
-        masked_sum = MaskedSum(layout)
+        masked_sum = MaskedSum(vector_layout(plan))
         for device, payload in message_store.payloads(connection, row.id, Phase.MASKED_INPUT):
             masked_sum.add(index[device], wire.decode(payload, MaskedInput))
-        unmaskings = {
-            index[device]: wire.decode(payload, Unmasking)
-            for device, payload in message_store.payloads(connection, row.id, Phase.UNMASK)
-        }
-        roster_bytes = message_store.result(connection, row.id, Phase.ADVERTISE, message_store.EVERYBODY)
-    vector = unmask(
-        row.session,
-        row.plan_digest or b"",
-        layout,
-        wire.decode(roster_bytes or b"", Roster),
-        [index[m.device] for m in members if m.position and m.answered(Phase.SHARE)],
-        [index[m.device] for m in members if m.position and m.answered(Phase.MASKED_INPUT)],
-        masked_sum,
-        unmaskings,
-        row.threshold or 0,
-        executor,
-    )
+        stored = _StoredRound(connection, row, index)
+        vector = unmask(
+            context,
+            stored,
+            [index[m.device] for m in members if m.answered(Phase.SHARE)],
+            [index[m.device] for m in members if m.answered(Phase.MASKED_INPUT)],
+            masked_sum,
+            stored,
+            executor,
+        )
     return OpenedSum(plan, vector, decode_sum(vector, plan.codec, len(masked_sum.members)))
 
 
@@ -116,7 +145,7 @@ def publish(database: Database, settings: Settings, row: Round, now: float) -> i
     except (GateRejectedError, CodecError) as error:
         log_failure(Event.SUM_FAILED, error, round=row.number)
         return None
-    examples = dict(zip(counter_names(plan.metrics), decoded.counters, strict=True))["examples"]
+    examples = dict(zip(counter_names(plan.metrics), decoded.counters, strict=True)).get("examples", 0)
     with database.writing() as connection:
         version = following.artifact.version
         if round_store.move(connection, row, RoundEvent.PASSED, now, published_version=version):

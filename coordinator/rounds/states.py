@@ -6,19 +6,24 @@ A round is a row in the database and nothing else: no process holds a piece of i
 :data:`TRANSITIONS`, by a conditional update (``... where state = the state I saw``), so when several processes try the
 same move one of them does it and the others see that it is done. Each move writes a history row.
 
-``SELECTING`` collects check-ins. The four states after it are the steps of secure aggregation (Bonawitz et al.,
-eprint 2017/281): in each, every device that is *still in* may send one message. A step is over when all of them have
+``SELECTING`` collects check-ins. The five states after it are the steps of secure aggregation (Bonawitz et al.,
+eprint 2017/281, with Bell et al.'s sparse graph, 2020/704): in each, every device that is *still in* may send one
+message. A step is over when all of them have
 answered, or at its deadline; then it had a *quorum* or it was *short*:
 
 ===========  ====================================  ==============================================
 state        the set it leaves                     quorum
 ===========  ====================================  ==============================================
 SELECTING    the cohort                            minimum_count
-ADVERTISING  U1, fixes n and t = n // 2 + 1        smallest_aggregate
+ADVERTISING  U1, fixes n, the graph and t          smallest_aggregate
 SHARING      U2                                    max(t, smallest_aggregate)
-COLLECTING   U3, whose inputs are summed           max(t, smallest_aggregate)
-UNMASKING    those who sent shares                 t
+COLLECTING   U3, whose inputs are summed           max(s, smallest_aggregate)
+CONFIRMING   U4, who signed U3                     t
+UNMASKING    U5, who sent shares                   t
 ===========  ====================================  ==============================================
+
+From SHARING on every member of U2 must also have t of its own neighbours left, or its secrets could never be opened;
+s is t on the complete graph and (1 - dropout) n on a sparse one.
 
 Whoever missed a step is out; a short step abandons the round with its reason and nothing is opened. With a quorum in
 ``UNMASKING`` the sum is opened and stored (``AGGREGATED``: exact counters are kept from here on), the next model is
@@ -44,6 +49,7 @@ class RoundState(enum.StrEnum):
     ADVERTISING = "advertising"
     SHARING = "sharing"
     COLLECTING = "collecting"
+    CONFIRMING = "confirming"
     UNMASKING = "unmasking"
     AGGREGATED = "aggregated"
     PUBLISHED = "published"
@@ -74,7 +80,8 @@ TRANSITIONS: Mapping[RoundState, Mapping[RoundEvent, RoundState]] = MappingProxy
         _S.SELECTING: {_E.QUORUM: _S.ADVERTISING, _E.SHORT: _S.ABANDONED, _E.STOPPED: _S.ABANDONED},
         _S.ADVERTISING: {_E.QUORUM: _S.SHARING, _E.SHORT: _S.ABANDONED, _E.STOPPED: _S.ABANDONED},
         _S.SHARING: {_E.QUORUM: _S.COLLECTING, _E.SHORT: _S.ABANDONED, _E.STOPPED: _S.ABANDONED},
-        _S.COLLECTING: {_E.QUORUM: _S.UNMASKING, _E.SHORT: _S.ABANDONED, _E.STOPPED: _S.ABANDONED},
+        _S.COLLECTING: {_E.QUORUM: _S.CONFIRMING, _E.SHORT: _S.ABANDONED, _E.STOPPED: _S.ABANDONED},
+        _S.CONFIRMING: {_E.QUORUM: _S.UNMASKING, _E.SHORT: _S.ABANDONED, _E.STOPPED: _S.ABANDONED},
         _S.UNMASKING: {
             _E.QUORUM: _S.AGGREGATED,
             _E.SHORT: _S.ABANDONED,
@@ -92,6 +99,7 @@ PHASE_OF_STATE: Mapping[RoundState, Phase] = MappingProxyType(
         _S.ADVERTISING: Phase.ADVERTISE,
         _S.SHARING: Phase.SHARE,
         _S.COLLECTING: Phase.MASKED_INPUT,
+        _S.CONFIRMING: Phase.CONFIRM,
         _S.UNMASKING: Phase.UNMASK,
     }
 )
@@ -105,6 +113,7 @@ SHORT_REASON: Mapping[RoundState, AbandonReason] = MappingProxyType(
         _S.ADVERTISING: AbandonReason.TOO_FEW_ADVERTISED,
         _S.SHARING: AbandonReason.TOO_FEW_SHARED,
         _S.COLLECTING: AbandonReason.TOO_FEW_INPUTS,
+        _S.CONFIRMING: AbandonReason.TOO_FEW_CONFIRMED,
         _S.UNMASKING: AbandonReason.TOO_FEW_UNMASKED,
     }
 )

@@ -40,6 +40,7 @@ def add_message(
     device: bytes,
     digest: bytes,
     payload: bytes,
+    signature: bytes,
     answer: bytes,
     size_bytes: int,
     now: float,
@@ -53,6 +54,7 @@ def add_message(
         device=device,
         digest=digest,
         payload=payload,
+        signature=signature,
         answer=answer,
         size_bytes=size_bytes,
         received_at=now,
@@ -91,8 +93,26 @@ def payloads(connection: Connection, round_id: int, phase: Phase) -> Iterator[tu
         yield row.device, row.payload
 
 
+def payload(connection: Connection, round_id: int, phase: Phase, device: bytes) -> bytes | None:
+    """What one device said in a phase."""
+    query = select(messages.c.payload).where(
+        messages.c.round_id == round_id, messages.c.phase == phase.value, messages.c.device == device
+    )
+    return connection.scalars(query).first()
+
+
+def signatures(connection: Connection, round_id: int, phase: Phase) -> dict[bytes, bytes]:
+    """The envelopes' signatures of a phase, by device."""
+    query = select(messages.c.device, messages.c.signature).where(
+        messages.c.round_id == round_id, messages.c.phase == phase.value
+    )
+    return {row.device: row.signature for row in connection.execute(query)}
+
+
 def put_results(connection: Connection, round_id: int, phase: Phase, answers: Mapping[bytes, bytes]) -> None:
-    """Store the outcome of a phase by device, or under :data:`EVERYBODY`."""
+    """Store outcomes of a phase by device, or under :data:`EVERYBODY`."""
+    if not answers:
+        return
     connection.execute(
         insert(results),
         [

@@ -33,6 +33,8 @@ class Round:
     still_in: int
     quorum: int
     threshold: int | None
+    neighbours: int | None
+    root: bytes | None
     plan: bytes | None
     plan_digest: bytes | None
     aggregate: bytes | None
@@ -40,6 +42,7 @@ class Round:
     advertised: int | None
     shared: int | None
     inputs: int | None
+    confirmed: int | None
     unmasked: int | None
     bytes_up: int
     bytes_down: int
@@ -61,6 +64,7 @@ class Participant:
 
     device: bytes
     public_key: bytes
+    certificate: bytes
     position: int | None
     dropped_in: Phase | None
 
@@ -200,9 +204,19 @@ def take_lease(connection: Connection, row: Round, holder: str, now: float, leas
     return connection.execute(change).rowcount == 1
 
 
-def join(connection: Connection, round_id: int, device: bytes, public_key: bytes, now: float) -> bool:
+def join(
+    connection: Connection, round_id: int, device: bytes, public_key: bytes, certificate: bytes, now: float
+) -> bool:
     """Add a device to a selecting round; False when it is in already."""
-    new = inserted(connection, participants, round_id=round_id, device=device, public_key=public_key, joined_at=now)
+    new = inserted(
+        connection,
+        participants,
+        round_id=round_id,
+        device=device,
+        public_key=public_key,
+        certificate=certificate,
+        joined_at=now,
+    )
     if new:
         connection.execute(
             update(rounds).where(rounds.c.id == round_id).values(still_in=rounds.c.still_in + 1, last_joined_at=now)
@@ -285,6 +299,7 @@ def _participant(row: Row[Any]) -> Participant:
     return Participant(
         device=row.device,
         public_key=row.public_key,
+        certificate=row.certificate,
         position=row.position,
         dropped_in=Phase(row.dropped_in) if row.dropped_in else None,
     )

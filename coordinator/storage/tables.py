@@ -1,7 +1,7 @@
 """Every table of the coordinator (SQLAlchemy Core). Nothing here names a person; nothing holds an unmasked input.
 
-Kept for good: ``rounds`` (how it went, in counts), ``models``, ``metric_sums``, ``history``, ``rollouts``,
-``release_metadata``, ``audit_log``, ``check_in_hours`` (counts), ``accounts`` of operators. Kept at most an hour
+Kept for good: ``rounds`` (how it went, in counts), ``models``, ``metric_sums``, ``privacy_charges``, ``history``,
+``rollouts``, ``release_metadata``, ``audit_log``, ``check_in_hours`` (counts), ``accounts``. Kept at most an hour
 after a round ended: ``participants``, ``messages``, ``results``. Kept while a replay could still pass for fresh:
 ``check_ins``.
 """
@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -53,6 +53,8 @@ rounds = Table(
     Column("still_in", Integer, nullable=False),  # devices whose message is expected in this state
     Column("quorum", Integer, nullable=False),
     Column("threshold", Integer),  # t of the sharing, once U1 is known
+    Column("neighbours", Integer),  # k of the graph; advertised - 1 is the complete one
+    Column("root", LargeBinary(32)),  # Merkle root of U1's keys
     Column("plan", LargeBinary),
     Column("plan_digest", LargeBinary(32)),
     Column("aggregate", LargeBinary),  # the opened sum, between AGGREGATED and the end
@@ -60,6 +62,7 @@ rounds = Table(
     Column("advertised", Integer),
     Column("shared", Integer),
     Column("inputs", Integer),
+    Column("confirmed", Integer),
     Column("unmasked", Integer),
     Column("bytes_up", BigInteger, nullable=False),
     Column("bytes_down", BigInteger, nullable=False),
@@ -83,6 +86,7 @@ participants = Table(
     Column("round_id", ForeignKey("rounds.id"), primary_key=True),
     Column("device", LargeBinary(16), primary_key=True),
     Column("public_key", LargeBinary(32), nullable=False),
+    Column("certificate", LargeBinary, nullable=False),
     Column("joined_at", Float, nullable=False),
     Column("position", Integer),  # 1..n in U1, the roster index
     Column("dropped_in", String(16)),  # the phase this device missed
@@ -96,6 +100,7 @@ messages = Table(
     Column("device", LargeBinary(16), primary_key=True),
     Column("digest", LargeBinary(32), nullable=False),
     Column("payload", LargeBinary, nullable=False),
+    Column("signature", LargeBinary(64), nullable=False),  # of the envelope: peers check it
     Column("answer", LargeBinary, nullable=False),
     Column("size_bytes", Integer, nullable=False),
     Column("received_at", Float, nullable=False),
@@ -143,6 +148,15 @@ metric_sums = Table(
     Column("round_id", ForeignKey("rounds.id"), primary_key=True),
     Column("name", String(96), primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+
+privacy_charges = Table(
+    "privacy_charges",
+    metadata,
+    Column("round_id", ForeignKey("rounds.id"), primary_key=True),
+    Column("task", String(64), nullable=False, index=True),
+    Column("rho", Float, nullable=False),  # 0: released without noise
+    Column("charged_at", Float, nullable=False),
 )
 
 history = Table(

@@ -134,7 +134,7 @@ def _catch_up(coordinator: Coordinator) -> None:
 
 
 def _signed_body(limit_bytes: int) -> tuple[SignedMessage, int]:
-    kind = (request.mimetype or "").lower()
+    kind = (request.mimetype or wire.CONTENT_TYPE).lower()
     if kind not in (wire.CONTENT_TYPE, JSON):
         raise RequestRefusedError(RefusalReason.MALFORMED, f"the Content-Type must be {wire.CONTENT_TYPE}")
     limit = min(limit_bytes * (2 if kind == JSON else 1), wire.LARGEST_MESSAGE_BYTES)

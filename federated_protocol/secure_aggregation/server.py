@@ -1,118 +1,78 @@
 """The coordinator's side of secure aggregation: pure functions over stored messages, no state between calls.
 
-    U1 advertised -> build_roster -> U2 shared -> route -> U3 sent inputs -> MaskedSum -> U5 revealed -> unmask
+    U1 advertised -> Directory -> U2 shared -> route -> U3 sent inputs -> MaskedSum -> U4 confirmed -> confirmations
+    -> U5 revealed -> unmask
 
 The ``check_*`` functions judge one message as it arrives, before it is stored; :func:`unmask` trusts nothing either.
-Inputs are streamed: the sum holds one vector whatever the number of devices, and opening holds two numbers a device.
+Inputs are streamed: the sum holds one vector whatever the number of devices, and opening holds the messages of one
+stretch of the ring, as long as a device has neighbours.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from typing import Protocol
 
 import numpy as np
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from federated_protocol.errors import MalformedMessage, ProtocolError
 from federated_protocol.errors import ProtocolErrorReason as Reason
 from federated_protocol.messages import (
+    Confirmation,
+    Confirmations,
     EncryptedShares,
-    KeyAdvertisement,
     Mailbox,
     MaskedInput,
-    MaskKeyShare,
-    Roster,
-    RosterEntry,
-    SelfMaskShare,
     Unmasking,
 )
 from federated_protocol.secure_aggregation import derivation, shamir, share_box
-from federated_protocol.secure_aggregation.masks import MaskGenerator
-from federated_protocol.secure_aggregation.parameters import threshold_for
+from federated_protocol.secure_aggregation.bitmap import pack_set, unpack_set
+from federated_protocol.secure_aggregation.derivation import RunContext
+from federated_protocol.secure_aggregation.graph import Graph
+from federated_protocol.secure_aggregation.unmasking import Owner, UnmaskingJob, add_all
 from federated_protocol.vector_layout import Vector, VectorLayout, unpack
 
-_MASKS_PER_JOB = 64
-_JOBS_IN_FLIGHT = 16
-_PROBE = X25519PrivateKey.from_private_bytes(bytes(32))  # no secret: any scalar tells points of small order
-
-
-# -- step 0: keys ------------------------------------------------------------------------------------------------
-
-
-def check_advertisement(message: KeyAdvertisement) -> None:
-    """Raise :class:`ProtocolError` unless this is two different keys that peers can agree with.
-
-    Points of small order are caught here, at one device, and not later at all of its peers.
-    """
-    keys = (message.cipher_key, message.mask_key)
-    if any(len(key) != derivation.PUBLIC_KEY_BYTES for key in keys):
-        raise ProtocolError(Reason.BAD_KEY, f"a public key has {derivation.PUBLIC_KEY_BYTES} bytes")
-    if message.cipher_key == message.mask_key:
-        raise ProtocolError(Reason.DUPLICATE_KEY, "the two public keys must differ")
-    for key in keys:
-        derivation.agree(_PROBE, key)
-
-
-def indices_of(devices: Iterable[bytes]) -> dict[bytes, int]:
-    """Index of each member of U1: its position, from 1, in the order of the fingerprints."""
-    return {device: index for index, device in enumerate(sorted(devices), start=1)}
-
-
-def build_roster(advertisements: Mapping[bytes, KeyAdvertisement]) -> Roster:
-    """The roster of U1, with its threshold.
-
-    Args:
-        advertisements: accepted advertisements by device fingerprint.
-
-    Raises:
-        ProtocolError: too few or too many participants, bad keys, or a key that two devices advertised.
-    """
-    threshold = threshold_for(len(advertisements))
-    seen: set[bytes] = set()
-    entries = []
-    for device, index in indices_of(advertisements).items():
-        message = advertisements[device]
-        check_advertisement(message)
-        if message.cipher_key in seen or message.mask_key in seen:
-            raise ProtocolError(Reason.DUPLICATE_KEY, "two devices advertised the same key")
-        seen |= {message.cipher_key, message.mask_key}
-        entries.append(RosterEntry(index=index, cipher_key=message.cipher_key, mask_key=message.mask_key))
-    return Roster(entries=tuple(entries), threshold=threshold)
-
+_MASKS_PER_JOB = 512
 
 # -- step 1: shares ----------------------------------------------------------------------------------------------
 
 
-def check_shares(message: EncryptedShares, sender: int, n: int) -> None:
-    """Raise :class:`ProtocolError` unless ``sender`` addressed exactly the other n - 1 participants, in full size."""
-    if not 1 <= sender <= n:
-        raise ProtocolError(Reason.UNKNOWN_PARTICIPANT, "the sender is not in the roster")
-    if message.ciphertexts.keys() != set(range(1, n + 1)) - {sender}:
-        raise ProtocolError(Reason.BAD_INDEX, "shares must be addressed to every other participant")
-    if any(len(ciphertext) != share_box.CIPHERTEXT_BYTES for ciphertext in message.ciphertexts.values()):
-        raise ProtocolError(Reason.BAD_CIPHERTEXT, f"an encrypted pair has {share_box.CIPHERTEXT_BYTES} bytes")
+def check_shares(message: EncryptedShares, context: RunContext) -> None:
+    """Raise :class:`ProtocolError` unless there is one box for each neighbour, and a commitment."""
+    if len(message.seed_commitment) != derivation.DIGEST_BYTES:
+        raise ProtocolError(Reason.BAD_CIPHERTEXT, f"a commitment has {derivation.DIGEST_BYTES} bytes")
+    if len(message.ciphertexts) != share_box.CIPHERTEXT_BYTES * context.parameters.neighbours:
+        raise ProtocolError(
+            Reason.BAD_CIPHERTEXT, f"each neighbour gets one encrypted pair of {share_box.CIPHERTEXT_BYTES} bytes"
+        )
 
 
-def route(shared: Mapping[int, EncryptedShares] | Iterable[tuple[int, EncryptedShares]]) -> dict[int, Mailbox]:
+def route(shared: Iterable[tuple[int, EncryptedShares]], graph: Graph) -> Iterator[tuple[int, Mailbox]]:
     """Sort all ciphertexts by recipient.
 
     Args:
         shared: what each member of U2 sent, by index; checked with :func:`check_shares` before.
+        graph: who is whose neighbour.
 
     Returns:
         The mailbox of each member of U2; ciphertexts for those who dropped out go nowhere.
     """
-    messages = shared.items() if isinstance(shared, Mapping) else shared
+    size = share_box.CIPHERTEXT_BYTES
     boxes: dict[int, dict[int, bytes]] = {}
-    members: set[int] = set()
-    for sender, message in messages:
-        members.add(sender)
-        for recipient, ciphertext in message.ciphertexts.items():
-            boxes.setdefault(recipient, {})[sender] = ciphertext
-    return {member: Mailbox(ciphertexts=boxes.get(member, {})) for member in sorted(members)}
+    members: list[int] = []
+    for sender, message in shared:
+        members.append(sender)
+        for at, recipient in enumerate(graph.neighbours(sender)):
+            boxes.setdefault(recipient, {})[sender] = message.ciphertexts[size * at : size * (at + 1)]
+    for member in sorted(members):
+        around = graph.neighbours(member)
+        box = boxes.pop(member, {})
+        slots = [slot for slot, peer in enumerate(around) if peer in box]
+        yield (
+            member,
+            Mailbox(senders=pack_set(slots, len(around)), ciphertexts=b"".join(box[around[slot]] for slot in slots)),
+        )
 
 
 # -- step 2: masked inputs ---------------------------------------------------------------------------------------
@@ -167,171 +127,190 @@ class MaskedSum:
         return vector
 
 
+# -- step 3: confirmations ---------------------------------------------------------------------------------------
+
+
+def check_confirmation(message: Confirmation, context: RunContext, survivors: Collection[int]) -> None:
+    """Raise :class:`ProtocolError` unless the device confirms exactly the survivors it was shown."""
+    members = pack_set((index - 1 for index in survivors), context.parameters.n)
+    if message.digest != derivation.confirmation_digest(context.digest, members):
+        raise ProtocolError(Reason.BAD_CONFIRMATION, "the confirmation is not over the survivors of this round")
+
+
+def confirmations(index: int, signatures: Mapping[int, bytes], context: RunContext) -> Confirmations:
+    """For one device, the signatures of t of its neighbours (all there are, if fewer).
+
+    Args:
+        index: the device's.
+        signatures: of the confirmations' envelopes, 64 bytes, by index of U4.
+        context: of the run.
+    """
+    around = context.graph.neighbours(index)
+    needed = context.parameters.threshold - context.parameters.complete
+    slots = [slot for slot, peer in enumerate(around) if peer in signatures][:needed]
+    return Confirmations(
+        signers=pack_set(slots, len(around)), signatures=b"".join(signatures[around[slot]] for slot in slots)
+    )
+
+
 # -- step 4: unmasking -------------------------------------------------------------------------------------------
 
 
-def check_unmasking(message: Unmasking, sender: int, u2: Collection[int], u3: Collection[int]) -> None:
-    """Raise :class:`ProtocolError` unless ``sender`` revealed exactly the share that is due of each member of U2."""
+def owners_of(holder: int, graph: Graph, u2: Collection[int]) -> list[int]:
+    """Whose shares ``holder`` has to reveal, in the order of the slots of its :class:`Unmasking`."""
+    return [owner for owner in graph.holders(holder) if owner in u2]
+
+
+def check_unmasking(message: Unmasking, sender: int, graph: Graph, u2: Collection[int], u3: Collection[int]) -> None:
+    """Raise :class:`ProtocolError` unless ``sender`` revealed exactly the share that is due of each owner."""
     alive = frozenset(u3)
     if sender not in alive:
         raise ProtocolError(Reason.UNKNOWN_PARTICIPANT, "only those whose input arrived may unmask")
-    if message.reveals.keys() != frozenset(u2):
-        raise ProtocolError(Reason.BAD_SHARE, "one share is due of every participant that shared, and no other")
-    for owner, reveal in message.reveals.items():
-        if not isinstance(reveal, SelfMaskShare if owner in alive else MaskKeyShare):
-            raise ProtocolError(Reason.BAD_SHARE, "a revealed share is of the wrong kind")
-        shamir.share_value(reveal.share)
+    owners = owners_of(sender, graph, frozenset(u2))
+    if len(message.shares) != shamir.SHARE_BYTES * len(owners):
+        raise ProtocolError(Reason.BAD_SHARE, "one share is due of every neighbour that shared, and no other")
+    missing = {slot for slot, owner in enumerate(owners) if owner not in alive}
+    if set(unpack_set(message.missing, len(owners))) != missing:
+        raise ProtocolError(Reason.BAD_SHARE, "a revealed share is of the wrong kind")
 
 
-@dataclass(frozen=True, slots=True)
-class SelfMaskJob:
-    """Expand and add up the self-masks of some survivors."""
+class Commitments(Protocol):
+    """What opened secrets are checked against, by index."""
 
-    context: bytes
-    length: int
-    seeds: tuple[tuple[int, bytes], ...]
-    """(index, seed)"""
+    def mask_key(self, index: int) -> bytes:
+        """Public masking key a member of U1 advertised."""
+        ...
 
-    def add_to(self, vector: Vector) -> None:
-        """Add the masks to ``vector``."""
-        masks = MaskGenerator(self.length)
-        for index, seed in self.seeds:
-            masks.add(vector, derivation.self_mask_key(seed, self.context, index))
-
-
-@dataclass(frozen=True, slots=True)
-class PairMaskJob:
-    """Expand and add up the masks that some survivors share with one missing participant."""
-
-    context: bytes
-    length: int
-    missing: int
-    private_key: bytes
-    survivors: tuple[tuple[int, bytes], ...]
-    """(index, public masking key)"""
-
-    def add_to(self, vector: Vector) -> None:
-        """Add the masks to ``vector``, with the sign they have in the survivors' inputs."""
-        masks = MaskGenerator(self.length)
-        private_key = X25519PrivateKey.from_private_bytes(self.private_key)
-        for index, public_key in self.survivors:
-            agreement = derivation.agree(private_key, public_key)
-            key = derivation.pair_mask_key(agreement, self.context, index, self.missing)
-            masks.add_pair(vector, key, index, self.missing)
-
-
-def run_job(job: SelfMaskJob | PairMaskJob) -> Vector:
-    """The sum of a job's masks; importable and picklable, so that it runs on any executor."""
-    vector: Vector = np.zeros(job.length, dtype=np.uint32)
-    job.add_to(vector)
-    return vector
+    def seed_commitment(self, index: int) -> bytes:
+        """Commitment a member of U2 sent with its shares."""
+        ...
 
 
 def unmask(
-    session: str,
-    plan_digest: bytes,
-    layout: VectorLayout,
-    roster: Roster,
+    context: RunContext,
+    commitments: Commitments,
     u2: Collection[int],
     u3: Collection[int],
     masked_sum: MaskedSum,
     unmaskings: Mapping[int, Unmasking],
-    threshold: int,
     executor: Executor | None = None,
 ) -> Vector:
     """Open the sum of U3's vectors.
 
     Args:
-        session: session id.
-        plan_digest: digest of the plan all devices were given.
-        layout: fields of the vector.
-        roster: U1, as it was sent out.
+        context: of the run.
+        commitments: what U1 and U2 said beforehand.
         u2: indices that shared.
         u3: indices whose masked input arrived.
         masked_sum: the sum of exactly U3's masked inputs; it is not changed.
-        unmaskings: what the members of U5 ⊆ U3 revealed, by index; iterated once, so it may load lazily.
-        threshold: t, as in the roster.
-        executor: expands masks in parallel; in this thread when None.
+        unmaskings: what the members of U5 ⊆ U3 revealed, by index; may load lazily: they are
+            asked for along the ring, and kept only as long as a neighbour is to come.
+        executor: runs the jobs, for example in several processes; in this thread when None.
 
     Returns:
         uint32 [layout.length], exactly Σ of the survivors' vectors modulo each field's 2^bits.
 
     Raises:
-        ProtocolError: sets that do not nest, fewer than t survivors or unmaskings, or shares that are missing,
-            malformed or contradict the roster or each other. Nothing is opened then.
+        ProtocolError: sets that do not nest, an owner with fewer than t holders left, shares that do not open what
+            their owner committed to.
     """
-    sharers, alive = frozenset(u2), frozenset(u3)
-    entries = {entry.index: entry for entry in roster.entries}
-    if threshold != roster.threshold or threshold != threshold_for(len(entries)):
-        raise ProtocolError(Reason.BAD_THRESHOLD, "the threshold is not the roster's")
-    if not (alive <= sharers <= entries.keys() and frozenset(unmaskings) <= alive):
+    sharers, alive, revealers = frozenset(u2), frozenset(u3), frozenset(unmaskings)
+    if not (alive <= sharers <= set(range(1, context.parameters.n + 1)) and revealers <= alive):
         raise ProtocolError(Reason.UNKNOWN_PARTICIPANT, "the sets of participants do not nest")
-    if min(len(alive), len(unmaskings)) < threshold:
+    if len(revealers) < context.parameters.threshold or not context.graph.reaches_threshold(sharers, revealers):
         raise ProtocolError(
             Reason.BELOW_THRESHOLD,
-            f"{len(alive)} inputs and {len(unmaskings)} unmaskings, {threshold} are needed; abandon the round",
+            f"{len(alive)} inputs and {len(revealers)} unmaskings, too few around somebody; abandon the round",
         )
-    if masked_sum.members != alive or masked_sum.layout != layout:
+    if masked_sum.members != alive:
         raise ProtocolError(Reason.BAD_VECTOR, "the masked sum is not that of the survivors' inputs")
-
-    owners = sorted(sharers)
-    secrets = dict(zip(owners, _open_secrets(owners, alive, sharers, unmaskings, threshold), strict=True))
-    for owner in owners:
-        if owner not in alive:
-            public_key = X25519PrivateKey.from_private_bytes(secrets[owner]).public_key().public_bytes_raw()
-            if public_key != entries[owner].mask_key:
-                raise ProtocolError(Reason.BAD_SHARE, "a missing participant's key does not fit the roster")
-
-    context = derivation.session_context(session, plan_digest, roster)
-    masks: Vector = np.zeros(layout.length, dtype=np.uint32)
-    _add_all(_jobs(context, layout.length, entries, owners, alive, secrets), masks, executor)
+    length = masked_sum.layout.length
+    masks: Vector = np.zeros(length, dtype=np.uint32)
+    owners = _owners(context, commitments, sharers, alive, unmaskings)
+    add_all(_jobs(context, length, owners), masks, executor)
     vector = masked_sum.vector()
     vector -= masks
-    layout.reduce(vector)
+    masked_sum.layout.reduce(vector)
     return vector
 
 
-def _open_secrets(
-    owners: list[int],
-    alive: frozenset[int],
+def _jobs(context: RunContext, length: int, owners: Iterable[Owner]) -> Iterator[UnmaskingJob]:
+    threshold = context.parameters.threshold
+    batch: list[Owner] = []
+    weight = 0
+    for owner in owners:
+        batch.append(owner)
+        weight += 1 + len(owner.survivors)
+        if weight >= _MASKS_PER_JOB:
+            yield UnmaskingJob(context.digest, length, threshold, tuple(batch))
+            batch, weight = [], 0
+    if batch:
+        yield UnmaskingJob(context.digest, length, threshold, tuple(batch))
+
+
+def _owners(
+    context: RunContext,
+    commitments: Commitments,
     sharers: frozenset[int],
-    unmaskings: Mapping[int, Unmasking],
-    threshold: int,
-) -> list[bytes]:
-    opening = shamir.Opening(sorted(unmaskings), threshold, len(owners))
-    for participant, message in unmaskings.items():
-        check_unmasking(message, participant, sharers, alive)
-        opening.add(participant, [message.reveals[owner].share for owner in owners])
-    return opening.secrets()
-
-
-def _jobs(
-    context: bytes,
-    length: int,
-    entries: dict[int, RosterEntry],
-    owners: list[int],
     alive: frozenset[int],
-    secrets: dict[int, bytes],
-) -> Iterator[SelfMaskJob | PairMaskJob]:
-    survivors = sorted(alive)
-    batches = [survivors[at : at + _MASKS_PER_JOB] for at in range(0, len(survivors), _MASKS_PER_JOB)]
-    for some in batches:
-        yield SelfMaskJob(context, length, tuple((u, secrets[u]) for u in some))
-    for missing in (owner for owner in owners if owner not in alive):
-        for some in batches:
-            peers = tuple((u, entries[u].mask_key) for u in some)
-            yield PairMaskJob(context, length, missing, secrets[missing], peers)
+    unmaskings: Mapping[int, Unmasking],
+) -> Iterator[Owner]:
+    """Every member of U2 with the shares revealed of its secret, along the ring."""
+    graph, size = context.graph, shamir.SHARE_BYTES
+    window = _Window(context, sharers, alive, unmaskings)
+    for owner in graph.ring:
+        if owner not in sharers:
+            continue
+        xs: list[int] = []
+        shares: list[bytes] = []
+        holders = graph.holders(owner)
+        for x, holder in enumerate(holders, start=1):
+            revealed = window.of(holder)
+            if revealed is not None:
+                at = size * revealed[0][owner]
+                xs.append(x)
+                shares.append(revealed[1][at : at + size])
+        around: tuple[int, ...] = ()
+        if owner in alive:
+            check = commitments.seed_commitment(owner)
+        else:
+            check = commitments.mask_key(owner)
+            around = tuple(peer for peer in holders if peer in alive)
+        yield Owner(
+            index=owner,
+            xs=tuple(xs),
+            shares=b"".join(shares),
+            check=check,
+            missing=owner not in alive,
+            survivors=around,
+            survivor_keys=b"".join(commitments.mask_key(peer) for peer in around),
+        )
 
 
-def _add_all(jobs: Iterable[SelfMaskJob | PairMaskJob], masks: Vector, executor: Executor | None) -> None:
-    if executor is None:
-        for job in jobs:
-            job.add_to(masks)
-        return
-    pending: deque[Future[Vector]] = deque()
-    for job in jobs:
-        pending.append(executor.submit(run_job, job))
-        if len(pending) >= _JOBS_IN_FLIGHT:
-            masks += pending.popleft().result()
-    for future in pending:
-        masks += future.result()
+class _Window:
+    """Unmaskings near the owner at hand: the slots by owner, and the shares."""
+
+    def __init__(
+        self, context: RunContext, sharers: frozenset[int], alive: frozenset[int], unmaskings: Mapping[int, Unmasking]
+    ) -> None:
+        self._graph = context.graph
+        self._sharers, self._alive = sharers, alive
+        self._unmaskings = unmaskings
+        self._revealers = frozenset(unmaskings)
+        # The ring is closed: the stretch before the first owner is needed again at the end.
+        self._most = 2 * self._graph.holders_count + 2
+        self._kept: dict[int, tuple[dict[int, int], bytes]] = {}
+
+    def of(self, holder: int) -> tuple[dict[int, int], bytes] | None:
+        """What ``holder`` revealed; None if it is not in U5."""
+        if holder not in self._revealers:
+            return None
+        found = self._kept.get(holder)
+        if found is None:
+            message = self._unmaskings[holder]
+            check_unmasking(message, holder, self._graph, self._sharers, self._alive)
+            slots = {owner: slot for slot, owner in enumerate(owners_of(holder, self._graph, self._sharers))}
+            found = self._kept[holder] = (slots, message.shares)
+            if len(self._kept) > self._most:
+                del self._kept[next(iter(self._kept))]
+        return found

@@ -1,44 +1,59 @@
 """Shamir's secret sharing of 32-byte secrets over the prime field of p = 2^256 + 297.
 
-Participant i holds f(i) for a random polynomial f of degree t - 1 with f(0) = secret; any t values determine f, fewer
-say nothing. The field is just larger than 2^256, so that every 32-byte string is an element; a share has 33 bytes.
+The holder with x-coordinate x >= 1 gets f(x) of a random polynomial f of degree t - 1 with f(0) = secret; any t values
+determine f, fewer say nothing. The field is just larger than 2^256, so that every 32-byte string is an element. A share
+of 2^256 or more would need a 33rd byte; :func:`deal` draws a new polynomial then, which happens about once in 2^240
+sharings and changes the shares' distribution by no more than that. So a share has 32 bytes.
 
-Python integers do the arithmetic. Two habits make it fast: dealing evaluates several polynomials side by side inside
-one large integer (:func:`deal`), and opening reuses one set of Lagrange coefficients for all secrets that were shared
-among the same participants (:class:`Opening`).
+Python integers do the arithmetic. Dealing evaluates several polynomials side by side inside one large integer; opening
+keeps the Lagrange coefficients of the sets of holders it has seen.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from federated_protocol.errors import ProtocolError, ProtocolErrorReason
 from federated_protocol.randomness import ByteSource
 
 PRIME = 2**256 + 297
 SECRET_BYTES = 32
-SHARE_BYTES = 33
+SHARE_BYTES = 32
+LARGEST_X = 1 << 15
+_FEW_DIFFERENCES = 1000
 _COEFFICIENT_BYTES = 48  # 384 random bits reduced mod p: distance from uniform below 2^-127
 
 
-def deal(secrets: Sequence[bytes], threshold: int, n: int, rng: ByteSource) -> list[tuple[bytes, ...]]:
-    """Share several secrets among participants 1..n.
+def deal(secrets: Sequence[bytes], threshold: int, holders: int, rng: ByteSource) -> list[tuple[bytes, ...]]:
+    """Share several secrets among holders with x-coordinates 1..holders.
 
     Args:
         secrets: each 32 bytes.
-        threshold: t, 1 <= t <= n.
-        n: number of participants.
+        threshold: t, 1 <= t <= holders.
+        holders: number of shares of each secret, at most 2^15.
         rng: source of the polynomials' coefficients.
 
     Returns:
-        For participant i, at position i - 1, one 33-byte share of each secret, in order.
+        For x-coordinate x, at position x - 1, one 32-byte share of each secret, in order.
     """
-    if not 1 <= threshold <= n or any(len(secret) != SECRET_BYTES for secret in secrets):
-        raise ValueError("shares need 1 <= threshold <= n and secrets of 32 bytes")
-    # Horner's rule on unreduced integers: values stay below p * (n + 1)^t, so polynomials laid side by side at that
-    # distance never run into each other and share every multiplication.
-    lane_bits = PRIME.bit_length() + threshold * (n + 1).bit_length() + 1
+    if not 1 <= threshold <= holders <= LARGEST_X or any(len(secret) != SECRET_BYTES for secret in secrets):
+        raise ValueError("shares need 1 <= threshold <= holders and secrets of 32 bytes")
+    while True:
+        shares = _evaluate(secrets, threshold, holders, rng)
+        if shares is not None:
+            return shares
+
+
+def _evaluate(
+    secrets: Sequence[bytes], threshold: int, holders: int, rng: ByteSource
+) -> list[tuple[bytes, ...]] | None:
+    # Horner's rule on unreduced integers: values stay below p * (holders + 1)^t, so polynomials laid side by side at
+    # that distance never run into each other and share every multiplication.
+    lane_bits = PRIME.bit_length() + threshold * (holders + 1).bit_length() + 1
     random = rng(_COEFFICIENT_BYTES * len(secrets) * (threshold - 1))
     numbers = [
         int.from_bytes(random[at : at + _COEFFICIENT_BYTES], "big") % PRIME
@@ -49,96 +64,80 @@ def deal(secrets: Sequence[bytes], threshold: int, n: int, rng: ByteSource) -> l
     highest_first.append(_side_by_side([int.from_bytes(secret, "big") for secret in secrets], lane_bits))
     lane_mask = (1 << lane_bits) - 1
     shares = []
-    for x in range(1, n + 1):
+    for x in range(1, holders + 1):
         value = 0
         for coefficient in highest_first:
             value = value * x + coefficient
-        shares.append(
-            tuple(
-                ((value >> (k * lane_bits) & lane_mask) % PRIME).to_bytes(SHARE_BYTES, "big")
-                for k in range(len(secrets))
-            )
-        )
+        lanes = [(value >> (k * lane_bits) & lane_mask) % PRIME for k in range(len(secrets))]
+        if any(lane >> (8 * SHARE_BYTES) for lane in lanes):
+            return None
+        shares.append(tuple(lane.to_bytes(SHARE_BYTES, "big") for lane in lanes))
     return shares
 
 
-def share_value(share: bytes) -> int:
-    """The number a share stands for.
+@functools.lru_cache(maxsize=1024)
+def lagrange_at_zero(xs: tuple[int, ...]) -> tuple[int, ...]:
+    """λ_x = Π_{y≠x} y / (y - x) mod p for each x of ``xs``, so that f(0) = Σ λ_x f(x).
+
+    Args:
+        xs: distinct x-coordinates, 1 <= x <= 2^15.
+    """
+    if len(set(xs)) != len(xs) or not xs or min(xs) < 1 or max(xs) > LARGEST_X:
+        raise ProtocolError(ProtocolErrorReason.BAD_INDEX, "x-coordinates must be distinct and in range")
+    # With m the largest x and G the gaps, the numbers up to m that are not in xs, the denominator is
+    # Π_{y≠x} (y - x) = (-1)^(x-1) (x-1)! (m-x)! / Π_{g∈G} (g - x): no inversion but those of factorials, kept in a
+    # table, and few factors, as the gaps are those who dropped out.
+    m = max(xs)
+    inverse = _inverse_factorials(1 << m.bit_length())
+    product = math.prod(xs) % PRIME
+    there = set(xs)
+    gaps = [g for g in range(1, m + 1) if g not in there]
+    rows: Iterable[Iterable[int]]
+    if len(gaps) * len(xs) < _FEW_DIFFERENCES:
+        rows = [[g - x for g in gaps] for x in xs]
+    else:
+        factors = 63 // m.bit_length()  # so many differences multiply within a machine word
+        differences = np.ones((len(xs), len(gaps) + -len(gaps) % factors), dtype=np.int64)
+        differences[:, : len(gaps)] = np.array(gaps)[None, :] - np.array(xs)[:, None]
+        rows = differences.reshape(len(xs), -1, factors).prod(axis=2).tolist()
+    return tuple(
+        product * math.prod(row) * inverse[x] * (inverse[m - x] if x % 2 else -inverse[m - x]) % PRIME
+        for x, row in zip(xs, rows, strict=True)
+    )
+
+
+@functools.lru_cache(maxsize=LARGEST_X.bit_length() + 1)
+def _inverse_factorials(size: int) -> list[int]:
+    """1 / i! mod p for 0 <= i < size."""
+    factorial = 1
+    for i in range(1, size):
+        factorial = factorial * i % PRIME
+    found = [pow(factorial, -1, PRIME)]
+    for i in range(size - 1, 0, -1):
+        found.append(found[-1] * i % PRIME)
+    found.reverse()
+    return found
+
+
+def open_secret(xs: tuple[int, ...], shares: Sequence[bytes]) -> bytes:
+    """The secret of exactly t holders' shares.
+
+    Args:
+        xs: their x-coordinates.
+        shares: 32 bytes each, in the same order.
 
     Raises:
-        ProtocolError: not 33 bytes, or not below p.
+        ProtocolError: a share of another size, or values that give no 32 bytes.
     """
-    value = int.from_bytes(share, "big")
-    if len(share) != SHARE_BYTES or value >= PRIME:
-        raise ProtocolError(ProtocolErrorReason.BAD_SHARE, "a share is not a number of the field")
-    return value
-
-
-class Opening:
-    """Opens secrets from the shares of one set of participants; the coefficients are computed once.
-
-    Shares are fed participant by participant (:meth:`add`), so that only one number a secret is held. The first t
-    participants are interpolated. If there are more, their shares serve as a check: all values must lie on one
-    polynomial of degree < t, tested by one parity equation a secret, which no single wrong share passes.
-    """
-
-    def __init__(self, participants: Sequence[int], threshold: int, n_secrets: int) -> None:
-        """
-        Args:
-            participants: distinct x-coordinates >= 1 of those who reveal shares.
-            threshold: t; at least so many participants.
-            n_secrets: number of secrets to open.
-        """
-        if len(set(participants)) != len(participants) or min(participants, default=0) < 1:
-            raise ProtocolError(ProtocolErrorReason.BAD_INDEX, "participants must be distinct and positive")
-        if len(participants) < threshold:
-            raise ProtocolError(
-                ProtocolErrorReason.BELOW_THRESHOLD,
-                f"{len(participants)} participants revealed shares, {threshold} are needed; abandon the round",
-            )
-        chosen = list(participants)[:threshold]
-        product = math.prod(chosen)
-        self._lagrange = dict.fromkeys(participants, 0)
-        for x in chosen:
-            # λ_x = Π_{y≠x} y / (y - x)
-            self._lagrange[x] = product * pow(x * math.prod(y - x for y in chosen if y != x), -1, PRIME) % PRIME
-        self._parity: dict[int, int] | None = None
-        if len(participants) > threshold:
-            self._parity = {x: pow(math.prod(x - y for y in participants if y != x), -1, PRIME) for x in participants}
-        self._awaited = set(participants)
-        self._values = [0] * n_secrets
-        self._parities = [0] * n_secrets
-
-    def add(self, participant: int, shares: Sequence[bytes]) -> None:
-        """Take one participant's shares, one of each secret, in an order that is the same for all.
-
-        Raises:
-            ProtocolError: not one of the participants, given twice, or a malformed share.
-        """
-        if participant not in self._awaited:
-            raise ProtocolError(ProtocolErrorReason.UNKNOWN_PARTICIPANT, "shares of a participant not awaited")
-        self._awaited.remove(participant)
-        numbers = [share_value(share) for share in shares]
-        if weight := self._lagrange[participant]:
-            self._values = [v + weight * s for v, s in zip(self._values, numbers, strict=True)]
-        if self._parity is not None:
-            weight = self._parity[participant]
-            self._parities = [v + weight * s for v, s in zip(self._parities, numbers, strict=True)]
-
-    def secrets(self) -> list[bytes]:
-        """The secrets, 32 bytes each.
-
-        Raises:
-            ProtocolError: shares are missing, contradict each other, or do not give 32 bytes.
-        """
-        if self._awaited:
-            raise ProtocolError(ProtocolErrorReason.BAD_SHARE, f"{len(self._awaited)} participants' shares are missing")
-        values = [value % PRIME for value in self._values]
-        if any(parity % PRIME for parity in self._parities) or any(value >> 256 for value in values):
-            raise ProtocolError(
-                ProtocolErrorReason.BAD_SHARE, "the revealed shares contradict each other; abandon the round"
-            )
-        return [value.to_bytes(SECRET_BYTES, "big") for value in values]
+    if any(len(share) != SHARE_BYTES for share in shares):
+        raise ProtocolError(ProtocolErrorReason.BAD_SHARE, f"a share has {SHARE_BYTES} bytes")
+    value = 0
+    for weight, share in zip(lagrange_at_zero(xs), shares, strict=True):
+        value += weight * int.from_bytes(share, "big")
+    value %= PRIME
+    if value >> (8 * SECRET_BYTES):
+        raise ProtocolError(ProtocolErrorReason.BAD_SHARE, "the revealed shares contradict each other")
+    return value.to_bytes(SECRET_BYTES, "big")
 
 
 def _side_by_side(numbers: Sequence[int], lane_bits: int) -> int:

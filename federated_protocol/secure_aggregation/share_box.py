@@ -19,7 +19,7 @@ _NONCE = bytes(12)
 
 
 def seal(key: bytes, sender: int, recipient: int, mask_key_share: bytes, self_mask_share: bytes) -> bytes:
-    """Encrypt a pair of 33-byte shares; 82 bytes."""
+    """Encrypt a pair of 32-byte shares; 80 bytes."""
     return AESGCM(key).encrypt(_NONCE, mask_key_share + self_mask_share, struct.pack(">II", sender, recipient))
 
 

@@ -17,6 +17,7 @@ from federated_protocol.messages import (
     Abandoned,
     CheckIn,
     ComeBack,
+    Confirmations,
     Finished,
     Mailbox,
     Message,
@@ -31,7 +32,7 @@ from federated_protocol.messages import (
     Survivors,
     UpgradeRequired,
 )
-from federated_protocol.plan import PROTOCOL_VERSION, Plan, plan_digest
+from federated_protocol.plan import PROTOCOL_VERSION, Plan
 from federated_protocol.signing import CHECK_IN, sign
 from keyboard_app.device.history import Ending
 from keyboard_app.device.history import Participation as HistoryEntry
@@ -219,9 +220,13 @@ class Participation:
             plan: Plan = wire.decode(answer.plan, Plan)
         except MalformedMessage:
             raise BadAnswer("the plan cannot be decoded") from None
+        if answer.trust:
+            of.identity.accept_trust(answer.trust, of.clock())
         of.policy.check(plan, self._session, of.store.dimension)
         if of.history.has_contributed(plan, of.clock()):
             raise PlanRefusedError(PlanRefusal.ALREADY_CONTRIBUTED)
+        if not of.budget.affords(plan):
+            raise PlanRefusedError(PlanRefusal.PRIVACY_BUDGET)
         self._plan = plan
         self._model = of.store.find(plan.model_version, plan.model_digest)
         self._to(ClientState.FETCHING_BASE if self._model is None else ClientState.TRAINING)
@@ -241,18 +246,21 @@ class Participation:
         return 0.0
 
     def _encode(self) -> float:
-        from federated_protocol.secure_aggregation import AggregationClient
+        from federated_protocol.secure_aggregation import AggregationClient, RoundBinding
 
         assert self._model is not None
         assert self._trained is not None
         plan = self._accepted_plan()
         self._contribution = self._of.worker.contribute(plan, self._model, self._trained)
         self._of.worker.release()
+        of = self._of
         self._aggregation = AggregationClient(
-            plan.session,
-            plan_digest(plan),
+            RoundBinding.of(plan),
             self._contribution.layout,
-            floor=self._of.policy.smallest_aggregate,
+            device_key=of.identity.public_key,
+            vouch=lambda certificate: of.identity.trust.verify(certificate, of.clock()),
+            floor=of.policy.smallest_aggregate,
+            threat=plan.aggregation.threat,
             largest_cohort=plan.aggregation.largest_cohort,
         )
         self._to(ClientState.ADVERTISING)
@@ -263,7 +271,8 @@ class Participation:
         of, phase = self._of, PHASE_OF_STATE[self._state]
         if not self._accepted:
             if self._outgoing is None:
-                self._outgoing = sign(self._message(phase), phase, self._session, of.identity.keys)
+                message = self._message(phase)
+                self._outgoing = sign(message, phase, self._session, of.identity.keys, self._binding())
             answer = of.transport.send(self._session, phase, self._outgoing)
             if isinstance(answer, Abandoned):
                 return self._abandoned(answer)
@@ -296,8 +305,15 @@ class Participation:
             message = aggregation.masked_input(result, self._contribution.vector)
             self._remember(self._contribution)
             return message
-        assert isinstance(result, Survivors)
+        if phase is Phase.CONFIRM:
+            assert isinstance(result, Survivors)
+            return aggregation.confirm(result)
+        assert isinstance(result, Confirmations)
         return aggregation.unmask(result)
+
+    def _binding(self) -> bytes:
+        assert self._aggregation is not None
+        return self._aggregation.binding
 
     def _finished(self, answer: Finished) -> float:
         self._notice = answer.current
@@ -327,6 +343,7 @@ class Participation:
         ClientState.ADVERTISING: _phase,
         ClientState.SHARING: _phase,
         ClientState.MASKING: _phase,
+        ClientState.CONFIRMING: _phase,
         ClientState.UNMASKING: _phase,
     }
 
@@ -371,6 +388,7 @@ class Participation:
             examples=contribution.examples,
         )
         self._of.history.put(self._entry)
+        self._of.budget.charge(plan)
 
     def _finish(
         self,

@@ -17,7 +17,8 @@ import msgspec
 
 from federated_protocol import signing, wire
 from federated_protocol.enrolment import CERTIFICATE_LIMIT_BYTES, Certificate
-from federated_protocol.errors import MalformedMessage
+from federated_protocol.errors import MalformedMessage, TrustListRejected
+from federated_protocol.trust import TrustStore
 from keyboard_app.device.files import write_atomically
 
 ARM_SALT = b"federated-keyboard holdback 1"
@@ -50,6 +51,7 @@ class DeviceIdentity:
         self.keys = keys
         self._certificate: bytes | None = None
         self._opened: Certificate | None = None
+        self._trust = TrustStore(())
 
     @classmethod
     def open(cls, folder: Path) -> DeviceIdentity:
@@ -97,6 +99,27 @@ class DeviceIdentity:
         """Whether the certificate was issued by a demo authority and so proves nothing."""
         return self._opened is not None and self._opened.insecure_demo
 
+    @property
+    def trust(self) -> TrustStore:
+        """Whose certificates count for this device: the authority of its own, until that makes a trust list."""
+        return self._trust
+
+    def accept_trust(self, trust_list: bytes, now: float) -> None:
+        """Take over the authority's newest trust list; whoever carried it, only the authority can have made it.
+
+        Args:
+            trust_list: as it travelled.
+            now: Unix time in seconds.
+
+        Raises:
+            TrustListRejected: forged, ended, or older than the one in force.
+            OSError: it cannot be written.
+        """
+        accepted = self._trust.accept(trust_list, now)
+        if accepted is not self._trust:
+            write_atomically(self._folder / "trust.list", trust_list)
+            self._trust = accepted
+
     def arm(self, salt: bytes = ARM_SALT, holdback_percent: int = HOLDBACK_PERCENT) -> str:
         """``holdback`` for ``holdback_percent`` of all keys, else ``treatment``."""
         return assign_arm(self.fingerprint, salt, holdback_percent)
@@ -122,6 +145,7 @@ class DeviceIdentity:
         except (OSError, IdentityError):
             return False
         self._certificate = certificate
+        self._trust = self._trusted_with(self._opened)
         return True
 
     def install(self, certificate: bytes) -> None:
@@ -134,6 +158,17 @@ class DeviceIdentity:
         opened = _open_certificate(certificate, self.public_key)
         write_atomically(self._folder / "certificate", certificate)
         self._certificate, self._opened = certificate, opened
+        self._trust = self._trusted_with(opened)
+
+    def _trusted_with(self, own: Certificate) -> TrustStore:
+        """The list kept here if it knows the authority of this device's certificate, else that authority's key."""
+        try:
+            kept = TrustStore.restored((self._folder / "trust.list").read_bytes())
+        except (OSError, TrustListRejected):
+            kept = None
+        if kept is not None and own.authority_key in [key.public_key for key in kept.keys]:
+            return kept
+        return TrustStore.pinned(own.authority_key)
 
     def enrol(self, authority_url: str, token: str, timeout_s: float = 10.0) -> None:
         """Ask the authority for a certificate: POST /v1/certificates with this key and a one-time token.

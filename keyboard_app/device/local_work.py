@@ -132,7 +132,7 @@ class LocalWorker:
         """
         from federated_protocol.update_codec import encode, layout
 
-        usage = self._log.usage_unreported(plan.session)
+        usage = self._log.usage_unreported(plan.session) if plan.metrics.exact else []
         rows = self._log.impressions(outcomes=LABELLED, claimed_by=plan.session) if usage else []
         examples = self._featurized(rows)
         offers = ScoredOffers(
@@ -221,6 +221,8 @@ def count(
         uint64[len(counter_names(metrics))]. Bin b counts ``edges[b-1] < logit <= edges[b]``: an offer is made when
         the logit *exceeds* a threshold, so one that equals an edge lies below it.
     """
+    if not metrics.exact:
+        return np.zeros(0, np.uint64)
     counted = {(row.arm, row.model_version): row for row in usage}
     earlier = {(row.arm, row.model_version): row for row in reported}
     reporting = {row.arm for row in usage}

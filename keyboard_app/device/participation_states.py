@@ -5,7 +5,7 @@
     CHECKING_IN ─► REFRESHING ─► AWAITING_PLAN ─► FETCHING_BASE ─► TRAINING ─► ENCODING
          │              │                                                         │
          ▼              ▼                                                         ▼
-        DONE ◄────── REFRESHING ◄── UNMASKING ◄── MASKING ◄── SHARING ◄── ADVERTISING
+        DONE ◄── REFRESHING ◄── UNMASKING ◄── CONFIRMING ◄── MASKING ◄── SHARING ◄── ADVERTISING
 
 :data:`TRANSITIONS` is the whole table; every state may also end in DONE.
 """
@@ -23,6 +23,7 @@ from keyboard_app.device.identity import DeviceIdentity
 from keyboard_app.device.local_work import LocalWorker
 from keyboard_app.device.model_store import ModelStore, StoredModel
 from keyboard_app.device.policy import DevicePolicy, PlanRefusal
+from keyboard_app.device.privacy_budget import PrivacyBudget
 from keyboard_app.device.transport import Traffic, Transport
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class ClientState(enum.StrEnum):
     ADVERTISING = "exchanging keys"
     SHARING = "sharing secrets"
     MASKING = "sending a masked update"
+    CONFIRMING = "comparing notes with peers"
     UNMASKING = "helping to unmask the sum"
     DONE = "done"
 
@@ -56,7 +58,8 @@ TRANSITIONS: dict[ClientState, frozenset[ClientState]] = {
     _S.ENCODING: frozenset({_S.ADVERTISING}),
     _S.ADVERTISING: frozenset({_S.SHARING}),
     _S.SHARING: frozenset({_S.MASKING}),
-    _S.MASKING: frozenset({_S.UNMASKING}),
+    _S.MASKING: frozenset({_S.CONFIRMING}),
+    _S.CONFIRMING: frozenset({_S.UNMASKING}),
     _S.UNMASKING: frozenset({_S.REFRESHING}),
     _S.DONE: frozenset(),
 }
@@ -66,9 +69,11 @@ PHASE_OF_STATE: dict[ClientState, Phase] = {
     _S.ADVERTISING: Phase.ADVERTISE,
     _S.SHARING: Phase.SHARE,
     _S.MASKING: Phase.MASKED_INPUT,
+    _S.CONFIRMING: Phase.CONFIRM,
     _S.UNMASKING: Phase.UNMASK,
 }
-NEXT_PHASE_STATE = {_S.ADVERTISING: _S.SHARING, _S.SHARING: _S.MASKING, _S.MASKING: _S.UNMASKING}
+NEXT_PHASE_STATE = {_S.ADVERTISING: _S.SHARING, _S.SHARING: _S.MASKING, _S.MASKING: _S.CONFIRMING}
+NEXT_PHASE_STATE[_S.CONFIRMING] = _S.UNMASKING
 """Where a phase leads once its result is here."""
 
 
@@ -122,6 +127,7 @@ class Equipment:
     worker: LocalWorker
     log: ImpressionLog
     history: History
+    budget: PrivacyBudget
     on_model: Callable[[StoredModel], None]
     """Told at once when a newer model is stored."""
     clock: Callable[[], float]

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, replace
 
 from federated_protocol.errors import CodecError
-from federated_protocol.plan import PROTOCOL_VERSION, Plan, TaskKind, counter_names
+from federated_protocol.plan import PROTOCOL_VERSION, Adversary, Plan, TaskKind, ThreatModel, counter_names
 
 ARMS = ("treatment", "holdback")
 
@@ -24,6 +24,7 @@ class PlanRefusal(enum.StrEnum):
     SESSION = "session"
     TASK = "task"
     FLOOR = "floor"
+    THREAT = "threat"
     COHORT = "cohort"
     EPOCHS = "epochs"
     BATCH = "batch"
@@ -35,6 +36,8 @@ class PlanRefusal(enum.StrEnum):
     WIDTH = "width"
     ROTATION = "rotation"
     METRICS = "metrics"
+    PRIVACY = "privacy"
+    PRIVACY_BUDGET = "privacy_budget"
     ALREADY_CONTRIBUTED = "already_contributed"
 
 
@@ -43,6 +46,7 @@ _EXPLANATION = {
     PlanRefusal.SESSION: "the plan belongs to another session",
     PlanRefusal.TASK: "this kind of task is not known here",
     PlanRefusal.FLOOR: "the smallest sum the coordinator would open is below this device's floor",
+    PlanRefusal.THREAT: "the graph would protect against less than this device demands",
     PlanRefusal.COHORT: "the cohort's size is out of range",
     PlanRefusal.EPOCHS: "too many passes over the local examples",
     PlanRefusal.BATCH: "the batch size is out of range",
@@ -54,6 +58,8 @@ _EXPLANATION = {
     PlanRefusal.WIDTH: "the width of the masked numbers does not follow from clip, step and cohort",
     PlanRefusal.ROTATION: "the rotation seed has a wrong length",
     PlanRefusal.METRICS: "the counters asked for are too many or too fine",
+    PlanRefusal.PRIVACY: "the plan's label, noise and counters do not fit together, or it has less noise than demanded",
+    PlanRefusal.PRIVACY_BUDGET: "taking part would spend more privacy than this device's cap allows",
     PlanRefusal.ALREADY_CONTRIBUTED: "this device has sent its masked input for this round already",
 }
 
@@ -66,6 +72,9 @@ class PlanRefusedError(Exception):
         self.reason = reason
 
 
+_LEAST_THREAT = ThreatModel(corrupt=0.05, dropout=0.1, adversary=Adversary.SEMI_MALICIOUS, sigma=80, eta=1)
+
+
 @dataclass(frozen=True, slots=True)
 class DevicePolicy:
     """The limits. Ranges are inclusive (smallest, largest)."""
@@ -73,6 +82,8 @@ class DevicePolicy:
     smallest_aggregate: int = 20
     """Never join a sum over fewer devices than this."""
     largest_cohort: int = 10_000
+    threat: ThreatModel = _LEAST_THREAT
+    """A graph must be solved for at least this; eta is the coordinator's own business."""
     epochs: tuple[int, int] = (1, 50)
     batch_size: tuple[int, int] = (1, 256)
     learning_rate: tuple[float, float] = (1e-6, 10.0)
@@ -86,6 +97,11 @@ class DevicePolicy:
     largest_propensity_scale: int = 1_024
     most_examples: int = 4_000
     """Only the newest so many examples are trained on, which bounds the time training takes."""
+    epsilon_cap: float = 10.0
+    """Most privacy this device spends in rounds with noise, over its life, at ``delta``."""
+    delta: float = 1e-6
+    demands_noise: bool = False
+    """True declines every round that gives no guarantee of differential privacy."""
     insecure_demo: bool = False
     """True only where :meth:`demo` lowered the floor; shown wherever the device shows its state."""
 
@@ -116,6 +132,7 @@ class DevicePolicy:
             (PlanRefusal.SESSION, plan.session == session),
             (PlanRefusal.TASK, plan.kind is TaskKind.TRAINING),
             (PlanRefusal.FLOOR, sums.smallest_aggregate >= self.smallest_aggregate),
+            (PlanRefusal.THREAT, self._protects(sums.threat)),
             (PlanRefusal.COHORT, sums.smallest_aggregate <= sums.largest_cohort <= self.largest_cohort),
             (PlanRefusal.EPOCHS, _within(training.epochs, self.epochs)),
             (PlanRefusal.BATCH, _within(training.batch_size, self.batch_size)),
@@ -138,12 +155,28 @@ class DevicePolicy:
         for reason, fine in verdicts:
             if not fine:
                 raise PlanRefusedError(reason)
+        from federated_protocol.privacy import check_privacy
         from federated_protocol.update_codec import check_setting
 
         try:
             check_setting(codec, sums.largest_cohort)
         except CodecError:
             raise PlanRefusedError(PlanRefusal.WIDTH) from None
+        try:
+            unprotected = check_privacy(plan) == 0
+        except CodecError:
+            raise PlanRefusedError(PlanRefusal.PRIVACY) from None
+        if unprotected and self.demands_noise:
+            raise PlanRefusedError(PlanRefusal.PRIVACY)
+
+    def _protects(self, offered: ThreatModel) -> bool:
+        pinned = self.threat
+        return (
+            offered.corrupt >= pinned.corrupt
+            and offered.dropout >= pinned.dropout
+            and offered.sigma >= pinned.sigma
+            and offered.adversary in (pinned.adversary, Adversary.SEMI_MALICIOUS)
+        )
 
 
 def _within(value: float, bounds: tuple[float, float]) -> bool:

@@ -27,6 +27,7 @@ from keyboard_app.device.local_work import LocalWorker
 from keyboard_app.device.model_store import ModelStore, StoredModel
 from keyboard_app.device.participation_states import ClientState, End, EndKind, Equipment
 from keyboard_app.device.policy import DevicePolicy
+from keyboard_app.device.privacy_budget import PrivacyBudget
 from keyboard_app.device.release_client import ReleaseClient
 from keyboard_app.device.schedule import Decision, Material, Schedule, ScheduleSetting, WaitReason
 from keyboard_app.device.transport import Transport
@@ -76,6 +77,8 @@ class DeviceStatus:
     problem: str
     """The last thing that went wrong, empty after a success."""
     insecure_demo: bool
+    privacy: str = ""
+    """Epsilon spent so far, at which delta and under which assumption, or that nothing is guaranteed."""
 
 
 class DeviceRuntime:
@@ -134,6 +137,7 @@ class DeviceRuntime:
         self._enrolment = enrolment
         self._schedule = Schedule(schedule or ScheduleSetting(), rng)
         self._history = History(home / "rounds.json")
+        self._budget = PrivacyBudget(home / "privacy.json", policy.epsilon_cap, policy.delta)
         self._problem = ""
         self._lasting = False
         self._transport = transport if transport is not None else Transport(coordinator_url)
@@ -156,6 +160,7 @@ class DeviceRuntime:
             worker=LocalWorker(bundle, log, policy.most_examples, training_ranker, shuffles),
             log=log,
             history=self._history,
+            budget=self._budget,
             on_model=self._use,
             clock=clock,
             monotonic=monotonic,
@@ -394,6 +399,7 @@ class DeviceRuntime:
             next_step_s=wait,
             problem=self._problem,
             insecure_demo=demo,
+            privacy=self._budget.sentence,
         )
 
     def _activity(self) -> str:

@@ -16,12 +16,14 @@ from typing import Any
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, LocationParseError, ProtocolError, ReadTimeoutError
+from urllib3.util import SKIP_HEADER
 
 from federated_protocol import wire
 from federated_protocol.errors import MalformedMessage
 from federated_protocol.messages import (
     Abandoned,
     CheckInAnswer,
+    Confirmations,
     Finished,
     Mailbox,
     Pending,
@@ -41,6 +43,7 @@ _LEGAL: dict[str, tuple[type, ...]] = {
     Phase.ADVERTISE.value: (Pending, Abandoned, Roster),
     Phase.SHARE.value: (Pending, Abandoned, Mailbox),
     Phase.MASKED_INPUT.value: (Pending, Abandoned, Survivors),
+    Phase.CONFIRM.value: (Pending, Abandoned, Confirmations),
     Phase.UNMASK.value: (Pending, Abandoned, Finished),
 }
 
@@ -247,9 +250,12 @@ def exchange(
         CoordinatorUnreachable: no connection, no answer in time, or cut off half-way.
         BadAnswer: longer than allowed.
     """
-    headers = {"Accept": content_type, "User-Agent": "federated-keyboard"}
-    if body is not None:
-        headers["Content-Type"] = content_type
+    # Every header is paid for in each of a round's dozen requests; MessagePack is what the device API speaks anyway.
+    headers = {"Accept-Encoding": SKIP_HEADER, "User-Agent": SKIP_HEADER}
+    if content_type != wire.CONTENT_TYPE:
+        headers["Accept"] = content_type
+        if body is not None:
+            headers["Content-Type"] = content_type
     for attempt in (1, 2):
         if counter is not None and counter.interrupted:
             raise CoordinatorUnreachable("stopped")

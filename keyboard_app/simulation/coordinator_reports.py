@@ -11,6 +11,7 @@ import numpy as np
 import urllib3
 
 from federated_protocol import wire
+from federated_protocol.errors import FederatedProtocolError
 from federated_protocol.messages import ModelArtifact
 from keyboard_app.simulation.evaluation import ModelUnderTest
 
@@ -119,7 +120,10 @@ class CoordinatorReports:
     def model(self, version: int) -> ModelUnderTest:
         """A published model, ready to be scored."""
         raw = self._get(f"/v1/models/{version}", LARGEST_MODEL_BYTES)
-        artifact: ModelArtifact = wire.decode(raw, ModelArtifact, limit_bytes=LARGEST_MODEL_BYTES)
+        try:
+            artifact: ModelArtifact = wire.decode(raw, ModelArtifact, limit_bytes=LARGEST_MODEL_BYTES)
+        except FederatedProtocolError as error:
+            raise ReportError(f"model {version} is not understood: {error}") from None
         weights = np.frombuffer(artifact.weights, "<f4").astype(np.float32)
         return ModelUnderTest(artifact.version, weights, artifact.threshold)
 

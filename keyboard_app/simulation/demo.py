@@ -466,6 +466,7 @@ def coordinator_settings(devices: int, rounds: int) -> tuple[str, ...]:
         "deadlines.advertise_s": 2.5 + 0.08 * devices,
         "deadlines.share_s": 1.5 + 0.035 * devices,
         "deadlines.masked_input_s": 1.5 + 0.035 * devices,
+        "deadlines.confirm_s": 1.5 + 0.035 * devices,
         "deadlines.unmask_s": 1.5 + 0.035 * devices,
         "pace.longest_s": 2.0,
     }

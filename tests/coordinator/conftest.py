@@ -24,7 +24,7 @@ from coordinator.app import create_app
 from coordinator.service import Coordinator
 from coordinator.settings import CodecTarget, DeadlineSettings, OptimizerSettings, RoundSettings, Settings
 from federated_protocol import wire
-from federated_protocol.enrolment import issue
+from federated_protocol.enrolment import Certificate, issue
 from federated_protocol.messages import (
     CheckIn,
     CheckInAnswer,
@@ -37,9 +37,10 @@ from federated_protocol.messages import (
     SessionAnswer,
     SignedMessage,
 )
-from federated_protocol.plan import PROTOCOL_VERSION, Plan, counter_names, plan_digest
-from federated_protocol.secure_aggregation import AggregationClient
+from federated_protocol.plan import PROTOCOL_VERSION, Plan, counter_names
+from federated_protocol.secure_aggregation import AggregationClient, RoundBinding
 from federated_protocol.signing import CHECK_IN, Identity, sign
+from federated_protocol.trust import TrustStore
 from federated_protocol.update_codec import encode, layout
 
 DIMENSION = 24
@@ -124,11 +125,14 @@ class Device:
         answer = self.get("plan")
         if isinstance(answer, PlanAnswer):
             self.plan = msgspec.msgpack.decode(answer.plan, type=Plan)
+            trust = TrustStore.pinned(wire.decode(self.certificate, Certificate).authority_key)
             self.client = AggregationClient(
-                self.session,
-                plan_digest(self.plan),
+                RoundBinding.of(self.plan),
                 layout(self.plan.codec, len(counter_names(self.plan.metrics))),
+                device_key=self.identity.public_key,
+                vouch=lambda certificate: trust.verify(certificate, self.clock.now),
                 floor=2,
+                threat=self.plan.aggregation.threat,
             )
         return answer
 
@@ -147,10 +151,14 @@ class Device:
             return self.client.share(self.get("advertise"))
         if phase is Phase.MASKED_INPUT:
             return self.client.masked_input(self.get("share"), self.vector() if vector is None else vector)
-        return self.client.unmask(self.get("masked_input"))
+        if phase is Phase.CONFIRM:
+            return self.client.confirm(self.get("masked_input"))
+        return self.client.unmask(self.get("confirm"))
 
     def post(self, phase: Phase, message: Message | None = None) -> Any:
-        signed = sign(message or self.message(phase), phase, self.session, self.identity)
+        said = message or self.message(phase)
+        binding = self.client.binding if self.client is not None else b""
+        signed = sign(said, phase, self.session, self.identity, binding)
         self.sent[phase] = signed
         return self.post_signed(phase, signed)
 
@@ -267,9 +275,11 @@ def settings(tmp_path: Path, authority: Identity) -> Settings:
         rounds=RoundSettings(
             goal_count=10, minimum_count=4, overselect=1.0, smallest_aggregate=3, pause_s=2.0, settle_s=1.0
         ),
-        deadlines=DeadlineSettings(selecting_s=30, advertise_s=30, share_s=30, masked_input_s=30, unmask_s=30),
+        deadlines=DeadlineSettings(
+            selecting_s=30, advertise_s=30, share_s=30, masked_input_s=30, confirm_s=30, unmask_s=30
+        ),
         codec=CodecTarget(clip=1.0, step=0.0005),
-        optimizer=OptimizerSettings(name="average", learning_rate=1.0),
+        optimizer=OptimizerSettings(name="average", learning_rate=1.0, prior_weight=0.0),
     )
 
 

@@ -175,13 +175,13 @@ def test_histograms_of_older_rounds_fade_and_are_in_impressions():
 def test_a_round_with_enough_clicks_moves_the_threshold(deployment):
     devices = deployment.select(10)
     names = counter_names(devices[0].plan.metrics)
-    counts = dict.fromkeys(names, 0) | {"clicks_by_score/40": 8 * 100, "examples": 7}
+    counts = dict.fromkeys(names, 0) | {"clicks_by_score/20": 2 * 100, "examples": 7}
     for device in devices:
         device.counters = np.array([counts[name] for name in names], dtype=np.uint64)
     deployment.run_round(devices)
     model = deployment.coordinator.models.current()
     edges = devices[0].plan.metrics.score_edges
-    assert edges[39] < model.threshold < edges[40]
+    assert edges[19] < model.threshold < edges[20]
     assert model.examples == 70
 
 

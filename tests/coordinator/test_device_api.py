@@ -178,10 +178,14 @@ def test_a_message_signed_by_another_device_or_for_another_session_is_refused(co
 def test_a_phase_that_is_not_open_takes_no_message(cohort):
     device = cohort[0]
     message = device.message(Phase.ADVERTISE)
-    for phase in (Phase.SHARE, Phase.MASKED_INPUT, Phase.UNMASK):
+    for phase in (Phase.SHARE, Phase.MASKED_INPUT, Phase.CONFIRM, Phase.UNMASK):
         assert device.post(phase, message).reason in (RefusalReason.MALFORMED, RefusalReason.WRONG_PHASE)
     signed = sign(
-        KeyAdvertisement(cipher_key=b"c" * 32, mask_key=b"m" * 32), Phase.ADVERTISE, device.session, device.identity
+        KeyAdvertisement(cipher_key=b"c" * 32, mask_key=b"m" * 32),
+        Phase.ADVERTISE,
+        device.session,
+        device.identity,
+        device.client.binding,
     )
     for member in cohort:
         member.post(Phase.ADVERTISE, message if member is device else None)
@@ -255,7 +259,7 @@ def test_a_signed_envelope_around_nonsense_is_malformed(cohort):
     for kind in (b"", b"\xc1", b"\x80"):
         from federated_protocol.signing import signed_bytes
 
-        signature = device.identity.sign(signed_bytes(Phase.ADVERTISE, device.session, kind))
+        signature = device.identity.sign(signed_bytes(Phase.ADVERTISE, device.session, kind, device.client.binding))
         signed = SignedMessage(device=device.identity.fingerprint, payload=kind, signature=signature)
         assert device.post_signed(Phase.ADVERTISE, signed).reason is RefusalReason.MALFORMED
 

@@ -129,7 +129,7 @@ def test_versions_survive_restarts_and_count_on(deployment):
 def test_round_messages_are_deleted_in_time_and_the_round_stays(deployment):
     devices = deployment.select(10)
     deployment.run_round(devices)
-    assert count(deployment, messages) == 40
+    assert count(deployment, messages) == 50
     deployment.tick(3601)
     assert [count(deployment, table) for table in (messages, results, participants)] == [0, 0, 0]
     row = next(row for row in deployment.coordinator_rounds() if row.state is RoundState.PUBLISHED)
@@ -152,6 +152,7 @@ def test_an_update_that_no_honest_cohort_can_make_is_not_published_but_counted(d
     forged[: len(devices[0].update)] ^= np.uint32(1 << (devices[0].plan.codec.bits - 2))
     devices[0].post(Phase.MASKED_INPUT, devices[0].message(Phase.MASKED_INPUT, forged))
     deployment.run_phase(Phase.MASKED_INPUT, devices[1:])
+    deployment.run_phase(Phase.CONFIRM, devices)
     deployment.run_phase(Phase.UNMASK, devices)
     row = deployment.coordinator_rounds(1)[0]
     assert (row.state.value, row.reason) == ("abandoned", AbandonReason.EVALUATION_GATE)
@@ -159,20 +160,19 @@ def test_an_update_that_no_honest_cohort_can_make_is_not_published_but_counted(d
     assert row.aggregate is None
 
 
-def test_shares_that_do_not_open_the_sum_end_the_round_by_name(deployment):
+@pytest.mark.parametrize(("liars", "state"), [(1, RoundState.PUBLISHED), (5, RoundState.ABANDONED)])
+def test_wrong_shares_are_worked_around_or_end_the_round_by_name(deployment, liars, state):
     devices = deployment.select(10)
-    for phase in (Phase.ADVERTISE, Phase.SHARE, Phase.MASKED_INPUT):
+    for phase in (Phase.ADVERTISE, Phase.SHARE, Phase.MASKED_INPUT, Phase.CONFIRM):
         deployment.run_phase(phase, devices)
-    message = devices[0].message(Phase.UNMASK)
-    wrong = {
-        owner: type(reveal)(share=reveal.share[:-1] + bytes([reveal.share[-1] ^ 1]))
-        for owner, reveal in message.reveals.items()
-    }
-    devices[0].post(Phase.UNMASK, type(message)(reveals=wrong))
-    deployment.run_phase(Phase.UNMASK, devices[1:])
+    for device in devices[:liars]:
+        message = device.message(Phase.UNMASK)
+        wrong = bytes(byte ^ 1 for byte in message.shares)
+        device.post(Phase.UNMASK, type(message)(missing=message.missing, shares=wrong))
+    deployment.run_phase(Phase.UNMASK, devices[liars:])
     row = deployment.coordinator_rounds(1)[0]
-    assert row.state is RoundState.ABANDONED
-    assert row.reason in (AbandonReason.UNMASKING_FAILED, AbandonReason.EVALUATION_GATE)
+    assert row.state is state
+    assert row.reason is (None if liars == 1 else AbandonReason.UNMASKING_FAILED)
 
 
 def test_the_database_never_holds_an_unmasked_update(deployment, tmp_path):

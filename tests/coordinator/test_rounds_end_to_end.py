@@ -49,7 +49,7 @@ def test_a_round_with_everybody_publishes_the_weighted_mean(deployment):
 def test_when_30_percent_vanish_in_a_phase_the_sum_is_exactly_that_of_the_rest(deployment, phase):
     devices = deployment.select(10)
     deployment.run_round(devices, vanish={phase: 3})
-    summed = devices if phase is Phase.UNMASK else devices[3:]
+    summed = devices if phase in (Phase.CONFIRM, Phase.UNMASK) else devices[3:]
     assert_published_mean_of(deployment, summed)
 
 
@@ -59,6 +59,7 @@ def test_when_30_percent_vanish_in_a_phase_the_sum_is_exactly_that_of_the_rest(d
         (Phase.ADVERTISE, AbandonReason.TOO_FEW_ADVERTISED),
         (Phase.SHARE, AbandonReason.TOO_FEW_SHARED),
         (Phase.MASKED_INPUT, AbandonReason.TOO_FEW_INPUTS),
+        (Phase.CONFIRM, AbandonReason.TOO_FEW_CONFIRMED),
         (Phase.UNMASK, AbandonReason.TOO_FEW_UNMASKED),
     ],
 )

@@ -139,7 +139,7 @@ def test_the_reports_show_rounds_dropouts_bytes_and_both_arms(deployment):
     shown = __import__("msgspec").json.decode(page.data, type=LivePage)
     (report,) = shown.rounds
     assert (report.state, report.selected, report.inputs, report.published_version) == ("published", 10, 7, 1)
-    assert report.dropouts == {"advertise": 0, "share": 3, "masked_input": 0, "unmask": 0}
+    assert report.dropouts == {"advertise": 0, "share": 3, "masked_input": 0, "confirm": 0, "unmask": 0}
     assert report.bytes_up > 10 * 100
     assert report.bytes_up_per_device == pytest.approx(report.bytes_up / 7, abs=1)
     assert {usage.arm for usage in shown.metrics.by_version} == {"treatment", "holdback"}
@@ -159,6 +159,7 @@ def test_the_live_round_shows_how_each_phase_fills(deployment):
         ("done", 10, 10),
         ("done", 10, 10),
         ("open", 4, 10),
+        ("waiting", 0, 10),
         ("waiting", 0, 10),
         ("waiting", 0, 10),
     ]

@@ -31,7 +31,7 @@ def test_options_win_over_variables_over_the_file_over_defaults(tmp_path):
 
 def test_score_edges_cover_the_range():
     edges = Settings(authority_public_key=KEY).score_edges
-    assert (edges[0], edges[-1], len(edges)) == (-8.0, 6.0, 57)
+    assert (edges[0], edges[-1], len(edges)) == (-8.0, 6.0, 29)
 
 
 @pytest.mark.parametrize(

@@ -75,13 +75,14 @@ def test_an_ended_round_makes_room_for_the_next(database, row):
 
 def test_a_device_joins_once(database, row):
     with database.writing() as connection:
-        assert round_store.join(connection, row.id, DEVICE, b"k" * 32, 1.0)
-        assert not round_store.join(connection, row.id, DEVICE, b"k" * 32, 1.0)
+        assert round_store.join(connection, row.id, DEVICE, b"k" * 32, b"c", 1.0)
+        assert not round_store.join(connection, row.id, DEVICE, b"k" * 32, b"c", 1.0)
         assert round_store.running_round(connection, "t").still_in == 1
 
 
 def test_a_message_is_stored_once_by_session_phase_and_device(database, row):
     message = {"round_id": row.id, "device": DEVICE, "digest": b"1" * 32, "payload": b"p", "answer": b"a"}
+    message["signature"] = b"s"
     with database.writing() as connection:
         for phase in Phase:
             assert message_store.add_message(connection, phase=phase, size_bytes=1, now=1.0, **message)
@@ -128,7 +129,7 @@ def test_many_threads_read_then_write_without_a_locked_database(database, row):
             for i in range(10):
                 with database.writing() as connection:
                     round_store.running_round(connection, "t")
-                    round_store.join(connection, row.id, bytes([number, i]) * 8, b"k" * 32, 1.0)
+                    round_store.join(connection, row.id, bytes([number, i]) * 8, b"k" * 32, b"c", 1.0)
         except Exception as error:
             failures.append(error)
 
@@ -174,10 +175,15 @@ def begin_as_version_1(url):
     """A database as the first program version made it, with a round in it."""
     engine = create_engine(url)
     newer = {"rollouts", "release_metadata", "audit_log", "accounts", "account_sessions", "check_in_hours"}
+    newer |= {"privacy_charges"}
+    columns = [("rounds", "neighbours"), ("rounds", "root"), ("rounds", "confirmed")]
+    columns += [("participants", "certificate"), ("messages", "signature")]
     with engine.begin() as connection:
         metadata.create_all(connection, [t for t in metadata.sorted_tables if t.name not in newer])
         connection.execute(tables.meta.insert().values(name="schema_version", value="1"))
         open_round(connection)
+        for table, column in columns:
+            connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
     engine.dispose()
 
 

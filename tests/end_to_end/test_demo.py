@@ -39,7 +39,7 @@ def test_a_small_demo_prints_the_table_and_brings_every_keyboard_to_the_new_vers
     result = json.loads(ran.stdout)
     assert [row["version"] for row in result["rounds"]] == [1, 2]
     assert all(row["participants"] >= 4 for row in result["rounds"])
-    assert all(row["bytes_up_per_device"] > 5_000 for row in result["rounds"])
+    assert all(row["bytes_up_per_device"] > 1_000 for row in result["rounds"])
     assert (result["keyboards"], result["keyboards_on_last_version"]) == (8, 8)
     assert result["evaluation"]["overall"]["last"]["ctr"] > 0
     assert result["succeeded"]

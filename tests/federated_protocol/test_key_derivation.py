@@ -1,28 +1,60 @@
-"""Key derivations against known answers, and against a second derivation written from the standards alone."""
+"""Derivations against known answers, and against a second derivation written from the standards alone.
+
+``vectors.json`` holds the answers in hex; everything needed to compute them is in this file.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import hmac
 import json
+import random
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CTR
 
-from federated_protocol.messages import Roster, RosterEntry
-from federated_protocol.secure_aggregation import derivation, share_box
+from federated_protocol import wire
+from federated_protocol.enrolment import issue
+from federated_protocol.messages import Confirmation, KeyAdvertisement, Phase
+from federated_protocol.secure_aggregation import GraphParameters, RoundBinding, RunContext, derivation, share_box
 from federated_protocol.secure_aggregation.masks import MaskGenerator
+from federated_protocol.secure_aggregation.merkle import MerkleTree
+from federated_protocol.secure_aggregation.shamir import PRIME, deal
+from federated_protocol.signing import Identity, sign, signed_bytes
+from federated_protocol.trust import AuthorityKey, issue_trust_list
 
 VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())
 PREFIX = b"federated-keyboard/1 secure aggregation "
 
+SESSION, TASK, ROUND, ATTEMPT = "session-1", "task-1", 7, 2
+PLAN, MODEL = b"\x11" * 32, b"\x12" * 32
+N, K, T = 10, 4, 3
+DEVICES = [Identity.from_private_bytes(bytes([0x40 + i]) * 32) for i in range(N)]
+PRIVATE = [(bytes([1 + 2 * i]) * 32, bytes([2 + 2 * i]) * 32) for i in range(N)]
 
-def unhex(name: str) -> bytes:
-    return bytes.fromhex(VECTORS[name])
+
+def public(private: bytes) -> bytes:
+    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
+KEYS = [KeyAdvertisement(public(cipher), public(mask)) for cipher, mask in PRIVATE]
+BINDING = RoundBinding(SESSION, PLAN, MODEL, TASK, ROUND, ATTEMPT)
+TREE = MerkleTree([derivation.key_leaf(d.public_key, k) for d, k in zip(DEVICES, KEYS, strict=True)])
+CONTEXT = RunContext(BINDING, GraphParameters(N, K, T), TREE.root)
+
+
+# -- the same once more, from the standards ----------------------------------------------------------------------
+
+
+def sha(label: bytes, *parts: bytes) -> bytes:
+    return hashlib.sha256(label + b"".join(struct.pack(">I", len(p)) + p for p in parts)).digest()
 
 
 def hkdf(secret: bytes, salt: bytes, info: bytes, size: int) -> bytes:
@@ -35,78 +67,170 @@ def hkdf(secret: bytes, salt: bytes, info: bytes, size: int) -> bytes:
     return out[:size]
 
 
-@pytest.fixture(scope="module")
-def roster() -> Roster:
-    private_keys = [X25519PrivateKey.from_private_bytes(bytes([k]) * 32) for k in range(1, 7)]
-    public_keys = [key.public_key().public_bytes_raw() for key in private_keys]
-    entries = tuple(
-        RosterEntry(index=i + 1, cipher_key=public_keys[2 * i], mask_key=public_keys[2 * i + 1]) for i in range(3)
-    )
-    return Roster(entries=entries, threshold=2)
+def binding() -> bytes:
+    return sha(PREFIX + b"round\0", SESSION.encode(), TASK.encode(), struct.pack(">QQ", ROUND, ATTEMPT), PLAN, MODEL)
 
 
-@pytest.fixture(scope="module")
-def context(roster: Roster) -> bytes:
-    return derivation.session_context("session-1", b"\x11" * 32, roster)
+def root() -> bytes:
+    level = [
+        hashlib.sha256(b"\0" + PREFIX + b"keys\0" + d.public_key + k.cipher_key + k.mask_key).digest()
+        for d, k in zip(DEVICES, KEYS, strict=True)
+    ]
+    while len(level) > 1:
+        pairs = [level[at : at + 2] for at in range(0, len(level), 2)]
+        level = [hashlib.sha256(b"\1" + p[0] + p[1]).digest() if len(p) == 2 else p[0] for p in pairs]
+    return level[0]
 
 
-def agreement(private: int, roster: Roster, peer: int, kind: str) -> bytes:
-    key = X25519PrivateKey.from_private_bytes(bytes([private]) * 32)
-    return derivation.agree(key, getattr(roster.entries[peer - 1], kind))
+def context() -> bytes:
+    return sha(PREFIX + b"context\0", binding(), struct.pack(">III", N, K, T), root())
 
 
-def test_the_context_covers_session_plan_and_roster(roster: Roster, context: bytes) -> None:
-    listed = b"".join(struct.pack(">I", e.index) + e.cipher_key + e.mask_key for e in roster.entries)
-    digest = hashlib.sha256(PREFIX + b"roster\0" + struct.pack(">II", 2, 3) + listed).digest()
-    parts = b"".join(struct.pack(">I", len(p)) + p for p in (b"session-1", b"\x11" * 32, digest))
-    assert context == hashlib.sha256(PREFIX + b"context\0" + parts).digest() == unhex("context")
+def ring() -> bytes:
+    name = SESSION.encode()
+    seed = hashlib.sha256(PREFIX + b"permutation\0" + struct.pack(">I", len(name)) + name + root()).digest()
+    stream = Cipher(AES(seed[:16]), CTR(bytes(16))).encryptor().update(bytes(8 * N))
+    words = struct.unpack(f"<{N}Q", stream)
+    return bytes(sorted(range(1, N + 1), key=lambda index: (words[index - 1], index)))
 
 
-def test_the_mask_key_of_a_pair_is_the_same_from_both_sides(roster: Roster, context: bytes) -> None:
-    one = derivation.pair_mask_key(agreement(2, roster, 3, "mask_key"), context, 1, 3)
-    other = derivation.pair_mask_key(agreement(6, roster, 1, "mask_key"), context, 3, 1)
-    info = PREFIX + b"pair mask\0" + struct.pack(">II", 1, 3)
-    expected = hkdf(agreement(2, roster, 3, "mask_key"), context, info, 16)
-    assert one == other == expected == unhex("pair_mask_key_1_3")
+def derived(secret: bytes, label: bytes, one: int, other: int, size: int) -> bytes:
+    return hkdf(secret, context(), PREFIX + label + b"\0" + struct.pack(">II", one, other), size)
 
 
-def test_the_self_mask_key(context: bytes) -> None:
-    key = derivation.self_mask_key(b"\x22" * 32, context, 2)
-    info = PREFIX + b"self mask\0" + struct.pack(">II", 2, 2)
-    assert key == hkdf(b"\x22" * 32, context, info, 16) == unhex("self_mask_key_2")
+def agreement(private: bytes, theirs: bytes) -> bytes:
+    return derivation.agree(X25519PrivateKey.from_private_bytes(private), theirs)
 
 
-def test_share_keys_differ_by_direction(roster: Roster, context: bytes) -> None:
-    secret = agreement(1, roster, 2, "cipher_key")
-    there = derivation.share_key(secret, context, 1, 2)
-    back = derivation.share_key(secret, context, 2, 1)
-    assert there == hkdf(secret, context, PREFIX + b"shares\0" + struct.pack(">II", 1, 2), 32) == unhex("share_key_1_2")
-    assert back == unhex("share_key_2_1") != there
+SEED = b"\x22" * 32
+MEMBERS = b"\xff\x02"
+CERTIFICATE = issue(
+    DEVICES[0], DEVICES[1].public_key, authority_name="authority", not_before=1.0, not_after=2.5, insecure_demo=True
+)
+
+TWO_WAYS = {
+    "binding": (BINDING.digest, binding),
+    "leaf_1": (
+        derivation.key_leaf(DEVICES[0].public_key, KEYS[0]),
+        lambda: hashlib.sha256(
+            b"\0" + PREFIX + b"keys\0" + DEVICES[0].public_key + KEYS[0].cipher_key + KEYS[0].mask_key
+        ).digest(),
+    ),
+    "root": (TREE.root, root),
+    "context": (CONTEXT.digest, context),
+    "ring": (bytes(CONTEXT.graph.ring), ring),
+    "holders_of_ring_0": (
+        bytes(CONTEXT.graph.holders(CONTEXT.graph.ring[0])),
+        lambda: bytes([ring()[1], ring()[2], ring()[-1], ring()[-2]]),
+    ),
+    "pair_mask_key_1_3": (
+        derivation.pair_mask_key(agreement(PRIVATE[2][1], KEYS[0].mask_key), CONTEXT.digest, 3, 1),
+        lambda: derived(agreement(PRIVATE[0][1], KEYS[2].mask_key), b"pair mask", 1, 3, 16),
+    ),
+    "self_mask_key_2": (
+        derivation.self_mask_key(SEED, CONTEXT.digest, 2),
+        lambda: derived(SEED, b"self mask", 2, 2, 16),
+    ),
+    "share_key_1_2": (
+        derivation.share_key(agreement(PRIVATE[0][0], KEYS[1].cipher_key), CONTEXT.digest, 1, 2),
+        lambda: derived(agreement(PRIVATE[1][0], KEYS[0].cipher_key), b"shares", 1, 2, 32),
+    ),
+    "share_key_2_1": (
+        derivation.share_key(agreement(PRIVATE[0][0], KEYS[1].cipher_key), CONTEXT.digest, 2, 1),
+        lambda: derived(agreement(PRIVATE[1][0], KEYS[0].cipher_key), b"shares", 2, 1, 32),
+    ),
+    "seed_commitment_2": (
+        derivation.seed_commitment(SEED, CONTEXT.digest, 2),
+        lambda: sha(PREFIX + b"self mask commitment\0", context(), struct.pack(">I", 2), SEED),
+    ),
+    "confirmation": (
+        derivation.confirmation_digest(CONTEXT.digest, MEMBERS),
+        lambda: sha(PREFIX + b"survivors\0", context(), MEMBERS),
+    ),
+    "signed_advertisement": (
+        signed_bytes(Phase.ADVERTISE, SESSION, wire.encode(KEYS[0]), BINDING.digest),
+        lambda: b"federated-keyboard/1 in a round\0advertise\0session-1\0" + binding() + wire.encode(KEYS[0]),
+    ),
+    "advertisement_signature": (
+        sign(KEYS[0], Phase.ADVERTISE, SESSION, DEVICES[0], BINDING.digest).signature,
+        lambda: DEVICES[0].sign(
+            b"federated-keyboard/1 in a round\0advertise\0session-1\0" + binding() + wire.encode(KEYS[0])
+        ),
+    ),
+    "confirmation_signature": (
+        sign(Confirmation(MEMBERS * 16), Phase.CONFIRM, SESSION, DEVICES[0], CONTEXT.digest).signature,
+        lambda: DEVICES[0].sign(
+            b"federated-keyboard/1 in a round\0confirm\0session-1\0" + context() + b"\x91\xc4\x20" + MEMBERS * 16
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TWO_WAYS)
+def test_a_derivation_gives_its_known_answer_and_that_of_the_standards(name: str) -> None:
+    found, again = TWO_WAYS[name]
+    assert found == again()
+    assert found.hex() == VECTORS[name]
+
+
+def more_answers() -> dict[str, bytes]:
+    vector = np.zeros(5, dtype=np.uint32)
+    MaskGenerator(5).add(vector, bytes(range(16)))
+    shares = deal([b"\x33" * 32, b"\x44" * 32], 3, 4, random.Random(1).randbytes)
+    return {
+        "mask_words": vector.astype("<u4").tobytes(),
+        "sealed_1_2": share_box.seal(bytes.fromhex(VECTORS["share_key_1_2"]), 1, 2, b"\x33" * 32, b"\x44" * 32),
+        "dealt": b"".join(share for pair in shares for share in pair),
+        "certificate": CERTIFICATE.encode(),
+        "trust_list": issue_trust_list(
+            DEVICES[0],
+            3,
+            (AuthorityKey(DEVICES[0].public_key, 1.0, 2.0), AuthorityKey(DEVICES[1].public_key, 1.5, 9.0)),
+            (b"r" * 16,),
+            5.0,
+        ).encode(),
+    }
+
+
+@pytest.mark.parametrize("name", ["mask_words", "sealed_1_2", "dealt", "certificate", "trust_list"])
+def test_bytes_that_travel_or_mask_are_the_known_ones(name: str) -> None:
+    assert more_answers()[name].hex() == VECTORS[name]
 
 
 def test_a_mask_is_the_aes_ctr_key_stream_in_little_endian_words() -> None:
-    vector = np.zeros(5, dtype=np.uint32)
-    masks = MaskGenerator(5)
-    masks.add(vector, bytes(range(16)))
-    assert vector.astype("<u4").tobytes() == unhex("mask_words")
-    masks.subtract(vector, bytes(range(16)))
-    assert not vector.any()
+    stream = Cipher(AES(bytes(range(16))), CTR(bytes(16))).encryptor().update(bytes(20))
+    assert stream.hex() == VECTORS["mask_words"]
 
 
-def test_a_sealed_pair_of_shares(context: bytes) -> None:
-    sealed = share_box.seal(unhex("share_key_1_2"), 1, 2, b"\x33" * 33, b"\x44" * 33)
-    assert sealed == unhex("sealed_1_2")
-    assert share_box.open_box(unhex("share_key_1_2"), 1, 2, sealed) == (b"\x33" * 33, b"\x44" * 33)
+def test_dealt_shares_lie_on_the_polynomial_drawn() -> None:
+    raw = random.Random(1).randbytes(48 * 4)
+    drawn = [int.from_bytes(raw[at : at + 48], "big") for at in range(0, 192, 48)]
+    shares = bytes.fromhex(VECTORS["dealt"])
+    for which, secret in enumerate((b"\x33" * 32, b"\x44" * 32)):
+        highest, middle = drawn[which], drawn[2 + which]
+        for x in range(1, 5):
+            at = 64 * (x - 1) + 32 * which
+            expected = (highest * x * x + middle * x + int.from_bytes(secret, "big")) % PRIME
+            assert int.from_bytes(shares[at : at + 32], "big") == expected
 
 
-def test_any_change_of_session_plan_keys_order_or_threshold_changes_every_key(roster: Roster, context: bytes) -> None:
-    entries: Any = roster.entries
+def test_any_change_of_what_a_run_is_about_changes_every_key() -> None:
     others = [
-        derivation.session_context("session-2", b"\x11" * 32, roster),
-        derivation.session_context("session-1", b"\x12" * 32, roster),
-        derivation.session_context("session-1", b"\x11" * 32, Roster(entries, 3)),
-        derivation.session_context("session-1", b"\x11" * 32, Roster(entries[:2], 2)),
-        derivation.session_context("session-1", b"\x11" * 32, Roster(entries[::-1], 2)),
-        derivation.session_context("session-11", b"\x11" * 31, roster),
+        dataclasses.replace(CONTEXT, binding=dataclasses.replace(BINDING, **change))
+        for change in (
+            {"session": "session-2"},
+            {"plan_digest": bytes(32)},
+            {"model_digest": bytes(32)},
+            {"task": "task-2"},
+            {"round": 8},
+            {"attempt": 3},
+            {"session": "session-1t", "task": "ask-1"},
+        )
     ]
-    assert len({context, *others}) == 7
+    for parameters in (GraphParameters(11, K, T), GraphParameters(N, 6, T), GraphParameters(N, K, 4)):
+        others.append(dataclasses.replace(CONTEXT, parameters=parameters))
+    others.append(dataclasses.replace(CONTEXT, root=PLAN))
+    digests = {context.digest for context in [CONTEXT, *others]}
+    assert len(digests) == 12
+    keys = {derivation.self_mask_key(SEED, digest, 1) for digest in digests}
+    assert len(keys) == 12

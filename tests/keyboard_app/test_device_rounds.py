@@ -399,7 +399,7 @@ class TestDropout:
         assert len(vanished) == 2
         for device in vanished:
             world.devices.remove(device)
-        counted = 6 if phase is Phase.UNMASK else 4
+        counted = 6 if phase in (Phase.CONFIRM, Phase.UNMASK) else 4
         sums = metric_sums(world)
         assert sums["devices_with_examples"] == counted
         assert sums["treatment/0/clicks"] == 3 * counted

@@ -26,6 +26,7 @@ from federated_protocol.messages import (
 from keyboard_app.device.transport import BadAnswer, CoordinatorUnreachable, Refused, Transport
 
 MESSAGE = SignedMessage(b"d" * 16, b"payload", b"s" * 64)
+ROSTER = Roster(participants=2, neighbours=1, threshold=1, index=1, root=bytes(32), entries=(), proof=b"")
 COME_BACK = ComeBack(5.0, ComeBackReason.PACE, ModelNotice(1, "ab" * 32))
 Answer = tuple[int, bytes]
 
@@ -153,8 +154,8 @@ def test_every_bad_answer_is_one_of_three_errors(
 
 
 def test_a_result_of_another_phase_is_a_bad_answer(server: Server, transport: Transport) -> None:
-    server.answer = lambda: (200, wire.encode(Roster((), 1)))
-    assert transport.result("s", Phase.ADVERTISE, b"") == Roster((), 1)
+    server.answer = lambda: (200, wire.encode(ROSTER))
+    assert transport.result("s", Phase.ADVERTISE, b"") == ROSTER
     with pytest.raises(BadAnswer, match="Roster is no answer to share"):
         transport.result("s", Phase.SHARE, b"")
 

@@ -1,10 +1,10 @@
-"""Schema version 2: signed releases, rollouts, the audit log, operators' accounts, check-ins by hour."""
+"""Schema version 3: signed releases, rollouts, the audit log, operators' accounts, check-ins by hour."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 _ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
@@ -60,6 +60,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back to version 1: what the tables hold is lost."""
+    """Back to version 2: what the tables hold is lost."""
     for name in ("check_in_hours", "account_sessions", "accounts", "audit_log", "release_metadata", "rollouts"):
         op.drop_table(name)

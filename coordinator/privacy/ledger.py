@@ -1,0 +1,121 @@
+"""Every released sum is charged, in the transaction that opens it; a round that would overspend does not start.
+
+The charge is rho of zero-concentrated differential privacy, in closed form from the plan
+(:func:`federated_protocol.privacy.charge`): unit the device, replaced by zero, and no amplification claimed, so every
+release is charged to every device as if it had been in all of them. A task either carries noise and a budget, or the
+label "no DP guarantee"; sums released under that label are counted, because no later noise takes them back.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, insert, select
+
+from coordinator.releases.model_store import current_model, load_artifact
+from coordinator.settings import Settings
+from coordinator.storage.tables import privacy_charges, rounds
+from federated_protocol.plan import NO_DP_GUARANTEE, AggregationSetting, Plan, PrivacySetting
+from federated_protocol.privacy import charge, check_privacy, epsilon_of, largest_rho
+from federated_protocol.update_codec import solve_codec
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What the sums of one task have cost so far."""
+
+    rhos: tuple[float, ...]
+    """rho of every release with noise, oldest first."""
+    without_noise: int
+    """Sums released without any."""
+
+    @property
+    def rho(self) -> float:
+        """Their sum; meaningless beside releases without noise."""
+        return math.fsum(self.rhos)
+
+    def epsilon(self, delta: float) -> float:
+        """Epsilon spent at ``delta``, in closed form; infinite after a release without noise."""
+        return math.inf if self.without_noise else epsilon_of(self.rho, delta)
+
+
+def spending(connection: Connection, task: str) -> Spending:
+    """Read the ledger of a task."""
+    noisy = select(privacy_charges.c.rho).where(privacy_charges.c.task == task).order_by(privacy_charges.c.round_id)
+    found = [float(rho) for rho in connection.scalars(noisy)]
+    return Spending(tuple(rho for rho in found if rho > 0), sum(rho == 0 for rho in found))
+
+
+def charge_release(connection: Connection, round_id: int, plan: Plan, now: float) -> None:
+    """Book the sum of a round, once; call it in the transaction that stores the opened sum."""
+    known = connection.scalar(
+        select(func.count()).select_from(privacy_charges).where(privacy_charges.c.round_id == round_id)
+    )
+    if not known:
+        rho = check_privacy(plan)
+        connection.execute(insert(privacy_charges).values(round_id=round_id, task=plan.task, rho=rho, charged_at=now))
+
+
+def affords(connection: Connection, settings: Settings, plan: Plan) -> bool:
+    """Whether the budget bears the release that ``plan`` leads to; always, where nothing is guaranteed."""
+    rho = check_privacy(plan)
+    return rho == 0 or _affords(connection, settings, rho)
+
+
+def overspends(connection: Connection, settings: Settings) -> bool:
+    """Whether the next round could not be paid for: then none opens, and the reason is ``privacy_budget``."""
+    if settings.privacy.noise_multiplier == 0:
+        return False
+    dimension = len(load_artifact(connection, current_model(connection).version)[0].weights) // 4
+    return not _affords(connection, settings, _next_rho(settings, dimension))
+
+
+def _affords(connection: Connection, settings: Settings, rho: float) -> bool:
+    privacy = settings.privacy
+    return spending(connection, settings.task).rho + rho <= _budget(privacy.epsilon_budget, privacy.delta)
+
+
+@functools.lru_cache(maxsize=16)
+def _budget(epsilon: float, delta: float) -> float:
+    return largest_rho(epsilon, delta)
+
+
+@functools.lru_cache(maxsize=16)
+def _next_rho(settings: Settings, dimension: int) -> float:
+    """What a round over the largest cohort would cost; the plan itself is checked again when its cohort is known."""
+    from coordinator.privacy.planning import plan_noise
+
+    cohort, codec = settings.largest_cohort, settings.codec
+    aggregation = AggregationSetting(smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort)
+    noise = plan_noise(settings, dimension, aggregation)
+    solved = solve_codec(dimension, codec.clip, codec.step, bytes(32), 1, cohort, noise_sixteenths=noise)
+    privacy = settings.privacy
+    return charge(solved, aggregation, PrivacySetting(privacy.delta, privacy.corrupt_fraction))
+
+
+def privacy_sentence(connection: Connection, settings: Settings, epsilon: float | None = None) -> str:
+    """What the dashboard says about the task's privacy.
+
+    Parameters
+    ----------
+    epsilon
+        As ``dp-accounting`` has it; by default the closed form's.
+    """
+    privacy, spent = settings.privacy, spending(connection, settings.task)
+    if privacy.noise_multiplier == 0:
+        return NO_DP_GUARANTEE
+    assumptions = (
+        f"assuming at most {privacy.corrupt_fraction:.0%} of a cohort lie about their noise and each device counts once"
+    )
+    if spent.without_noise:
+        return f"{NO_DP_GUARANTEE}: {spent.without_noise} sums were released before noise was switched on"
+    value = spent.epsilon(privacy.delta) if epsilon is None else epsilon
+    return f"epsilon {value:.2f} of {privacy.epsilon_budget:g} spent so far, at delta {privacy.delta:g}, {assumptions}"
+
+
+def released_rounds(connection: Connection, task: str) -> int:
+    """Sums of a task that were ever opened, charged or not; for an audit of the ledger."""
+    query = select(func.count()).select_from(rounds).where(rounds.c.task == task, rounds.c.unmasked.is_not(None))
+    return int(connection.scalar(query) or 0)

@@ -1,0 +1,153 @@
+"""Private rounds: noise in the plan, every release charged, no round beyond the budget, epsilon as accounted."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+
+from coordinator.errors import SettingsError
+from coordinator.privacy import EpsilonReporter, accounted_epsilon, privacy_sentence, spending
+from coordinator.reports import Reports
+from coordinator.settings import PrivacySettings, Settings, validate
+from federated_protocol.messages import AbandonReason, ComeBack, ComeBackReason, Phase
+from federated_protocol.plan import NO_DP_GUARANTEE, counter_names
+from federated_protocol.privacy import check_privacy, epsilon_of, largest_rho
+from federated_protocol.update_codec import layout
+
+# A cohort of five with one of them possibly corrupt, and coarse steps: small numbers, real noise.
+PRIVATE = {
+    "privacy": {"noise_multiplier": 1.0, "epsilon_budget": 12.0, "corrupt_fraction": 0.2},
+    "rounds": {"goal_count": 5, "minimum_count": 4, "smallest_aggregate": 3},
+    "codec": {"clip": 1.0, "step": 0.05},
+}
+
+
+def run_round(deployment: Any) -> list[Any]:
+    devices: list[Any] = deployment.select(5)
+    deployment.run_round(devices)
+    deployment.tick(1.0)
+    return devices
+
+
+def ledger(deployment: Any) -> Any:
+    with deployment.coordinator.database.reading() as connection:
+        return spending(connection, deployment.settings.task)
+
+
+def test_a_private_round_publishes_a_model_and_charges_its_sum(deploy: Any) -> None:
+    deployment = deploy(**PRIVATE)
+    devices = run_round(deployment)
+    assert deployment.state() == "published"
+    plan = devices[0].plan
+    rho = check_privacy(plan)
+    assert rho == pytest.approx(0.5, rel=0.1)
+    assert ledger(deployment).rhos == (pytest.approx(rho),)
+
+
+def test_in_a_private_round_nothing_travels_outside_the_noised_vector(deploy: Any) -> None:
+    deployment = deploy(**PRIVATE)
+    plan = run_round(deployment)[0].plan
+    assert counter_names(plan.metrics) == ()
+    assert [field.name for field in layout(plan.codec, 0).fields] == ["update"]
+    assert Reports(deployment.coordinator.database, deployment.settings).metrics().by_version == ()
+
+
+def test_charges_add_up_and_the_round_that_would_overspend_does_not_start(deploy: Any) -> None:
+    deployment = deploy(**PRIVATE)
+    affordable = math.floor(largest_rho(12.0, 1e-6) / check_privacy(run_round(deployment)[0].plan))
+    assert affordable >= 2
+    for _ in range(affordable - 1):
+        run_round(deployment)
+    assert len(ledger(deployment).rhos) == affordable
+    deployment.tick(100.0)
+    assert deployment.state() == "published"
+    answer = deployment.device(99).check_in()
+    assert isinstance(answer, ComeBack)
+    assert answer.reason is ComeBackReason.PRIVACY_BUDGET
+    assert ledger(deployment).epsilon(1e-6) <= 12.0
+
+
+def test_a_budget_that_ran_out_while_devices_gathered_ends_the_round_by_name(deploy: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("coordinator.rounds.driver.overspends", lambda *_: False)
+    deployment = deploy(**(PRIVATE | {"privacy": PRIVATE["privacy"] | {"epsilon_budget": 1.0}}))
+    deployment.tick(deployment.settings.rounds.pause_s)
+    for device in deployment.devices(5):
+        device.check_in()
+    deployment.tick(1.0)
+    row = deployment.coordinator_rounds(1)[0]
+    assert row.reason is AbandonReason.PRIVACY_BUDGET
+    assert row.plan is None
+
+
+def test_a_round_that_opens_nothing_costs_nothing(deploy: Any) -> None:
+    deployment = deploy(**PRIVATE)
+    devices = deployment.select(5)
+    deployment.run_phase(Phase.ADVERTISE, devices)
+    deployment.tick(100.0)
+    deployment.tick(100.0)
+    assert ledger(deployment).rhos == ()
+
+
+def test_a_sum_is_charged_once_even_when_the_process_dies_right_after(deploy: Any) -> None:
+    deployment = deploy(**PRIVATE)
+    run_round(deployment)
+    deployment.restart()
+    deployment.tick(0.0)
+    assert len(ledger(deployment).rhos) == 1
+
+
+def test_without_noise_the_label_says_so_whatever_was_spent(deployment: Any) -> None:
+    devices = run_round(deployment)
+    assert devices[0].plan.privacy == NO_DP_GUARANTEE
+    assert ledger(deployment).without_noise == 1
+    reports = Reports(deployment.coordinator.database, deployment.settings)
+    assert reports.status(deployment.clock.now).privacy == NO_DP_GUARANTEE
+
+
+def test_sums_released_without_noise_are_not_forgotten_when_noise_is_switched_on(deploy: Any) -> None:
+    deployment = deploy()
+    run_round(deployment)
+    later = msgspec.structs.replace(deployment.settings, privacy=PrivacySettings(noise_multiplier=1.0))
+    with deployment.coordinator.database.reading() as connection:
+        assert privacy_sentence(connection, later).startswith(NO_DP_GUARANTEE)
+
+
+def test_the_dashboard_says_epsilon_delta_and_assumption(deploy: Any) -> None:
+    deployment = deploy(**PRIVATE)
+    run_round(deployment)
+    sentence = Reports(deployment.coordinator.database, deployment.settings).status(deployment.clock.now).privacy
+    assert sentence.startswith("epsilon 5.")
+    assert "of 12 spent so far, at delta 1e-06, assuming" in sentence
+
+
+@pytest.mark.parametrize(("rhos", "delta"), [((0.5,), 1e-6), ((0.01,) * 30, 1e-5), ((2.0, 1.0, 0.125), 1e-8)])
+def test_the_closed_form_agrees_with_dp_accounting(rhos: tuple[float, ...], delta: float) -> None:
+    accounted = accounted_epsilon(rhos, delta)
+    assert epsilon_of(math.fsum(rhos), delta) == pytest.approx(accounted, rel=0.01)
+    assert epsilon_of(math.fsum(rhos), delta) <= accounted * 1.0001  # continuous orders: never above
+
+
+def test_the_reporter_answers_at_once_and_knows_better_later() -> None:
+    reporter = EpsilonReporter()
+    assert reporter.epsilon((), 1e-6) == 0.0
+    assert reporter.epsilon((0.5,), 1e-6) is None
+    reporter._compute(((0.5,), 1e-6))
+    assert reporter.epsilon((0.5,), 1e-6) == pytest.approx(epsilon_of(0.5, 1e-6), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "privacy",
+    [
+        PrivacySettings(noise_multiplier=-1.0),
+        PrivacySettings(delta=0.0),
+        PrivacySettings(delta=0.5),
+        PrivacySettings(epsilon_budget=0.0),
+        PrivacySettings(corrupt_fraction=1.0),
+    ],
+)
+def test_settings_that_promise_nothing_sensible_are_refused(settings: Settings, privacy: PrivacySettings) -> None:
+    with pytest.raises(SettingsError, match="privacy"):
+        validate(msgspec.structs.replace(settings, privacy=privacy))

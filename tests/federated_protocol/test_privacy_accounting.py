@@ -1,0 +1,139 @@
+"""What a private sum costs, in closed form, and that devices see through plans which promise more than they keep."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from federated_protocol.errors import CodecError
+from federated_protocol.plan import (
+    PROTOCOL_VERSION,
+    AggregationSetting,
+    MetricSetting,
+    Plan,
+    PrivacySetting,
+    TaskKind,
+    TrainingSetting,
+    counter_names,
+)
+from federated_protocol.privacy import (
+    charge,
+    check_privacy,
+    epsilon_of,
+    largest_rho,
+    noise_sixteenths_for,
+    privacy_label,
+    rounded_norm_bound,
+    sum_rho,
+)
+from federated_protocol.privacy.calibration import noisy_devices, nothing_counted
+from federated_protocol.update_codec import solve_codec
+
+
+def private_plan(multiplier: float = 1.0, **changes: Any) -> Plan:
+    aggregation = AggregationSetting(smallest_aggregate=60, largest_cohort=100)
+    privacy = PrivacySetting(delta=1e-6, corrupt_fraction=0.05)
+    noise = noise_sixteenths_for(1.0 / 0.02, 700, multiplier, noisy_devices(aggregation, 0.05))
+    codec = solve_codec(700, 1.0, 0.02, bytes(32), 100, 100, noise_sixteenths=noise)
+    plan = Plan(
+        protocol_version=PROTOCOL_VERSION,
+        task="t",
+        kind=TaskKind.TRAINING,
+        round=1,
+        attempt=1,
+        session="s",
+        model_version=0,
+        model_digest="0" * 64,
+        training=TrainingSetting(epochs=1, batch_size=16, learning_rate=0.1, weight_cap=64),
+        codec=codec,
+        aggregation=aggregation,
+        metrics=nothing_counted(MetricSetting(slots=(), score_edges=(0.0,))),
+        noise=privacy,
+    )
+    plan = msgspec.structs.replace(plan, privacy=privacy_label(privacy, charge(codec, aggregation, privacy)))
+    return msgspec.structs.replace(plan, **changes)
+
+
+def test_rho_is_half_the_square_of_the_inverse_noise_multiplier() -> None:
+    for z in (0.5, 1.0, 4.0):
+        assert check_privacy(private_plan(z)) == pytest.approx(1 / (2 * z**2), rel=0.03)
+
+
+def test_only_the_noise_that_is_certainly_there_is_counted() -> None:
+    aggregation = AggregationSetting(smallest_aggregate=60, largest_cohort=100)
+    assert noisy_devices(aggregation, 0.05) == 55
+    with pytest.raises(CodecError, match="raise the smallest aggregate"):
+        noisy_devices(aggregation, 0.6)
+
+
+def test_a_sum_of_little_discrete_noise_costs_more_than_a_gaussian_would() -> None:
+    gaussian = 10.0**2 / (2 * 100 * 0.5**2)
+    assert sum_rho(10.0, 1000, 0.5, 100) > 1.5 * gaussian
+    assert sum_rho(10.0, 1000, 2.0, 100) == pytest.approx(10.0**2 / (2 * 100 * 2.0**2), rel=1e-6)
+    with pytest.raises(CodecError):
+        sum_rho(10.0, 1000, 0.4, 100)
+
+
+@settings(deadline=None)
+@given(st.floats(1e-6, 1e3), st.floats(1e-12, 1e-2))
+def test_epsilon_is_below_the_simple_bound_and_not_by_much(rho: float, delta: float) -> None:
+    simple = rho + 2 * math.sqrt(rho * math.log(1 / delta))
+    assert epsilon_of(rho, delta) <= simple
+    assert epsilon_of(rho, delta) >= rho - math.sqrt(rho) * 6 - 1e-9
+    assert epsilon_of(rho, delta) <= epsilon_of(rho * 1.01, delta) + 1e-12
+
+
+def test_epsilon_of_a_known_case() -> None:
+    # arXiv 2004.00010, figure 2's setting: rho = 0.5 at delta = 1e-6 lies a little below the simple bound 5.757.
+    assert 5.0 < epsilon_of(0.5, 1e-6) < 5.5
+
+
+@settings(deadline=None)
+@given(st.floats(0.01, 20), st.floats(1e-10, 1e-3))
+def test_the_largest_rho_inverts_epsilon(epsilon: float, delta: float) -> None:
+    rho = largest_rho(epsilon, delta)
+    assert epsilon_of(rho, delta) <= epsilon
+    assert epsilon_of(rho * 1.001 + 1e-12, delta) > epsilon
+
+
+def test_sensitivity_is_the_norm_after_rounding() -> None:
+    assert rounded_norm_bound(1e6, 100) == pytest.approx(1e6, rel=1e-4)
+    assert rounded_norm_bound(0.1, 10_000) < 100.1 / 1.5  # far below clip + sqrt(m)
+    assert rounded_norm_bound(3.0, 1) <= 4.0
+
+
+def test_a_plan_without_noise_says_so_and_costs_nothing_that_could_be_counted() -> None:
+    plan = private_plan()
+    codec = msgspec.structs.replace(plan.codec, noise_sixteenths=0)
+    plain = msgspec.structs.replace(plan, noise=None, privacy="no DP guarantee", codec=codec)
+    assert check_privacy(plain) == 0.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"privacy": "no DP guarantee"},
+        {"privacy": "differential privacy of the device: rho 0.001 a round"},
+        {"noise": None},
+        {"noise": PrivacySetting(delta=0.1, corrupt_fraction=0.05)},
+        {"noise": PrivacySetting(delta=1e-6, corrupt_fraction=0.2)},
+        {"noise": PrivacySetting(delta=1e-6, corrupt_fraction=1.0)},
+        {"metrics": MetricSetting(slots=(), score_edges=())},
+        {"aggregation": AggregationSetting(smallest_aggregate=30, largest_cohort=100)},
+        {"codec": solve_codec(700, 1.0, 0.02, bytes(32), 100, 100, noise_sixteenths=9)},
+        {"codec": solve_codec(700, 1.0, 0.02, bytes(32), 100, 100)},
+    ],
+)
+def test_a_plan_that_promises_more_than_it_keeps_is_refused(change: dict[str, Any]) -> None:
+    check_privacy(private_plan())
+    with pytest.raises(CodecError):
+        check_privacy(private_plan(**change))
+
+
+def test_a_private_plan_counts_nothing() -> None:
+    assert counter_names(private_plan().metrics) == ()
