@@ -117,8 +117,9 @@ def test_the_description_names_every_reference_and_is_what_the_server_serves(dep
 
 def test_messages_are_described_field_by_field():
     schemas = describe("Device API", DEVICE_CALLS)["components"]["schemas"]
-    assert set(schemas["SignedMessage"]["properties"]) == {"device", "payload", "signature"}
-    assert schemas["SignedMessage"]["additionalProperties"] is False
+    assert {"reason", "message"} <= set(schemas["Refusal"]["properties"])
+    assert schemas["Refusal"]["additionalProperties"] is False
+    assert {"SignedMessage", "Selected", "Roster", "ModelArtifact"} <= set(schemas)
     assert api_description.REFUSALS
 
 

@@ -12,6 +12,7 @@ from werkzeug.serving import make_server
 from coordinator.operation.accounts import Accounts, Role
 
 PASSWORD = "correct horse battery"
+expect.set_options(timeout=30_000)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 pytestmark = [
