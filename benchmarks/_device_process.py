@@ -124,6 +124,7 @@ def make_device(folder: Path, url: str, number: int, setting: FleetSetting) -> t
         rng=random.Random(number),
     )
     worker: Any = RandomWork(setting.dimension, number)
+    assert runtime._equipment is not None
     runtime._equipment = dataclasses.replace(runtime._equipment, worker=worker)
     return runtime, transport
 

@@ -39,6 +39,8 @@ class Storage:
         The file; its folder is created.
     timeout_s
         How long to wait for another writer.
+    migrate
+        Makes and updates the tables, inside a write transaction.
 
     Raises
     ------
@@ -46,8 +48,9 @@ class Storage:
         When the file cannot be opened. A damaged file is not an error, see :attr:`recovered`.
     """
 
-    def __init__(self, path: Path, timeout_s: float = 5.0) -> None:
+    def __init__(self, path: Path, timeout_s: float = 5.0, migrate: Callable[[Database], None] = migrate) -> None:
         self.path = path
+        self._migrate = migrate
         self.timeout_s = timeout_s
         self.recovered: LogRecovered | None = None
         self._local = threading.local()
@@ -177,7 +180,7 @@ class Storage:
                 db.execute("PRAGMA synchronous = NORMAL")
                 if not self._open:
                     with _immediate(db):
-                        migrate(db)
+                        self._migrate(db)
             except BaseException:
                 connection.close()
                 raise

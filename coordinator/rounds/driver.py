@@ -153,7 +153,7 @@ class RoundDriver:
                 task=self._settings.task,
                 number=number,
                 attempt=last.attempt + 1 if last is not None and again else 1,
-                session=self._rng(16).hex(),
+                session=self._rng(8).hex(),
                 base_version=current_model(connection).version,
                 quorum=self._settings.rounds.minimum_count,
                 now=now,

@@ -54,7 +54,7 @@ SHARE_BYTES = 80
 REVEAL_BYTES = 33
 """One revealed share and its bit."""
 
-_FIRST_PAUSE, _LATER_PAUSES = 1.0, 2.0
+_FIRST_PAUSE, _LATER_PAUSES = 1.5, 4.0
 """Growth of the pauses between a device's questions: after its message was accepted, and after a first "not yet"."""
 
 _KIND: dict[Phase, type[Message]] = {

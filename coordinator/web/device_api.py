@@ -50,7 +50,7 @@ STATUS: Mapping[RefusalReason, int] = MappingProxyType(
     }
 )
 _REASON_NUMBER = {reason: number for number, reason in enumerate(RefusalReason)}
-_SESSION = re.compile(r"[0-9a-f]{32}")
+_SESSION = re.compile(r"[0-9a-f]{16}")
 _DEVICE = re.compile(rf"[0-9a-fA-F]{{{2 * FINGERPRINT_BYTES}}}")
 
 
@@ -170,7 +170,7 @@ def _refusal(reason: RefusalReason, message: str) -> Response:
 
 def _session(text: str) -> str:
     if not _SESSION.fullmatch(text):
-        raise RequestRefusedError(RefusalReason.UNKNOWN_SESSION, "a session id has 32 hexadecimal digits")
+        raise RequestRefusedError(RefusalReason.UNKNOWN_SESSION, "a session id has 16 hexadecimal digits")
     return text
 
 

@@ -85,6 +85,12 @@ class SwitchedConditions:
                 if value is not None:
                     self._switches[name] = value
 
+    @property
+    def switches(self) -> dict[str, bool]:
+        """The switches that are set, by condition."""
+        with self._lock:
+            return dict(self._switches)
+
     def clear(self) -> None:
         """Let all conditions through again."""
         with self._lock:

@@ -386,6 +386,7 @@ class Participation:
             model_version=plan.model_version,
             model_digest=plan.model_digest,
             examples=contribution.examples,
+            privacy=plan.privacy,
         )
         self._of.history.put(self._entry)
         self._of.budget.charge(plan)
@@ -433,6 +434,7 @@ class Participation:
                     bytes_down=end.traffic.down,
                     ending=endings.get(end.kind, Ending.LEFT),
                     why="" if end.kind is EndKind.FINISHED else end.kind.value,
+                    privacy=entry.privacy,
                 )
             )
         except OSError:

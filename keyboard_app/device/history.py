@@ -43,6 +43,10 @@ class Participation(msgspec.Struct, frozen=True):
     bytes_down: int = 0
     ending: Ending = Ending.CONTRIBUTING
     why: str = ""
+    privacy: str = ""
+    """The plan's own label: which noise, and the epsilon it stands for; empty in entries of older versions."""
+    forgotten: bool = False
+    """Deleted by the owner; what is left of it only keeps the device from sending twice in one round."""
 
 
 class History:
@@ -63,9 +67,9 @@ class History:
 
     @property
     def entries(self) -> tuple[Participation, ...]:
-        """All kept participations, oldest first."""
+        """All kept participations, oldest first, without those the owner deleted."""
         with self._lock:
-            return tuple(self._entries)
+            return tuple(entry for entry in self._entries if not entry.forgotten)
 
     @property
     def rounds_joined(self) -> int:
@@ -79,7 +83,7 @@ class History:
             and entry.round == plan.round
             and entry.model_digest == plan.model_digest
             and abs(now - entry.when) < self._retry_window_s
-            for entry in self.entries
+            for entry in self._all()
         )
 
     def put(self, entry: Participation) -> None:
@@ -89,9 +93,58 @@ class History:
             OSError: the file cannot be written.
         """
         with self._lock:
+            before = next((known for known in self._entries if known.session == entry.session), None)
+            if before is not None and before.forgotten:
+                return  # its owner deleted it while the round was still running
             entries = [known for known in self._entries if known.session != entry.session]
             self._entries = [*entries, entry][-self._keep :]
-            write_atomically(self._path, msgspec.json.encode(self._entries))
+            self._write()
+
+    def delete(self, session: str, now: float) -> None:
+        """Forget one participation.
+
+        While its round could still be retried, the round's name alone stays behind, unseen: without it the device
+        could be made to send a second masked input of the same round.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        with self._lock:
+            self._entries = [self._bare(entry) if entry.session == session else entry for entry in self._entries]
+            self._drop_stale(now)
+            self._write()
+
+    def erase(self, now: float) -> int:
+        """Forget every participation, as :meth:`delete` does; returns how many there were.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        with self._lock:
+            erased = sum(not entry.forgotten for entry in self._entries)
+            self._entries = [self._bare(entry) for entry in self._entries]
+            self._drop_stale(now)
+            self._write()
+            return erased
+
+    def _all(self) -> tuple[Participation, ...]:
+        with self._lock:
+            return tuple(self._entries)
+
+    @staticmethod
+    def _bare(entry: Participation) -> Participation:
+        return Participation(
+            entry.when, entry.task, entry.round, entry.session, entry.model_version, entry.model_digest, 0,
+            forgotten=True,
+        )  # fmt: skip
+
+    def _drop_stale(self, now: float) -> None:
+        self._entries = [
+            entry for entry in self._entries if not entry.forgotten or abs(now - entry.when) < self._retry_window_s
+        ]
+
+    def _write(self) -> None:
+        write_atomically(self._path, msgspec.json.encode(self._entries))
 
     def _read(self) -> list[Participation]:
         try:

@@ -8,6 +8,7 @@ propensity.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from data_logging.records import LoggedImpression, Outcome, UsageCount
 from federated_protocol.plan import USAGE_MOMENTS, MetricSetting, Plan, arms_of, counter_names
 from keyboard_app.device.model_store import StoredModel
+from keyboard_app.device.personal_model import PersonalModel, PersonalSetting
 from keyboard_app.device.policy import PlanRefusal, PlanRefusedError
 from suggestion_model.types import Example
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from suggestion_model.bundle import Bundle
     from suggestion_model.features import Featurizer
     from suggestion_model.runtime import Ranker
+    from suggestion_model.training import LocalSetting, LocalUpdate
 
 LARGEST_INVERSE_PROPENSITY = 100.0
 """No single offer stands for more than this many in a histogram."""
@@ -48,6 +51,16 @@ class Trained:
     """n_k, the examples trained on."""
     loss_before: float
     loss_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgress:
+    """How far the training that runs at this moment is."""
+
+    step: int
+    """Steps done, 0..steps."""
+    steps: int
+    examples: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +100,8 @@ class LocalWorker:
         self._shared = ranker
         self._own: Ranker | None = None
         self._featurizer: Featurizer | None = None
+        self.progress: TrainingProgress | None = None
+        """How far training is, None while none runs; may be read from any thread."""
         self._rng = rng if rng is not None else np.random.default_rng()
 
     def train(self, plan: Plan, model: StoredModel, should_stop: Callable[[], bool]) -> Trained:
@@ -102,7 +117,7 @@ class LocalWorker:
             PlanRefusedError: batches are larger than the model file's.
             LogError: the log cannot be read.
         """
-        from suggestion_model.training import LocalSetting, train_locally
+        from suggestion_model.training import LocalSetting
 
         examples = self._examples()
         if should_stop():
@@ -118,10 +133,85 @@ class LocalWorker:
             learning_rate=training.learning_rate,
             proximal=training.proximal,
         )
-        update = train_locally(self._ranker(), model.weights, examples, setting, self._rng, should_stop)
+        update = self._train(model, examples, setting, should_stop)
+        return Trained(update.delta, update.examples, update.loss_before, update.loss_after)
+
+    def personalise(
+        self, model: StoredModel, setting: PersonalSetting, when: float, should_stop: Callable[[], bool]
+    ) -> PersonalModel | None:
+        """Train ``model`` further for this device alone.
+
+        The newest ``setting.held_out`` of the offers are not trained on; the result is kept only when their mean
+        loss does not go up.
+
+        Args:
+            model: the shared model to start from.
+            setting: how.
+            when: Unix time in seconds, noted in the result.
+            should_stop: asked between steps; True cancels.
+
+        Returns:
+            None when the log holds too few labelled offers.
+
+        Raises:
+            TrainingStoppedError: it was cancelled.
+            LogError: the log cannot be read.
+        """
+        from suggestion_model.training import LocalSetting, mean_loss
+
+        rows = self._log.impressions(outcomes=LABELLED, newest_first=True, limit=self._most_examples)[::-1]
+        examples = [example for example, _ in self._featurized(rows)]
+        if len(examples) < setting.smallest_examples:
+            return None
+        cut = len(examples) - max(1, round(setting.held_out * len(examples)))
+        how = LocalSetting(
+            setting.epochs, min(setting.batch_size, self._ranker().train_batch), setting.learning_rate, setting.proximal
+        )
+        update = self._train(model, examples[:cut], how, should_stop)
+        ranker, weights = self._ranker(), model.weights + update.delta
+        losses = []
+        for judged in (model.weights, weights):
+            ranker.set_weights(judged)
+            losses.append(mean_loss(ranker, examples[cut:]))
+        better = bool(np.isfinite(weights).all()) and losses[1] <= losses[0]
+        return PersonalModel(
+            base_version=model.version,
+            base_digest=model.digest,
+            examples=cut,
+            newest=rows[-1].id,
+            loss_shared=losses[0],
+            loss_personal=losses[1],
+            trained_at=when,
+            weights=weights.astype("<f4").tobytes() if better else b"",
+        )
+
+    def _train(
+        self, model: StoredModel, examples: list[Example], setting: LocalSetting, should_stop: Callable[[], bool]
+    ) -> LocalUpdate:
+        """Train, counting the steps for whoever watches.
+
+        Raises:
+            TrainingStoppedError: it was cancelled.
+        """
+        from suggestion_model.training import train_locally
+
+        steps = setting.epochs * math.ceil(len(examples) / setting.batch_size)
+        self.progress = TrainingProgress(0, steps, len(examples))
+        asked = 0
+
+        def stop() -> bool:
+            nonlocal asked
+            self.progress = TrainingProgress(asked, steps, len(examples))
+            asked += 1
+            return should_stop()
+
+        try:
+            update = train_locally(self._ranker(), model.weights, examples, setting, self._rng, stop)
+        finally:
+            self.progress = None
         if update.stopped:
             raise TrainingStoppedError
-        return Trained(update.delta, update.examples, update.loss_before, update.loss_after)
+        return update
 
     def contribute(self, plan: Plan, model: StoredModel, trained: Trained) -> Contribution:
         """Claim the log's unreported rows for the plan's session and encode everything.

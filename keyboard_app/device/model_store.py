@@ -1,4 +1,4 @@
-"""Downloaded models on disk: verified by digest, written atomically, the previous one kept.
+"""Downloaded models on disk: verified by digest, written atomically, the previous and a pinned one kept.
 
 Layout under ``home/models``: ``{version}-{digest}.model`` holds the artifact exactly as served, and ``index.json`` says
 which is current and which is previous. v0 comes out of the release bundle and needs no file. A file whose SHA-256
@@ -47,6 +47,8 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     current: _Entry | None = None
     previous: _Entry | None = None
+    pinned: _Entry | None = None
+    """What the owner rolled back to; version 0 has an empty digest."""
 
 
 class ModelStore:
@@ -79,8 +81,8 @@ class ModelStore:
         self.dimension = int(weights0.shape[0])
         self.v0 = StoredModel(0, "", _frozen(weights0), threshold0)
         self._index = self._read_index()
-        self._previous: StoredModel | None = None
         self._current = self._recover()
+        self._pinned = None if self._index.pinned is None else self._load(self._index.pinned)
 
     @property
     def current(self) -> StoredModel:
@@ -94,6 +96,31 @@ class ModelStore:
         with self._lock:
             entry = self._index.previous
             return None if entry is None else self._load(entry)
+
+    @property
+    def pinned(self) -> StoredModel | None:
+        """The model its owner rolled back to; None while the newest is used."""
+        with self._lock:
+            return self._pinned
+
+    @property
+    def in_use(self) -> StoredModel:
+        """What is to rank: the pinned model, else the current one."""
+        with self._lock:
+            return self._pinned or self._current
+
+    def pin(self, model: StoredModel | None) -> None:
+        """Stay with ``model`` (the current, the previous or v0) whatever arrives; None follows the newest again.
+
+        Raises:
+            OSError: the index cannot be written; nothing has changed.
+        """
+        with self._lock:
+            entry = None if model is None else _Entry(model.version, model.digest)
+            index = _Index(self._index.current, self._index.previous, entry)
+            write_atomically(self._folder / "index.json", msgspec.json.encode(index))
+            self._index, self._pinned = index, model
+            self._sweep()
 
     def holds(self, notice: ModelNotice) -> bool:
         """Whether the current model is the announced one."""
@@ -149,7 +176,7 @@ class ModelStore:
             entry = _Entry(model.version, model.digest)
             write_atomically(self._path(entry), bytes(raw))
             before = _Entry(self._current.version, self._current.digest) if self._current.digest else None
-            self._index = _Index(current=entry, previous=before)
+            self._index = _Index(current=entry, previous=before, pinned=self._index.pinned)
             self._write_index()
             self._current = model
             self._sweep()
@@ -162,12 +189,14 @@ class ModelStore:
             model = self._load(entry)
             if model is not None:
                 if entry != self._index.current:
-                    self._index = _Index(current=entry)
+                    self._index = _Index(current=entry, pinned=self._index.pinned)
                     self._write_index()
                 return model
         return self.v0
 
     def _load(self, entry: _Entry) -> StoredModel | None:
+        if not entry.digest:
+            return self.v0 if entry.version == 0 else None
         path = self._path(entry)
         try:
             raw = path.read_bytes()
@@ -202,7 +231,8 @@ class ModelStore:
             self._report(f"{why}; set aside as {kept.name}, the model before it is used")
 
     def _sweep(self) -> None:
-        keep = {self._path(entry).name for entry in (self._index.current, self._index.previous) if entry is not None}
+        index = self._index
+        keep = {self._path(entry).name for entry in (index.current, index.previous, index.pinned) if entry is not None}
         for path in self._folder.glob("*.model"):
             if path.name not in keep:
                 path.unlink(missing_ok=True)

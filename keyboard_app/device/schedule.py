@@ -31,6 +31,10 @@ class ScheduleSetting:
     backoff_limit_s: float = 1800.0
     jitter: float = 0.2
     """Waits are multiplied by a factor drawn from [1, 1 + jitter]."""
+    rest_after_stop_s: float = 3600.0
+    """After its owner stopped it, a device leaves rounds alone for this long."""
+    personal_interval_s: float = 3600.0
+    """Shortest time between two trainings for the owner alone."""
     longest_hint_s: float = 24 * 3600.0
     """A coordinator cannot send a device away for longer than this."""
 
@@ -43,6 +47,8 @@ class ScheduleSetting:
             conditions_poll_s=1.0,
             backoff_first_s=0.5,
             backoff_limit_s=5.0,
+            rest_after_stop_s=30.0,
+            personal_interval_s=5.0,
             longest_hint_s=30.0,
         )
 
@@ -65,6 +71,9 @@ class WaitReason(enum.StrEnum):
     RESTING = "resting after a round"
     COME_BACK = "asked to come back later"
     BACKING_OFF = "coordinator out of reach"
+    STOPPED = "stopped by you"
+    PAUSED = "learning is paused"
+    NOT_SENDING = "you chose to send nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +104,25 @@ class Schedule:
         self._not_before_reason = WaitReason.COME_BACK
         self._last_check_in = -float("inf")
         self._last_round = -float("inf")
+        self._stopped_until = -float("inf")
 
-    def decide(self, now: float, conditions: ConditionReport, material: Callable[[], Material]) -> Decision:
+    def decide(
+        self,
+        now: float,
+        conditions: ConditionReport,
+        material: Callable[[], Material],
+        declined: WaitReason | None = None,
+    ) -> Decision:
         """Decide at time ``now`` (seconds, any monotone origin).
 
         Args:
             conditions: what is known about idle, charging, unmetered.
             material: looks into the log; only called when everything else speaks for a round.
+            declined: why the owner wants no round (paused, sends nothing); None when there is no objection.
         """
         if now < self._not_before:
             return Decision(False, False, self._not_before - now, self._not_before_reason)
-        reason = self._against_round(now, conditions, material)
+        reason = declined or self._against_round(now, conditions, material)
         news_due = conditions.allow_news and now >= self._last_check_in + self.setting.news_interval_s
         if reason is None:
             return Decision(True, True, 0.0, None)
@@ -118,6 +135,8 @@ class Schedule:
     ) -> WaitReason | None:
         if not conditions.allow_training:
             return WaitReason.CONDITIONS
+        if now < self._stopped_until:
+            return WaitReason.STOPPED
         if now < self._last_round + self.setting.rest_between_rounds_s:
             return WaitReason.RESTING
         found = material()
@@ -150,6 +169,15 @@ class Schedule:
     def joined(self, now: float) -> None:
         """A round came to its end with this device in it."""
         self._last_round = now
+
+    def stopped(self, now: float) -> None:
+        """The owner stopped what the device was doing: leave rounds alone for a while, news excepted."""
+        self._stopped_until = now + self.setting.rest_after_stop_s
+
+    def next_opportunity_s(self, now: float) -> float | None:
+        """Seconds until nothing that runs out by itself speaks against a round; None when nothing of that kind does."""
+        until = max(self._not_before, self._stopped_until, self._last_round + self.setting.rest_between_rounds_s) - now
+        return until if until > 0 else None
 
     def failed(self, now: float) -> None:
         """The coordinator was out of reach, refused or made no sense: back off exponentially."""

@@ -22,6 +22,11 @@ class Conversation:
     """Queries not to be offered again here."""
     ignored: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def topic(self) -> str:
+        """Name of the chat, without the moment at which it was opened: what "this chat" means to the person."""
+        return self.key.partition("@")[0].strip()
+
     def send_away(self, query: str) -> None:
         """Never offer ``query`` again in this conversation."""
         self.away.add(query)

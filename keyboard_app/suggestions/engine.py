@@ -156,7 +156,12 @@ class SuggestionEngine:
         return self.exploration.draw(self._rng)
 
     def suggest(
-        self, context: Context, *, away: Collection[str] = frozenset(), at: float | None = None
+        self,
+        context: Context,
+        *,
+        away: Collection[str] = frozenset(),
+        away_categories: Collection[str] = frozenset(),
+        at: float | None = None,
     ) -> Decision | None:
         """Find the best candidate of a context and score it.
 
@@ -170,6 +175,8 @@ class SuggestionEngine:
             What is being typed, and what the conversation holds.
         away
             Queries not to be offered.
+        away_categories
+            Categories not to be offered.
         at
             Unix time of the key press; now when None.
 
@@ -182,6 +189,7 @@ class SuggestionEngine:
             candidate
             for candidate in self._catalog.candidates(context, CANDIDATES)
             if candidate.query not in away
+            and candidate.category not in away_categories
             and (not candidate.sensitive or candidate.category in self._sensitive_allowed)
         ]
         if not candidates:

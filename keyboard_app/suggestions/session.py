@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote_plus
 
-from data_logging import Impression, ImpressionLog, Outcome
+from data_logging import Impression, ImpressionLog, LogError, Outcome
 from keyboard_app.suggestions.conversation import Conversations
 from keyboard_app.suggestions.engine import Decision, SuggestionEngine
 from keyboard_app.suggestions.exploration import NO_EXPLORATION, Branch
-from keyboard_app.text import Composition, WordSuggester
+from keyboard_app.suggestions.preferences import Preferences, Refusal
+from keyboard_app.text import Composition, Suggested, WordSuggester
 from suggestion_model.features import context_text
 from suggestion_model.types import Context
 
@@ -25,6 +26,10 @@ EXAMINED_AFTER_S = 0.3
 SEARCH_ADDRESS = "https://duckduckgo.com/?q={query}"
 KEY_INTERVAL_S = 0.2
 _ROUNDING_S = 1e-6
+_ENDS_WORD = frozenset(" .,!?;:…")
+"""A correction is put in by one of these."""
+_AFTER_WORD = frozenset(".,!?;:…)")
+"""These take the place of the space that came with a chosen word."""
 
 
 class FieldKind(enum.StrEnum):
@@ -43,6 +48,8 @@ class Trouble(enum.Enum):
     RANKING = "Query suggestions are not working at the moment; words are."
     LOG = "The local log cannot be written at the moment; nothing is recorded meanwhile."
     WORDS = "Word suggestions are not working at the moment."
+    PREFERENCES = "Your choices cannot be written at the moment; they hold until the keyboard is closed."
+    MEMORY = "Learned words cannot be written at the moment; none are learned meanwhile."
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,9 @@ class Strip:
 
     words: tuple[str, ...] = ()
     """Up to three, best first."""
+    correction: str | None = None
+    """What the next space or sign puts in place of the word at the cursor: the first of the words. The second is what
+    was typed; choosing it keeps it."""
     query: str | None = None
     """At most one."""
     sequence: int = field(default=0, compare=False)
@@ -110,6 +120,8 @@ class TypingSession:
         Unix time in seconds.
     field_kind
         What is typed into; can be changed later.
+    preferences
+        What the person wants and does not want; the ordinary ones, kept in memory alone, when None.
     search_address
         Where a tapped query would be searched, with ``{query}`` where it goes.
     examined_after_s
@@ -129,6 +141,7 @@ class TypingSession:
         clock: Callable[[], float] = time.time,
         field_kind: FieldKind = FieldKind.TEXT,
         *,
+        preferences: Preferences | None = None,
         search_address: str = SEARCH_ADDRESS,
         examined_after_s: float = EXAMINED_AFTER_S,
     ) -> None:
@@ -139,6 +152,9 @@ class TypingSession:
         self._words = words
         self._clock = clock
         self._field_kind = field_kind
+        self._preferences = Preferences() if preferences is None else preferences
+        self._corrected: tuple[str, str] | None = None
+        self._spaced = False
         self._search_address = search_address
         self._examined_after_s = examined_after_s - _ROUNDING_S
         self._composition = Composition()
@@ -150,6 +166,53 @@ class TypingSession:
         self.last_line: SentLine | None = None
         """What became of the line sent last."""
         self._show_strip()
+
+    # -- what the person wants -------------------------------------------------------------------------------------
+
+    @property
+    def preferences(self) -> Preferences:
+        """What the person wants and does not want. After changing it call :meth:`apply_preferences`."""
+        return self._preferences
+
+    @property
+    def words(self) -> WordSuggester | None:
+        """Suggests words; may be replaced at any time, from any thread, by another language's."""
+        return self._words
+
+    @words.setter
+    def words(self, words: WordSuggester | None) -> None:
+        self._words = words
+
+    @property
+    def engine(self) -> SuggestionEngine | None:
+        """Ranks queries; may be set once it is there, from the thread that takes the keys."""
+        return self._engine
+
+    @engine.setter
+    def engine(self, engine: SuggestionEngine | None) -> None:
+        self._engine = engine
+
+    @property
+    def log(self) -> ImpressionLog | None:
+        """Takes the impressions; may be set once it is there, from the thread that takes the keys."""
+        return self._log
+
+    @log.setter
+    def log(self, log: ImpressionLog | None) -> None:
+        self._log = log
+
+    def apply_preferences(self) -> None:
+        """Show what the preferences allow now, and keep them."""
+        self._keep_preferences()
+        self._refresh()
+
+    def _keep_preferences(self) -> None:
+        try:
+            self._preferences.save()
+        except OSError:
+            self._troubles.add(Trouble.PREFERENCES)
+        else:
+            self._troubles.discard(Trouble.PREFERENCES)
 
     # -- what is seen ----------------------------------------------------------------------------------------------
 
@@ -177,6 +240,12 @@ class TypingSession:
     def troubles(self) -> frozenset[Trouble]:
         """What does not work at the moment; empty when all is well."""
         return frozenset(self._troubles)
+
+    @property
+    def query_category(self) -> str:
+        """Category of the visible query; "" without one."""
+        decision = self._line.decision
+        return "" if decision is None or self._visible() is None else decision.candidate.category
 
     @property
     def query_visible_s(self) -> float:
@@ -228,24 +297,80 @@ class TypingSession:
     # -- keys ------------------------------------------------------------------------------------------------------
 
     def type(self, char: str) -> None:
-        """One key press (or one paste)."""
-        self._composition.insert(char)
+        """One key press (or one paste): a space or sign puts in the correction that the strip shows."""
+        correction = self._strip.correction
+        spaced, self._spaced = self._spaced, False
+        if correction is not None and char in _ENDS_WORD:
+            self._correct(correction, char)
+        elif spaced and char in _AFTER_WORD and self._composition.before_cursor.endswith(" "):
+            self._composition.replace_before(1, char + " ")
+        elif not (spaced and char == " "):
+            self._composition.insert(char)
+        else:
+            self._composition.keep()
         self._refresh()
 
+    def _correct(self, correction: str, char: str) -> None:
+        typed = self._composition.word
+        self._composition.replace_before(len(typed), correction + char)
+        self._corrected = (typed, correction)
+
+    def end_sentence(self) -> None:
+        """Put a full stop in place of the space before the cursor, and a space; backspace right after undoes it."""
+        self._composition.replace_before(1, ". ")
+        self._refresh()
+
+    def paste(self, text: str) -> None:
+        """Put in text that was copied elsewhere, on one line."""
+        line = " ".join(text.split())
+        if line:
+            self.type("".join(character for character in line if character.isprintable()))
+
     def backspace(self) -> None:
-        """Delete backwards, or undo the word just chosen."""
+        """Delete backwards, or undo what was just put in; a correction undone is not made again."""
+        undone, self._corrected = self._corrected, None
+        self._spaced = False
+        if undone is not None and self._composition.can_undo and self._words is not None:
+            self._dislike(undone[1], undone[0])
         if self._composition.backspace():
             self._refresh()
 
     def move_cursor(self, cursor: int) -> None:
         """Put the cursor elsewhere."""
+        self._corrected, self._spaced = None, False
         self._composition.move_to(cursor)
         self._refresh()
 
     def choose_word(self, word: str) -> None:
-        """Put a suggested word in place of the one at the cursor."""
+        """Put a suggested word in place of the one at the cursor; what was typed itself is kept and not corrected."""
+        typed, correction = self._composition.word, self._strip.correction
+        self._corrected = None
+        if correction is not None and word == typed:
+            self._dislike(correction, typed)
         self._composition.replace_word(word)
+        self._spaced = True
         self._refresh()
+
+    def dislike_word(self, word: str) -> None:
+        """Never offer a word of the strip again, and forget it where it was learned."""
+        if self._words is not None and self._words.memory is not None:
+            try:
+                self._words.memory.forget(word)
+            except LogError:
+                self._troubles.add(Trouble.MEMORY)
+        self._dislike(word)
+        self._refresh()
+
+    def _dislike(self, word: str, typed: str = "") -> None:
+        memory = self._words.memory if self._words is not None else None
+        if memory is None or self._words is None:
+            return
+        try:
+            memory.dislike(self._words.language, word, typed)
+        except LogError:
+            self._troubles.add(Trouble.MEMORY)
+        else:
+            self._troubles.discard(Trouble.MEMORY)
 
     def clear(self) -> None:
         """Drop the unsent line."""
@@ -293,6 +418,7 @@ class TypingSession:
         self._finish(text)
         if not self._line.private:
             self._conversation.lines.append(text)
+            self._learn_words(text)
         self._begin_line()
         return text
 
@@ -319,6 +445,20 @@ class TypingSession:
     def dismiss_query(self) -> None:
         """Send the visible query away for the conversation; nothing happens when none is visible."""
         self._settle(Outcome.DISMISSED)
+
+    def refuse_query(self, refusal: Refusal) -> None:
+        """Send the visible query away for good, or its category, or all queries in this conversation."""
+        decision = self._settle(Outcome.DISMISSED)
+        if decision is None:
+            return
+        match refusal:
+            case Refusal.QUERY:
+                self._preferences.refused_queries.add(decision.candidate.query)
+            case Refusal.CATEGORY:
+                self._preferences.refused_categories.add(decision.candidate.category)
+            case Refusal.CONVERSATION:
+                self._preferences.quiet_conversations.add(self._conversation.topic)
+        self.apply_preferences()
 
     def _settle(self, outcome: Outcome) -> Decision | None:
         line = self._line
@@ -381,13 +521,22 @@ class TypingSession:
         self._troubles -= {Trouble.RANKING}
 
     def _suggest(self, context: Context, at: float) -> Decision | None:
-        line = self._line
+        line, wants = self._line, self._preferences
         if self._engine is None or line.private or line.settled is not None or not context.composed.strip():
+            return None
+        if not wants.queries or self._conversation.topic in wants.quiet_conversations:
             return None
         try:
             if line.branch is None:
                 line.branch = self._engine.draw()
-            decision = self._engine.suggest(context, away=self._conversation.away, at=at)
+            decision = self._engine.suggest(
+                context,
+                away=self._conversation.away | wants.refused_queries
+                if wants.refused_queries
+                else self._conversation.away,
+                away_categories=wants.refused_categories,
+                at=at,
+            )
         except Exception:  # whatever it is, the person goes on typing; its text may quote theirs, so it is not kept
             self._troubles.add(Trouble.RANKING)
             return None
@@ -408,26 +557,43 @@ class TypingSession:
 
     def _show_strip(self) -> None:
         seen = self._visible()
-        self._strip = Strip(self._suggest_words(), None if seen is None else seen[0], self._strip.sequence + 1)
+        words = self._suggest_words()
+        self._strip = Strip(words.words, words.correction, None if seen is None else seen[0], self._strip.sequence + 1)
 
-    def _suggest_words(self) -> tuple[str, ...]:
+    def _suggest_words(self) -> Suggested:
         if self._words is None or self._field_kind is FieldKind.PASSWORD:
-            return ()
-        before = self._composition.before_cursor
+            return Suggested()
+        word, before = self._composition.word, self._composition.before_cursor
         try:
-            words = self._words.suggest(self._composition.word, line_start=not before.strip())
+            found = self._words.suggest(word, before[: len(before) - len(word)])
         except Exception:  # as in _suggest
             self._troubles.add(Trouble.WORDS)
-            return ()
+            return Suggested()
         self._troubles.discard(Trouble.WORDS)
-        return words
+        # A name inside a sentence is nobody's mistake, and half a word in the middle of one neither.
+        named = word[:1].isupper() and bool(before[: len(before) - len(word)].strip(" \"'“„«(¿¡"))
+        if not self._preferences.correct or named or self._composition.in_word:
+            return Suggested(found.words)
+        return found
 
     # -- the end of a line -----------------------------------------------------------------------------------------
 
     def _new_line(self) -> _Line:
         return _Line(private=self._field_kind is not FieldKind.TEXT)
 
+    def _learn_words(self, text: str) -> None:
+        words = self._words
+        if words is None or words.memory is None:
+            return
+        try:
+            words.memory.learn(text, words.language)
+        except LogError:  # a full disk must not stop the sentence
+            self._troubles.add(Trouble.MEMORY)
+        else:
+            self._troubles.discard(Trouble.MEMORY)
+
     def _begin_line(self) -> None:
+        self._corrected, self._spaced = None, False
         self._composition.clear()
         self._line = self._new_line()
         self._show_strip()

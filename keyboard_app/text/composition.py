@@ -33,6 +33,20 @@ class Composition:
         """The part of a word that ends at the cursor, "" after a space or sign."""
         return self._text[self._word_start() : self._cursor]
 
+    @property
+    def can_undo(self) -> bool:
+        """Whether backspace would take back what was just put in."""
+        return self._undo is not None
+
+    @property
+    def in_word(self) -> bool:
+        """Whether the cursor stands inside a word, with letters on both sides."""
+        return bool(self.word) and _belongs_to_word(self._text[self._cursor : self._cursor + 1] or " ")
+
+    def keep(self) -> None:
+        """What was put in stays: backspace deletes from now on."""
+        self._undo = None
+
     def insert(self, text: str) -> None:
         """Type ``text`` at the cursor."""
         self._text = self._text[: self._cursor] + text + self._text[self._cursor :]
@@ -56,6 +70,14 @@ class Composition:
         self._text = self._text[: self._cursor - 1] + self._text[self._cursor :]
         self._cursor -= 1
         return True
+
+    def replace_before(self, length: int, text: str) -> None:
+        """Put ``text`` in place of the last ``length`` characters; backspace right after it undoes this."""
+        undo = (self._text, self._cursor)
+        start = max(self._cursor - length, 0)
+        self._text = self._text[:start] + text + self._text[self._cursor :]
+        self._cursor = start + len(text)
+        self._undo = undo
 
     def replace_word(self, word: str) -> None:
         """Put ``word`` and a space in place of the word at the cursor; backspace right after it undoes this."""

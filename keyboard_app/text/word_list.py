@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from array import array
+from bisect import bisect_left
+from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 
 FOLDER = Path(__file__).parent / "words"
 
@@ -17,21 +16,26 @@ class WordListError(Exception):
     """A word list is missing or damaged."""
 
 
-@dataclass(frozen=True)
 class WordList:
-    """Words with their frequencies, most frequent first."""
+    """Words with their frequencies, in little memory: one string a word, no dictionary.
 
-    words: tuple[str, ...]
-    """As written, a few with capitals."""
-    counts: tuple[int, ...]
-    """Occurrences per 10^9 words, descending."""
-    unsuggested: frozenset[str]
-    """Lower-case words that are known but never suggested."""
+    Parameters
+    ----------
+    words
+        As written, some with capitals; most frequent first.
+    counts
+        Occurrences per 10^9 words, descending.
+    unsuggested
+        Lower-case words that are known but never suggested.
+    """
 
-    @cached_property
-    def count_of(self) -> Mapping[str, int]:
-        """Lower-case word -> count."""
-        return MappingProxyType({word.lower(): count for word, count in zip(self.words, self.counts, strict=True)})
+    def __init__(self, words: tuple[str, ...], counts: array[int], unsuggested: frozenset[str]) -> None:
+        self.words = words
+        self.counts = counts
+        self.unsuggested = unsuggested
+        folded = [lower if (lower := word.lower()) != word else word for word in words]
+        self._order = array("I", sorted(range(len(words)), key=folded.__getitem__))
+        self._sorted = [folded[rank] for rank in self._order]
 
     @classmethod
     def read(cls, path: Path) -> WordList:
@@ -42,20 +46,53 @@ class WordList:
         WordListError
             When the file is missing or damaged.
         """
+        words: list[str] = []
+        unsuggested: set[str] = set()
+        counts = array("L")
         try:
-            with gzip.open(path, "rt", encoding="utf-8") as stream:
-                rows = [line.rstrip("\n").split("\t") for line in stream]
-            counts = tuple([int(count) for _, count in rows])
-        except (OSError, EOFError, ValueError, zlib.error):
+            # Line by line: a list of all lines would leave holes in memory that are as large as the words.
+            with gzip.open(path, "rt", encoding="utf-8") as lines:
+                for line in lines:
+                    word, tab, count = line.partition("\t")
+                    if not tab:
+                        raise ValueError("no count")
+                    counts.append(int(count))
+                    if word.startswith("!"):
+                        word = word[1:]
+                        unsuggested.add(word.lower())
+                    words.append(word)
+        except (OSError, EOFError, ValueError, OverflowError, zlib.error):
             raise WordListError(f"The word list {path.name} is missing or damaged: install the app again.") from None
-        words = tuple([word.removeprefix("!") for word, _ in rows])
-        unsuggested = frozenset(word[1:].lower() for word, _ in rows if word.startswith("!"))
-        return cls(words, counts, unsuggested)
+        return cls(tuple(words), counts, frozenset(unsuggested))
+
+    def rank(self, word: str) -> int | None:
+        """Place of a lower-case word in :attr:`words`, 0 for the most frequent; None when it is not listed."""
+        at = bisect_left(self._sorted, word)
+        return self._order[at] if at < len(self._sorted) and self._sorted[at] == word else None
+
+    def count(self, word: str) -> int:
+        """Occurrences of a lower-case word per 10^9 words; 0 when it is not listed."""
+        rank = self.rank(word)
+        return 0 if rank is None else self.counts[rank]
+
+    def __contains__(self, word: str) -> bool:
+        return self.rank(word) is not None
+
+    def written(self, word: str) -> str:
+        """A lower-case word the way the list writes it; itself when it is not listed."""
+        rank = self.rank(word)
+        return word if rank is None else self.words[rank]
+
+    def beginning_with(self, prefix: str) -> array[int]:
+        """Ranks of the words that begin with a lower-case prefix, in the order of the alphabet."""
+        first = bisect_left(self._sorted, prefix)
+        last = bisect_left(self._sorted, prefix + "\U0010ffff", first)
+        return self._order[first:last]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def shipped_words(language: str = "en") -> WordList:
-    """The shipped list of a language; read once.
+    """The shipped list of a language; the two used last stay in memory.
 
     Raises
     ------

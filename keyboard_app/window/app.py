@@ -1,4 +1,4 @@
-"""The Kivy application: one screen in one window, from first frame to a clean end."""
+"""The Kivy application: one keyboard, or several, in one window, from first frame to a clean end."""
 
 # mypy: disallow_any_unimported=False, disallow_subclassing_any=False
 # Kivy ships no type information: its classes are Any to mypy.
@@ -11,17 +11,34 @@ from typing import Any
 
 from kivy.app import App
 from kivy.clock import Clock
+from kivy.core.window import Window
 
-from keyboard_app.window.screen import KeyboardScreen
+from keyboard_app.window.event_loop import wait_for_events
+from keyboard_app.window.instances import Instances
+from keyboard_app.window.shell import Shell
 
 TITLE = "Federated keyboard"
 
 
+def take_picture(path: Path) -> None:
+    """Write what the window shows to a PNG file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    # Not Widget.export_to_png: it draws upside down into a buffer of its own, where scroll views clip what they show.
+    Window.dispatch("on_draw")
+    written = Window.screenshot(name=str(path.with_name(f".{path.stem}.png")))
+    if written is None:
+        raise OSError(f"the picture {path.name} could not be written")
+    Path(written).replace(path)
+
+
 class KeyboardApp(App):
-    """Shows a screen until the window is closed.
+    """Shows keyboards until the window is closed.
 
     Args:
-        make_screen: makes the screen, once a window exists.
+        make_root: makes what is shown, once a window exists.
         exit_after_s: end by itself after so many seconds; None: when the person closes it.
         screenshot: where to write a PNG of the screen just before the end.
         type_text: typed into the line at the start, for pictures and presentations.
@@ -31,14 +48,14 @@ class KeyboardApp(App):
 
     def __init__(
         self,
-        make_screen: Callable[[], KeyboardScreen],
+        make_root: Callable[[], Shell | Instances],
         exit_after_s: float | None = None,
         screenshot: Path | None = None,
         type_text: str = "",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._make_screen = make_screen
+        self._make_root = make_root
         self._exit_after_s = exit_after_s
         self._screenshot = screenshot
         self._type_text = type_text
@@ -50,14 +67,15 @@ class KeyboardApp(App):
         """F1 opens no panel of Kivy's."""
         return False
 
-    def build(self) -> KeyboardScreen:
-        """Make the screen."""
-        return self._make_screen()
+    def build(self) -> Shell | Instances:
+        """Make what is shown."""
+        return self._make_root()
 
     def on_start(self) -> None:
-        """Bring the screen to life."""
+        """Bring it to life."""
+        wait_for_events()
         self.root.start()
-        self.root.keys.hardware_text(self._type_text)
+        self.root.type(self._type_text)
         if self._exit_after_s is not None:
             Clock.schedule_once(self._end, self._exit_after_s)
 
@@ -68,6 +86,6 @@ class KeyboardApp(App):
     def _end(self, _dt: float) -> None:
         if self._screenshot is not None:
             self._screenshot.parent.mkdir(parents=True, exist_ok=True)
-            self.root.composer.stop_blinking()
-            self.root.export_to_png(str(self._screenshot))
+            self.root.hold_still()
+            take_picture(self._screenshot)
         self.stop()

@@ -6,9 +6,11 @@ certificate, a log that can be opened) costs its own part alone; a person can ty
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from data_logging import ImpressionLog, LogError
@@ -19,16 +21,24 @@ from keyboard_app.device import (
     DeviceRuntime,
     Enrolment,
     ScheduleSetting,
+    SwitchedConditions,
     SystemConditions,
 )
 from keyboard_app.device.model_store import ModelStore
-from keyboard_app.suggestions import SuggestionEngine, TypingSession
+from keyboard_app.suggestions import Preferences, SuggestionEngine, TypingSession
 from keyboard_app.suggestions.session import SEARCH_ADDRESS
-from keyboard_app.text import WordSuggester
+from keyboard_app.text import WordListError, WordMemory, WordSuggester
+from keyboard_app.text.correction import Corrector
+from keyboard_app.window.environment import give_back_memory
+from keyboard_app.window.learning_status import LearningStatus
+from keyboard_app.window.privacy_centre import PrivacyCentre
+from keyboard_app.window.search_card import CatalogResults, NoResults, ResultProvider
 from suggestion_model.bundle import Bundle
 from suggestion_model.catalog import load_catalog, shipped_catalog
+from suggestion_model.types import CandidateSource
 
-NO_COORDINATOR = "on its own: no coordinator, nothing sent"
+MEMORY_FILE = "words.sqlite"
+PREFERENCES_FILE = "preferences.json"
 NO_LOG = "the local log cannot be opened, nothing is recorded"
 IDLE_AFTER_S = 120.0
 DEMO_IDLE_AFTER_S = 5.0
@@ -50,6 +60,10 @@ class KeyboardSetting:
     """A query list or knowledge graph instead of the shipped one."""
     search_address: str = SEARCH_ADDRESS
     """Where a tapped query is searched, with ``{query}`` where it goes."""
+    language: str = "en"
+    """Of the words that are suggested first."""
+    neighbours: Mapping[str, str] = field(default_factory=dict)
+    """Letter -> letters whose keys lie around it."""
     demo_floor: int | None = None
     """INSECURE DEMO: accept sums over as few devices as this, and follow rounds within seconds."""
 
@@ -65,6 +79,39 @@ class Keyboard:
     notes: list[str] = field(default_factory=list)
     """What the person should know about the start: a log that was set aside, for example."""
     last_activity: list[float | None] = field(default_factory=lambda: [None])
+    home: Path = Path()
+    """Its folder."""
+    conditions: SwitchedConditions = field(default_factory=SwitchedConditions)
+    """When the device may learn, and the switches laid over it."""
+    results: ResultProvider = field(default_factory=NoResults)
+    """What a search card shows without asking anybody."""
+    simulate: bool = True
+    """Whether conditions may be simulated by hand: in demos, and on a keyboard of its own."""
+    clock: Callable[[], float] = time.time
+    memory: WordMemory | None = None
+    """What was learned of the person's own words."""
+    neighbours: Mapping[str, str] = field(default_factory=dict)
+    """Letter -> letters whose keys lie around it, of the layout in use."""
+
+    def use_language(self, language: str, *, wait: bool = True) -> None:
+        """Suggest words of another language; of one without a list, none. Corrections follow once they are loaded.
+
+        With ``wait=False`` the list is read beside typing.
+        """
+        if self.session.words is not None and self.session.words.language == language:
+            return
+        if not wait:
+            threading.Thread(target=self.use_language, args=(language,), name="words", daemon=True).start()
+            return
+        try:
+            words = WordSuggester.shipped(language, self.memory)
+        except WordListError:
+            self.session.words = None
+            return
+        if words.corrector is not None:
+            words.corrector.neighbours = self.neighbours
+            threading.Thread(target=_load, args=(words.corrector,), name="correction", daemon=True).start()
+        self.session.words = words
 
     def note_activity(self) -> None:
         """A key was pressed: the device is in use."""
@@ -75,8 +122,18 @@ class Keyboard:
         if self.runtime is not None:
             doing = self.runtime.status.line
         else:
-            doing = f"model {self.engine.model.version} · {NO_COORDINATOR if self.log is not None else NO_LOG}"
+            doing = f"model {self.engine.model.version} · {NO_LOG}"
         return " · ".join([*self.notes, doing])
+
+    def privacy(self) -> PrivacyCentre:
+        """What the privacy centre shows."""
+        return PrivacyCentre(self, self.home / "exports", self.clock)
+
+    def learning(self) -> LearningStatus | None:
+        """What the learning status shows; None without a log, where nothing can be learned."""
+        if self.runtime is None:
+            return None
+        return LearningStatus(self.runtime, self.conditions, self.simulate, self.clock)
 
     def start(self) -> None:
         """Let the device work in the background."""
@@ -87,6 +144,8 @@ class Keyboard:
         """Leave any round and close the log."""
         if self.runtime is not None:
             self.runtime.stop()
+        if self.memory is not None:
+            self.memory.close()
         if self.log is not None:
             self.log.close()
 
@@ -106,21 +165,61 @@ def assemble(setting: KeyboardSetting, clock: Callable[[], float] = time.time) -
         ValueError: an address is not one.
     """
     setting.home.mkdir(parents=True, exist_ok=True)
-    bundle = Bundle.shipped()
-    catalog = load_catalog(setting.catalog) if setting.catalog is not None else shipped_catalog()
+    bundle, catalog = _release(setting.catalog)
     notes: list[str] = []
     log = _open_log(setting.home / LOG_FILE, clock, notes)
     engine = SuggestionEngine(bundle, catalog, log, clock=clock)
-    words = WordSuggester.shipped()
-    if words.corrector is not None:
-        words.corrector.load_in_background()
-    session = TypingSession(engine, log, words, clock, search_address=setting.search_address)
-    keyboard = Keyboard(session, engine, log, None, notes)
-    if log is None or setting.coordinator_url is None:
+    memory = _open_memory(setting.home / MEMORY_FILE, clock, notes)
+    preferences = Preferences.load(setting.home / PREFERENCES_FILE)
+    if preferences.recovered is not None:
+        notes.append("your choices could not be read and were set aside")
+    session = TypingSession(engine, log, None, clock, preferences=preferences, search_address=setting.search_address)
+    keyboard = Keyboard(
+        session,
+        engine,
+        log,
+        None,
+        notes,
+        home=setting.home,
+        results=CatalogResults(catalog),
+        simulate=setting.coordinator_url is None or setting.demo_floor is not None,
+        clock=clock,
+    )
+    keyboard.memory, keyboard.neighbours = memory, setting.neighbours
+    keyboard.use_language(setting.language)
+    keyboard.conditions = SwitchedConditions(
+        SystemConditions(
+            last_activity=lambda: keyboard.last_activity[0],
+            idle_after_s=IDLE_AFTER_S if setting.demo_floor is None else DEMO_IDLE_AFTER_S,
+        )
+    )
+    if log is None:
         _use_stored_model(setting.home, bundle, engine)
     else:
         keyboard.runtime = _make_runtime(setting, bundle, engine, log, keyboard, clock)
     return keyboard
+
+
+def _load(corrector: Corrector) -> None:
+    corrector.load()
+    give_back_memory()
+
+
+def _open_memory(path: Path, clock: Callable[[], float], notes: list[str]) -> WordMemory | None:
+    try:
+        memory = WordMemory(path, clock)
+    except LogError:
+        notes.append("learned words cannot be opened")
+        return None
+    if memory.recovered is not None:
+        notes.append("learned words were damaged and set aside")
+    return memory
+
+
+@lru_cache(maxsize=1)
+def _release(catalog: Path | None) -> tuple[Bundle, CandidateSource]:
+    """What several keyboards of one process share: it never changes."""
+    return Bundle.shipped(), load_catalog(catalog) if catalog is not None else shipped_catalog()
 
 
 def _open_log(path: Path, clock: Callable[[], float], notes: list[str]) -> ImpressionLog | None:
@@ -134,10 +233,9 @@ def _open_log(path: Path, clock: Callable[[], float], notes: list[str]) -> Impre
 
 
 def _use_stored_model(home: Path, bundle: Bundle, engine: SuggestionEngine) -> None:
-    """Without a coordinator the newest model that ever arrived goes on ranking."""
+    """Where nothing can be learned, the newest model that ever arrived goes on ranking."""
     identity = DeviceIdentity.open(home)
-    store = ModelStore(home / "models", bundle.digest, bundle.weights0, bundle.threshold0)
-    model = store.current
+    model = ModelStore(home / "models", bundle.digest, bundle.weights0, bundle.threshold0).in_use
     engine.use_model(model.version, model.weights, model.threshold, identity.arm())
 
 
@@ -149,11 +247,10 @@ def _make_runtime(
     keyboard: Keyboard,
     clock: Callable[[], float],
 ) -> DeviceRuntime:
-    assert setting.coordinator_url is not None
     identity = DeviceIdentity.open(setting.home)
     if setting.certificate is not None:
         identity.install(setting.certificate.read_bytes())
-    demo = setting.demo_floor is not None
+    alone = setting.coordinator_url is None
     policy = DevicePolicy()
     return DeviceRuntime(
         setting.home,
@@ -163,11 +260,8 @@ def _make_runtime(
         bundle,
         engine,
         log,
-        SystemConditions(
-            last_activity=lambda: keyboard.last_activity[0],
-            idle_after_s=DEMO_IDLE_AFTER_S if demo else IDLE_AFTER_S,
-        ),
+        keyboard.conditions,
         clock,
-        schedule=ScheduleSetting.demo() if demo else None,
+        schedule=ScheduleSetting.demo() if setting.demo_floor is not None or alone else None,
         enrolment=setting.enrolment,
     )

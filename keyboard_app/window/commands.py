@@ -13,13 +13,17 @@ from data_logging import LogError
 from keyboard_app.cli import default_home
 from keyboard_app.device import Enrolment, IdentityError
 from keyboard_app.suggestions.session import SEARCH_ADDRESS
-from keyboard_app.window.assembly import KeyboardSetting, assemble
+from keyboard_app.window.assembly import Keyboard, KeyboardSetting, assemble
+from keyboard_app.window.chats import Chat, all_chats
 from keyboard_app.window.environment import PHONE_SIZE, SMALLEST_SIZE, has_display, prepare
-from keyboard_app.window.layouts import LayoutError, available_layouts, check_targets, load_layout
-from keyboard_app.window.partner import PartnerError, ScriptedPartner
+from keyboard_app.window.layouts import LayoutError, available_layouts, check_targets, load_layout, neighbours
+from keyboard_app.window.partner import PartnerError
 from keyboard_app.window.theme import ThemeError, load_theme, theme_for_hour
 from suggestion_model.catalog import CatalogError
 from suggestion_model.errors import BundleError
+
+DEFAULT_LAYOUT = "qwerty"
+MOST_INSTANCES = 8
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +38,18 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int
     return size
 
 
+def _chosen_layouts(names: tuple[str, ...]) -> list[str]:
+    """The layouts named; of a single one all others follow, and without any all stand behind the first choice."""
+    first = names or (DEFAULT_LAYOUT,)
+    others = [] if len(first) > 1 else [name for name in available_layouts() if name not in first]
+    return [*first, *others]
+
+
+def _side_by_side(size: tuple[int, int], instances: int) -> tuple[int, int]:
+    """Size of a window for several keyboards: as it was asked for, or where none was, a phone's width for each."""
+    return (340 * instances, size[1]) if size == PHONE_SIZE else size
+
+
 @click.command()
 @click.option(
     "--home",
@@ -43,7 +59,7 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int
 )
 @click.option("--coordinator", "coordinator_url", metavar="URL", help="Where rounds are; without it, a keyboard alone.")
 @click.option("--authority", "authority_url", metavar="URL", help="Where to enrol, together with --token.")
-@click.option("--token", help="One-time token for --authority.")
+@click.option("--token", "tokens", multiple=True, help="One-time token for --authority; with --instances one for each.")
 @click.option(
     "--certificate",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -53,6 +69,13 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int
     "--catalog",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Query list or knowledge graph instead of the shipped one.",
+)
+@click.option(
+    "--instances",
+    type=click.IntRange(1, MOST_INSTANCES),
+    default=1,
+    show_default=True,
+    help="Keyboards side by side in one window, each with a store of its own inside --home.",
 )
 @click.option("--size", metavar="WxH", callback=_size, default=f"{PHONE_SIZE[0]}x{PHONE_SIZE[1]}", show_default=True)
 @click.option(
@@ -64,9 +87,17 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int
 )
 @click.option(
     "--layout",
-    type=click.Choice([name for name in available_layouts() if name != "symbols"]),
-    default="qwerty",
+    "layouts",
+    type=click.Choice(available_layouts()),
+    multiple=True,
+    help="First layout shown; give it several times for those the language key walks through. Default: all.",
+)
+@click.option(
+    "--text-scale",
+    type=click.FloatRange(0.8, 2.0),
+    default=1.0,
     show_default=True,
+    help="All text is this many times as large.",
 )
 @click.option(
     "--search-url", default=SEARCH_ADDRESS, show_default=True, help="Where a query is searched after the second tap."
@@ -98,12 +129,14 @@ def run(
     home: Path | None,
     coordinator_url: str | None,
     authority_url: str | None,
-    token: str | None,
+    tokens: tuple[str, ...],
     certificate: Path | None,
     catalog: Path | None,
+    instances: int,
     size: tuple[int, int],
     theme: str,
-    layout: str,
+    layouts: tuple[str, ...],
+    text_scale: float,
     search_url: str,
     insecure_demo: bool,
     policy_floor: int,
@@ -115,8 +148,12 @@ def run(
 
     It needs no coordinator: without one it suggests with the model it has. Nothing typed leaves this device.
     """
-    if (authority_url is None) != (token is None):
+    if (authority_url is None) != (not tokens):
         raise click.UsageError("--authority and --token belong together.")
+    if tokens and len(tokens) != instances:
+        raise click.UsageError(f"{instances} keyboards need {instances} tokens, one --token for each.")
+    if certificate is not None and instances > 1:
+        raise click.UsageError("A certificate belongs to one keyboard: use --authority and a --token for each.")
     if screenshot is not None and exit_after_s is None:
         raise click.UsageError("--screenshot needs --exit-after, it is taken just before the window closes.")
     if not has_display():
@@ -126,45 +163,76 @@ def run(
                 "There is no display for a window: set DISPLAY, or start under xvfb-run, "
                 "or use --exit-after to draw off screen."
             )
-    setting = KeyboardSetting(
-        home=(home or default_home()).expanduser().resolve(),
-        coordinator_url=coordinator_url,
-        enrolment=Enrolment(authority_url, token) if authority_url is not None and token is not None else None,
-        certificate=certificate,
-        catalog=catalog,
-        search_address=search_url,
-        demo_floor=policy_floor if insecure_demo else None,
-    )
+    try:
+        keys = [load_layout(name) for name in _chosen_layouts(layouts)]
+        for layout in keys:
+            check_targets(layout)
+    except LayoutError as error:
+        raise click.ClickException(str(error)) from error
+    base = (home or default_home()).expanduser().resolve()
+    settings = [
+        KeyboardSetting(
+            home=base if instances == 1 else base / f"keyboard-{number + 1}",
+            coordinator_url=coordinator_url,
+            enrolment=Enrolment(authority_url, tokens[number]) if authority_url is not None else None,
+            certificate=certificate,
+            catalog=catalog,
+            search_address=search_url,
+            language=keys[0].language,
+            neighbours=neighbours(keys[0]),
+            demo_floor=policy_floor if insecure_demo else None,
+        )
+        for number in range(instances)
+    ]
+    keyboards: list[Keyboard] = []
     try:
         colours = load_theme(theme_for_hour(datetime.now()) if theme == "auto" else theme)
-        keys = load_layout(layout)
-        check_targets(keys)
-        partner = ScriptedPartner()
-        keyboard = assemble(setting)
+        chats = [all_chats(datetime.now()) for _ in settings]
+        for setting in settings:
+            keyboards.append(assemble(setting))
     except (
         BundleError, CatalogError, IdentityError, LogError, LayoutError, ThemeError, PartnerError, OSError, ValueError
     ) as error:  # fmt: skip
+        _close(keyboards)
         raise click.ClickException(str(error)) from error
 
     try:
-        prepare(setting.home, size)
+        prepare(base, size if instances == 1 else _side_by_side(size, instances), text_scale)
         from keyboard_app.window.app import KeyboardApp
+        from keyboard_app.window.instances import Instances
         from keyboard_app.window.screen import KeyboardScreen
+        from keyboard_app.window.shell import Shell
     except ImportError as error:
-        keyboard.close()
+        _close(keyboards)
         raise click.ClickException(
             f"The window needs Kivy ({error}). Install it with: pip install 'federated-keyboard[window]'"
         ) from error
 
-    keyboard.session.open_conversation(f"{partner.name} {datetime.now():%Y-%m-%dT%H:%M:%S}")
-
-    def make_screen() -> KeyboardScreen:
-        return KeyboardScreen(
-            keyboard.session, keyboard.status_line, keys, colours, partner, on_activity=keyboard.note_activity
+    def make_shell(keyboard: Keyboard, known: list[Chat]) -> Shell:
+        screen = KeyboardScreen(
+            keyboard.session,
+            keyboard.status_line,
+            keys,
+            colours,
+            None,
+            on_activity=keyboard.note_activity,
+            on_language=lambda language: keyboard.use_language(language, wait=False),
         )
+        screen.chat, screen.results = known[0], keyboard.results
+        return Shell(screen, colours, known, keyboard.privacy(), keyboard.learning)
+
+    def make_root() -> Shell | Instances:
+        shells = [make_shell(keyboard, known) for keyboard, known in zip(keyboards, chats, strict=True)]
+        return shells[0] if instances == 1 else Instances(shells, colours)
 
     try:
-        keyboard.start()
-        KeyboardApp(make_screen, exit_after_s, screenshot, type_text).run()
+        for keyboard in keyboards:
+            keyboard.start()
+        KeyboardApp(make_root, exit_after_s, screenshot, type_text).run()
     finally:
+        _close(keyboards)
+
+
+def _close(keyboards: list[Keyboard]) -> None:
+    for keyboard in keyboards:
         keyboard.close()

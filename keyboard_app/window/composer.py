@@ -13,12 +13,15 @@ from kivy.graphics import Color, InstructionGroup, Rectangle
 from kivy.metrics import dp, sp
 from kivy.uix.widget import Widget
 
+from keyboard_app.window.focus import Target
 from keyboard_app.window.painting import Box, LockGlyph, RoundedBox, Text, inside, text_width
 from keyboard_app.window.theme import Theme, faded
 
 MOST_ROWS = 3
 """Rows shown of a long line; the newest stay visible."""
 BLINK_S = 0.53
+TOLD_S = 1.2
+"""How long a remark stays in the line."""
 MOST_BLINKS = 20
 """Then the cursor rests until the next key: an idle keyboard draws nothing."""
 
@@ -81,9 +84,6 @@ class Composer(Widget):
         self._secret = False
         self._rows = 1
         self._size_px = round(sp(17))
-        with self.canvas:
-            Color(*theme.tray)
-            self._tray = Rectangle()
         group = InstructionGroup()
         self._edge = RoundedBox(group, theme.field_line, dp(22))
         self._field = RoundedBox(group, theme.field, dp(21))
@@ -116,6 +116,10 @@ class Composer(Widget):
         """Where a touch switches the password field on and off, in window pixels."""
         return self._switch
 
+    def targets(self) -> list[Target]:
+        """What can be focused here."""
+        return [Target("password field", self._switch, self._toggle_secret)]
+
     @property
     def cursor_x(self) -> float:
         """Where the cursor stands, in window pixels."""
@@ -132,6 +136,17 @@ class Composer(Widget):
         """Leave the cursor on."""
         self._blinking = False
         self._rest()
+
+    def tell(self, remark: str) -> None:
+        """Say something in the line for a moment, while it is empty."""
+        if not self._text:
+            hint = self._hint
+            self.show("", 0, remark, self._secret)
+            Clock.schedule_once(lambda _dt: self._told(remark, hint), TOLD_S)
+
+    def _told(self, remark: str, hint: str) -> None:
+        if self._hint == remark:
+            self.show(self._text, self._at, hint, self._secret)
 
     def _rest(self) -> None:
         if self._blink is not None:
@@ -151,7 +166,6 @@ class Composer(Widget):
     def _draw(self, *_: object) -> None:
         if self.width < dp(120):
             return
-        self._tray.pos, self._tray.size = self.pos, self.size
         x, y, width, height = self.x + dp(8), self.y + dp(5), self.width - dp(16), self.height - dp(10)
         self._edge.place(x, y, width, height)
         self._field.place(x + 1, y + 1, width - 2, height - 2)

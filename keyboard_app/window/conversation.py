@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kivy.clock import Clock
@@ -18,6 +19,8 @@ from kivy.uix.widget import Widget
 from keyboard_app.window.painting import RoundedBox, font_for, text_width
 from keyboard_app.window.theme import Theme, faded
 
+LONG_PRESS_S = 0.45
+"""A line of the chat held for this long is copied."""
 MOST_LINES = 200
 """Older lines leave the screen."""
 _WIDEST = 0.76
@@ -64,6 +67,10 @@ class Bubble(Widget):
         self.height = self._texture.height + dp(18)
         self._place()
 
+    def holds(self, x: float, y: float) -> bool:
+        """Whether a point lies on the bubble, not beside it."""
+        return bool(self._box.holds(x, y))
+
     def _place(self, *_: object) -> None:
         if self._texture is None:
             return
@@ -77,7 +84,7 @@ class Bubble(Widget):
 class Conversation(ScrollView):
     """Scrolls; stays at the newest line."""
 
-    def __init__(self, theme: Theme, **kwargs: Any) -> None:
+    def __init__(self, theme: Theme, copy: Callable[[str], None] = lambda _text: None, **kwargs: Any) -> None:
         super().__init__(
             do_scroll_x=False,
             bar_width=dp(3),
@@ -86,7 +93,13 @@ class Conversation(ScrollView):
             scroll_type=["bars", "content"],
             **kwargs,
         )
+        # Kivy clips a scroll view by drawing its outline into a stencil, twice a frame, which is dear without a card.
+        # What lies above and below the chat is opaque and drawn later: nothing has to be clipped.
+        self.canvas.before.clear()
+        self.canvas.after.clear()
         self._theme = theme
+        self._copy = copy
+        self._holding: Any = None
         self._list = BoxLayout(orientation="vertical", size_hint_y=None, spacing=dp(5), padding=(dp(12), dp(12)))
         self._list.bind(minimum_height=self._grow)
         self._top_space = Widget(size_hint_y=None, height=0)
@@ -107,11 +120,22 @@ class Conversation(ScrollView):
         previous = self._list.children[0] if self._list.children else None
         if isinstance(previous, Bubble) and previous.own != own:
             self._list.add_widget(Widget(size_hint_y=None, height=dp(5)))
-        self._list.add_widget(Bubble(text, own, self._theme))
+        # Wrapped before it is laid out: a height that changes during a layout is not always followed.
+        bubble = Bubble(text, own, self._theme)
+        bubble.width = max(self.width - dp(24), dp(1))
+        self._list.add_widget(bubble)
         while len(self._list.children) > MOST_LINES:
             oldest = self._list.children[-2]
             self._list.remove_widget(oldest)
         self._to_newest()
+
+    def show_lines(self, lines: Sequence[tuple[str, bool]]) -> None:
+        """Show another chat: (text, own), oldest first."""
+        self._waiting = None
+        self._list.clear_widgets()
+        self._list.add_widget(self._top_space)
+        for text, own in lines:
+            self.add_line(text, own)
 
     def show_waiting(self, waiting: bool) -> None:
         """Show that the partner is about to answer, or no longer."""
@@ -123,6 +147,32 @@ class Conversation(ScrollView):
         elif not waiting and self._waiting is not None:
             self._list.remove_widget(self._waiting)
             self._waiting = None
+
+    def on_touch_down(self, touch: Any) -> bool:
+        """Scroll; a line held for :data:`LONG_PRESS_S` is copied."""
+        self._release()
+        if self.collide_point(*touch.pos):
+            at = self.to_local(*touch.pos)
+            found = [child for child in self._list.children if isinstance(child, Bubble) and child.holds(*at)]
+            if found and found[0] is not self._waiting:
+                self._holding = Clock.schedule_once(lambda _dt: self._copy(found[0].text), LONG_PRESS_S)
+        return bool(super().on_touch_down(touch))
+
+    def on_touch_move(self, touch: Any) -> bool:
+        """A finger that scrolls copies nothing."""
+        if abs(touch.x - touch.ox) + abs(touch.y - touch.oy) > dp(8):
+            self._release()
+        return bool(super().on_touch_move(touch))
+
+    def on_touch_up(self, touch: Any) -> bool:
+        """A finger that lifts early copies nothing."""
+        self._release()
+        return bool(super().on_touch_up(touch))
+
+    def _release(self) -> None:
+        if self._holding is not None:
+            self._holding.cancel()
+            self._holding = None
 
     def _grow(self, *_: object) -> None:
         """A short chat stands at the bottom, next to the line being typed, not at the top."""

@@ -6,6 +6,8 @@ A keyboard wants none of that: its own options are click's, its own files lie in
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import os
 import sys
@@ -16,15 +18,20 @@ PHONE_SIZE = (420, 800)
 SMALLEST_SIZE = (320, 520)
 
 
-def prepare(home: Path, size: tuple[int, int] = PHONE_SIZE) -> None:
+def prepare(home: Path, size: tuple[int, int] = PHONE_SIZE, text_scale: float = 1.0) -> None:
     """Set Kivy up for this process, once.
 
     Args:
         home: folder of the app; what Kivy wants to keep goes to ``home/kivy``.
         size: width and height of the window in pixels.
+        text_scale: all text is this many times as large, 0.8..2.
     """
     kivy_home = home / "kivy"
     kivy_home.mkdir(parents=True, exist_ok=True)
+    os.environ["KIVY_METRICS_FONTSCALE"] = str(text_scale)
+    # Of each kind the one provider that is used: looking for the others costs memory and time.
+    for kind in ("WINDOW", "TEXT", "IMAGE", "CLIPBOARD"):
+        os.environ.setdefault(f"KIVY_{kind}", "sdl2")
     os.environ["KIVY_NO_ARGS"] = "1"
     os.environ["KIVY_NO_CONFIG"] = "1"
     os.environ["KIVY_NO_FILELOG"] = "1"
@@ -64,10 +71,17 @@ def prepare(home: Path, size: tuple[int, int] = PHONE_SIZE) -> None:
 
 
 def _worth_telling(record: logging.LogRecord) -> bool:
-    """Drop Kivy's traceback about libmtdev, which is optional and not used here."""
-    return "MTDev" not in record.getMessage()
+    """Drop Kivy's tracebacks about what is optional: libmtdev, and helpers of the X clipboard that SDL replaces."""
+    message = record.getMessage()
+    return not any(what in message for what in ("MTDev", "Cutbuffer", "xclip", "xsel"))
 
 
 def has_display() -> bool:
     """True when a person could see the window: an X or Wayland display on Linux, always elsewhere."""
     return not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def give_back_memory() -> None:
+    """Return what loading left free to the system, where the C library can (glibc)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -16,7 +16,7 @@ from typing import Any
 from kivy.core.text import Label as CoreLabel
 from kivy.graphics import Color, InstructionGroup, Rectangle, SmoothLine, SmoothRoundedRectangle
 
-from keyboard_app.window.theme import Colour
+from keyboard_app.window.theme import Colour, Theme
 
 LATIN_FONT = "Roboto"
 WIDE_FONT = "DejaVuSans"
@@ -77,6 +77,10 @@ class RoundedBox:
         self._shape.pos = (x, y)
         self._shape.size = (max(width, 0.0), max(height, 0.0))
 
+    def holds(self, x: float, y: float) -> bool:
+        """Whether a point lies inside."""
+        return inside((*self._shape.pos, *self._shape.size), x, y)
+
     def paint(self, colour: Colour) -> None:
         """Change the colour."""
         if tuple(self._colour.rgba) != colour:
@@ -96,6 +100,11 @@ class Text:
         self.height = 0.0
         group.add(self._colour)
         group.add(self._rectangle)
+
+    @property
+    def size_px(self) -> int:
+        """Font size in pixels."""
+        return self._size_px
 
     def show(self, text: str, size_px: float | None = None, bold: bool | None = None, room: float = 1e9) -> None:
         """Change the words; they are shortened to ``room`` pixels."""
@@ -127,6 +136,34 @@ class Text:
     def left(self, x: float, y: float) -> None:
         """Put the left edge at x and the middle of the height at y."""
         self._rectangle.pos = (round(x), round(y - self.height / 2))
+
+
+class FocusRing:
+    """A ring around what has the focus, over everything else."""
+
+    def __init__(self, parent: InstructionGroup, theme: Theme) -> None:
+        self._parent = parent
+        self._group = InstructionGroup()
+        self._outer = SmoothLine(width=3.2)
+        self._inner = SmoothLine(width=1.6)
+        for instruction in (Color(*theme.focus_edge), self._outer, Color(*theme.focus), self._inner):
+            self._group.add(instruction)
+        self.box: Box | None = None
+
+    def show(self, box: Box | None) -> None:
+        """Draw it around a rectangle, or not at all."""
+        if box == self.box:
+            return
+        if self.box is None:
+            self._parent.add(self._group)
+        if box is None:
+            self._parent.remove(self._group)
+        else:
+            x, y, width, height = box
+            ring = (x + 1.5, y + 1.5, width - 3, height - 3, 9)
+            self._outer.rounded_rectangle = ring
+            self._inner.rounded_rectangle = ring
+        self.box = box
 
 
 class SearchGlyph:

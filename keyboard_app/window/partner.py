@@ -1,8 +1,8 @@
 """The other side of the demo chat: a scripted partner who gives a newcomer something to answer. Offline, no model.
 
-A script is a JSON file in ``partners/``: ``name``, ``opening`` lines, ``answers`` (lists of words and what is said to
-them), ``questions`` (said to an unmatched question) and ``otherwise``. Each list is walked in turn, so that the same
-conversation always goes the same way.
+A script is a JSON file in ``partners/``: ``name``, ``about`` (a few words for the list of chats), ``opening`` lines,
+``answers`` (lists of words and what is said to them), ``questions`` (said to an unmatched question) and ``otherwise``.
+Each list is walked in turn, so that the same conversation always goes the same way. Adding a partner is adding a file.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class ScriptedPartner:
         try:
             script = json.loads(path.read_text(encoding="utf-8"))
             self.name = str(script["name"])
+            self.about = str(script.get("about", ""))
             self.opening = tuple(str(line) for line in script["opening"])
             self._answers = [(frozenset(rule["when"]), tuple(rule["say"])) for rule in script["answers"]]
             self._questions = tuple(script["questions"])

@@ -58,6 +58,22 @@ class Presses:
         elif key.action not in _ON_TOUCH:
             press.key = key
 
+    def replace(self, touch: Hashable, key: Key) -> None:
+        """A long press chose another key for the finger; it fires like the one it came down on."""
+        press = self._held.get(touch)
+        if press is not None and not press.fired:
+            press.key = key
+
+    def hold(self, touch: Hashable) -> None:
+        """The finger does something else now (it drags the cursor): its key will not fire."""
+        press = self._held.get(touch)
+        if press is not None:
+            press.fired = True
+
+    def forget(self, touch: Hashable) -> None:
+        """Drop a finger without firing."""
+        self._held.pop(touch, None)
+
     def up(self, touch: Hashable) -> None:
         """The finger lifted."""
         press = self._held.pop(touch, None)

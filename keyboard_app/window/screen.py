@@ -9,29 +9,36 @@ import re
 import threading
 import time
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kivy.animation import Animation
 from kivy.clock import Clock
 from kivy.core.window import Window
 from kivy.graphics import Color, Rectangle
-from kivy.metrics import dp
+from kivy.metrics import dp, sp
 from kivy.uix.widget import Widget
 
-from keyboard_app.suggestions import FieldKind, SearchCard, TypingSession
+from keyboard_app.suggestions import FieldKind, Refusal, SearchCard, TypingSession
 from keyboard_app.window.card import SearchCard as SearchCardView
+from keyboard_app.window.chats import Chat, chat_with
+from keyboard_app.window.clipboard import ClipboardHistory, ClipboardRow, KivyClipboard, SystemClipboard
 from keyboard_app.window.composer import Composer
 from keyboard_app.window.conversation import Conversation
+from keyboard_app.window.focus import Box, FocusOrder, Target
 from keyboard_app.window.header import Header
-from keyboard_app.window.input import KeyInput
+from keyboard_app.window.input import KeyInput, TypingHabits
 from keyboard_app.window.keys import KeyboardView
 from keyboard_app.window.layouts import Layout
+from keyboard_app.window.menu import Item, Menu
+from keyboard_app.window.painting import FocusRing
 from keyboard_app.window.partner import ScriptedPartner
+from keyboard_app.window.search_card import NoResults, Related, ResultProvider, with_query
 from keyboard_app.window.strip import QueryPill, WordStrip
 from keyboard_app.window.theme import Theme
 
 STATUS_EVERY_S = 0.5
+_ARROWS = {"left": (-1, 0), "right": (1, 0), "up": (0, 1), "down": (0, -1)}
 ANSWER_AFTER_S = 1.3
 """The partner's time to answer; a sign of typing stands there meanwhile."""
 WIDEST_COLUMN_DP = 760
@@ -50,30 +57,41 @@ class KeyboardScreen(Widget):
     Args:
         session: the typing session; used from the window's thread only.
         status_line: what the device is doing, in one line; asked twice a second.
-        layout: keys.
+        layouts: the keyboards the language key walks through, the first is shown.
         theme: colours.
         partner: who answers; None for a chat without answers.
         open_url: takes the address of a search after the second tap.
         on_activity: called with every key press and tap: the device is in use.
         clock: monotonic seconds.
+        on_language: called with the language of a layout that was chosen.
+        clipboard: the system's clipboard; Kivy's when None.
+        habits: what the keys do by themselves.
     """
 
     def __init__(
         self,
         session: TypingSession,
         status_line: Callable[[], str],
-        layout: Layout,
+        layouts: Sequence[Layout],
         theme: Theme,
         partner: ScriptedPartner | None = None,
         open_url: Callable[[str], object] = open_in_browser,
         on_activity: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        on_language: Callable[[str], None] = lambda _language: None,
+        clipboard: SystemClipboard | None = None,
+        habits: TypingHabits | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.session = session
         self._status_line = status_line
-        self._partner = partner
+        self.chat = chat_with(partner)
+        self.on_menu: Callable[[], object] = lambda: None
+        self.on_chats: Callable[[], object] = lambda: None
+        self.on_status: Callable[[], object] = lambda: None
+        self.unread: Callable[[], int] = lambda: 0
+        """Lines that wait in other chats."""
         self._open_url = open_url
         self._on_activity = on_activity
         self._open_card: SearchCard | None = None
@@ -86,18 +104,48 @@ class KeyboardScreen(Widget):
         with self.canvas:
             Color(*theme.page)
             self._page = Rectangle()
+        # Lies over the chat, which is not clipped. Around the keys, not under them: without a graphics card every pixel
+        # that is painted twice costs time.
+        self._ground = Widget()
+        with self._ground.canvas:
+            Color(*theme.page)
+            self._lane = Rectangle()
             Color(*theme.tray)
-            self._tray = Rectangle()
-        self.keys = KeyInput(layout, self, clock, self._keys_changed)
-        self.header = Header(theme, partner.name if partner else "Notes", self.toggle_incognito)
-        self.conversation = Conversation(theme, size_hint=(None, None))
-        self.pill = QueryPill(theme, self.open_query, self.dismiss_query)
+            self._tray, self._tray_left, self._tray_right = Rectangle(), Rectangle(), Rectangle()
+        self.keys = KeyInput(
+            layouts, self, clock, self._keys_changed, lambda layout: on_language(layout.language), habits
+        )
+        self.header = Header(
+            theme,
+            self.chat.name,
+            self.toggle_incognito,
+            lambda: self.on_menu(),
+            lambda: self.on_chats(),
+            lambda: self.on_status(),
+        )
+        self.conversation = Conversation(theme, self.copy, size_hint=(None, None))
+        self.pill = QueryPill(theme, self.open_query, self.dismiss_query, self.ask_about_query)
         self.composer = Composer(theme, self.toggle_secret, self._place)
-        self.words = WordStrip(theme, self.choose_word)
+        self.words = WordStrip(theme, self.choose_word, self.ask_about_word)
+        self.clips = ClipboardHistory(clipboard or KivyClipboard(), clock)
+        self.clipboard = ClipboardRow(theme, self.paste, self.forget_clips)
         self.keyboard = KeyboardView(self.keys, theme)
-        self.card = SearchCardView(theme, self.open_browser, self.close_card)
+        self.menu = Menu(theme, self.close_menu)
+        self.focus = FocusOrder(self.targets)
+        self._ring = FocusRing(self.canvas.after, theme)
+        self.results: ResultProvider = NoResults()
+        """What the search card knows without asking anybody."""
+        self.card = SearchCardView(theme, self.open_browser, self.close_card, self.share_query, self.turn_card)
         # The keyboard comes last so that key previews lie over the strip.
-        for widget in (self.conversation, self.header, self.pill, self.composer, self.words, self.keyboard):
+        for widget in (
+            self.conversation,
+            self._ground,
+            self.header,
+            self.pill,
+            self.composer,
+            self.words,
+            self.keyboard,
+        ):
             self.add_widget(widget)
         self.bind(pos=self._place, size=self._place)
         self._place()
@@ -110,31 +158,120 @@ class KeyboardScreen(Widget):
         """Begin to follow the device's status, to blink, to take hardware keys, and let the partner say hello."""
         self._timers = [Clock.schedule_interval(lambda _dt: self.refresh_status(), STATUS_EVERY_S)]
         self.composer.start_blinking()
-        self._hardware = Window.request_keyboard(self._hardware_gone, self, "text")
-        self._hardware.bind(on_key_down=self._on_hardware_key, on_textinput=self._on_hardware_text)
-        if self._partner is not None:
-            for line in self._partner.opening:
-                self.receive(line)
+        self.take_hardware()
+        self.open_chat(self.chat)
 
     def stop(self) -> None:
         """Undo :meth:`start`."""
         for timer in (*self._timers, *self._answers):
             timer.cancel()
         self._timers, self._answers = [], []
+        self.pause()
+
+    def pause(self) -> None:
+        """A page lies over the screen: keys are let go, the hardware keyboard too."""
         self.composer.stop_blinking()
         self.keyboard.release_all()
         if self._hardware is not None:
             self._hardware.release()
-            self._hardware = None
+            self._hardware_gone()
+
+    def resume(self) -> None:
+        """The page is gone."""
+        self.composer.start_blinking()
+        self.take_hardware()
+        self.keys.follow_text()
+        self.refresh()
+        self.refresh_status()
+
+    def take_hardware(self) -> None:
+        """Let the hardware keyboard type here."""
+        if self._hardware is None:
+            self._hardware = Window.request_keyboard(self._hardware_gone, self, "text")
+            self._hardware.bind(on_key_down=self._on_hardware_key, on_textinput=self._on_hardware_text)
+
+    # Chats
+
+    def open_chat(self, chat: Chat) -> None:
+        """Turn to a chat: its lines, its partner, what came in meanwhile.
+
+        An unsent line waits in the chat that is left.
+        """
+        self.close_card()
+        if chat is not self.chat and self.session.field_kind is FieldKind.TEXT:
+            self.chat.draft = self.session.composed
+        self.chat = chat
+        if chat.key:
+            self.session.open_conversation(chat.key)
+        for line in chat.catch_up():
+            self.session.receive(line)
+        draft, chat.draft = chat.draft, ""
+        if draft and self.session.field_kind is FieldKind.TEXT:
+            self.session.paste(draft)
+        self.conversation.show_lines(chat.lines)
+        self.header.show_partner(chat.name, self.unread())
+        self.keys.follow_text()
+        self.refresh()
+
+    def _arrive(self, chat: Chat, line: str) -> None:
+        """A partner's answer is there, whatever chat is open by now."""
+        if chat is self.chat:
+            self.receive(line)
+        else:
+            chat.miss(line)
+            self.header.show_partner(self.chat.name, self.unread())
 
     # Typing: the editor that keys act on
 
     def insert(self, character: str) -> None:
         """Type one character."""
         self.close_card()
+        self.hide_clipboard()
         self._on_activity()
         self.session.type(character)
         self.refresh()
+
+    def end_sentence(self) -> None:
+        """Put a full stop in place of the space before the cursor, and a space."""
+        self.session.end_sentence()
+        self.refresh()
+
+    def before_cursor(self) -> str | None:
+        """The text up to the cursor; None in a password."""
+        return None if self._secret else self.session.composed[: self.session.cursor]
+
+    def show_clipboard(self) -> None:
+        """Show what was copied lately in place of the words, or the words again."""
+        if self.clipboard.parent is not None:
+            self.hide_clipboard()
+            return
+        self.clipboard.show(self.clips.clips())
+        # Before the keyboard in the order of drawing: key previews lie over it.
+        self.add_widget(self.clipboard, self.children.index(self.keyboard) + 1)
+
+    def hide_clipboard(self) -> None:
+        """Show the words again."""
+        if self.clipboard.parent is not None:
+            self.remove_widget(self.clipboard)
+
+    def paste(self, text: str) -> None:
+        """Put a clip into the line."""
+        self.hide_clipboard()
+        self._on_activity()
+        self.session.paste(text)
+        self.keys.follow_text()
+        self.refresh()
+
+    def copy(self, text: str) -> None:
+        """Copy a line of the chat, or the line being typed."""
+        if text and not self._secret:
+            self.clips.copy(text)
+            self.composer.tell("Copied")
+
+    def forget_clips(self) -> None:
+        """Forget what was copied."""
+        self.clips.clear()
+        self.clipboard.show(())
 
     def delete(self) -> None:
         """Delete one character backwards."""
@@ -145,6 +282,7 @@ class KeyboardScreen(Widget):
 
     def move(self, by: int) -> None:
         """Move the cursor by characters, negative for left."""
+        self._on_activity()
         self.session.move_cursor(self.session.cursor + by)
         self.refresh()
 
@@ -154,17 +292,24 @@ class KeyboardScreen(Widget):
         if not self.session.composed.strip():
             return
         line = self.session.send()
-        self.conversation.add_line("•" * len(line) if self._secret else line, own=True)
+        self._say("•" * len(line) if self._secret else line)
         self.refresh()
-        if self._partner is not None and not self._secret:
+
+    def _say(self, line: str) -> None:
+        """Put an own line into the chat, and let the partner answer it."""
+        chat = self.chat
+        chat.add(line, own=True)
+        self.conversation.add_line(line, own=True)
+        if chat.partner is not None and not self._secret:
             self.conversation.show_waiting(True)
-            answer = self._partner.answer(line)
+            answer = chat.partner.answer(line)
             self._answers = [timer for timer in self._answers if timer.is_triggered]
-            self._answers.append(Clock.schedule_once(lambda _dt: self.receive(answer), ANSWER_AFTER_S))
+            self._answers.append(Clock.schedule_once(lambda _dt: self._arrive(chat, answer), ANSWER_AFTER_S))
 
     def receive(self, line: str) -> None:
         """The partner says something."""
         self.session.receive(line)
+        self.chat.add(line, own=False)
         self.conversation.add_line(line, own=False)
         self.refresh()
 
@@ -174,6 +319,7 @@ class KeyboardScreen(Widget):
         """Take a word of the strip."""
         self._on_activity()
         self.session.choose_word(word)
+        self.keys.follow_text()
         self.refresh()
 
     def open_query(self) -> None:
@@ -183,7 +329,7 @@ class KeyboardScreen(Widget):
             self.refresh()
             return
         self.keyboard.release_all()
-        self.card.show(self._open_card.query, self._open_card.category, self._open_card.search_url)
+        self._fill_card(self._open_card)
         if self.card.parent is None:
             self.add_widget(self.card)
             height = self.words.top - self.y
@@ -191,11 +337,87 @@ class KeyboardScreen(Widget):
             Animation(y=self.y, duration=CARD_RISE_S, t="out_cubic").start(self.card)
         self.refresh()
 
+    def _fill_card(self, card: SearchCard) -> None:
+        self.card.show(card.query, card.category, card.search_url, self.results.results(card.query))
+
+    def turn_card(self, related: Related) -> None:
+        """Another search on the card: it takes the place of the first; nothing is sent."""
+        card = self._open_card
+        if card is not None:
+            url = with_query(card.search_url, card.query, related.query)
+            self._open_card = SearchCard(related.query, related.category, url)
+            self._fill_card(self._open_card)
+
+    def share_query(self) -> None:
+        """Say the search and its address in the chat; the line being composed is left alone."""
+        card = self._open_card
+        self.close_card()
+        if card is None:
+            return
+        if not self._incognito:
+            self.session.receive(card.query)  # from here on part of what the conversation is about
+        self._say(f"{card.query} {card.search_url}")
+        self.refresh()
+
     def open_browser(self) -> None:
         """The second tap: only now does the query leave the keyboard."""
         if self._open_card is not None:
             self._open_url(self._open_card.search_url)
         self.close_card()
+
+    def ask_about_query(self, anchor: Box) -> None:
+        """A long press on a query: what should become of it and its kind."""
+        query = self.session.strip.query
+        if query is None:
+            return
+        category = self.session.query_category.replace("_", " ").replace(".", " · ")
+        self._open_menu(
+            query,
+            (
+                Item("Not this", lambda: self.refuse_query(Refusal.QUERY)),
+                Item(f"Nothing about {category}", lambda: self.refuse_query(Refusal.CATEGORY)),
+                Item("No searches in this chat", lambda: self.refuse_query(Refusal.CONVERSATION)),
+                Item("No searches at all", lambda: self.allow_queries(False)),
+            ),
+            anchor,
+        )
+
+    def refuse_query(self, refusal: Refusal) -> None:
+        """Send the query away for good, or its category, or all queries in this chat."""
+        self.session.refuse_query(refusal)
+        self.composer.tell("Understood. The menu takes it back.")
+        self.refresh()
+
+    def allow_queries(self, allowed: bool) -> None:
+        """Offer queries, or words alone."""
+        if not allowed:
+            self.session.dismiss_query()
+        self.session.preferences.queries = allowed
+        self.session.apply_preferences()
+        self.refresh()
+
+    def ask_about_word(self, word: str, anchor: Box) -> None:
+        """A long press on a word of the strip."""
+        self._open_menu(f"“{word}”", (Item("Never suggest this", lambda: self.dislike_word(word)),), anchor)
+
+    def dislike_word(self, word: str) -> None:
+        """Never offer a word again, and forget it."""
+        self.session.dislike_word(word)
+        self.refresh()
+
+    def _open_menu(self, title: str, items: Sequence[Item], anchor: Box) -> None:
+        self.keyboard.release_all()
+        self.menu.pos, self.menu.size = self.pos, self.size
+        self.menu.show(title, items, anchor)
+        if self.menu.parent is None:
+            self.add_widget(self.menu)
+        self._show_focus()
+
+    def close_menu(self) -> None:
+        """Put the menu away."""
+        if self.menu.parent is not None:
+            self.remove_widget(self.menu)
+            self._show_focus()
 
     def close_card(self) -> None:
         """Put the card away; the composed text is what it was."""
@@ -216,6 +438,11 @@ class KeyboardScreen(Widget):
 
     # Field kinds
 
+    @property
+    def incognito(self) -> bool:
+        """Whether nothing that is typed is kept."""
+        return self._incognito
+
     def toggle_incognito(self) -> None:
         """Keep nothing of what is typed, or keep again."""
         self._incognito = not self._incognito
@@ -234,6 +461,8 @@ class KeyboardScreen(Widget):
         else:
             kind = FieldKind.TEXT
         self.session.set_field_kind(kind)
+        self.hide_clipboard()
+        self.keys.follow_text()
         self.refresh()
         self.refresh_status()
 
@@ -247,9 +476,12 @@ class KeyboardScreen(Widget):
         else:
             hint, note = "Incognito message" if self._incognito else "Message", ""
         # A word that nothing completes stands there itself: the strip is never blank.
-        self.words.show((strip.words or self._word_being_typed()) if not self._secret else (), note)
+        typed = self._word_being_typed()
+        quoted = typed[0] if typed and strip.correction is not None else ""
+        self.words.show((strip.words or typed) if not self._secret else (), note, quoted)
         self.pill.show(strip.query)
         self.composer.show(self.session.composed, self.session.cursor, hint, self._secret)
+        self._show_focus()
 
     def refresh_status(self) -> None:
         """Ask the device what it is doing and show it, with anything that does not work at the moment."""
@@ -269,38 +501,113 @@ class KeyboardScreen(Widget):
         width = min(self.width, dp(WIDEST_COLUMN_DP))
         x = round(self.x + (self.width - width) / 2)
         keys = round(min(max(self.height * 0.335, dp(184)), dp(272)))
-        words, composer, header, lane = dp(46), self.composer.wanted_height, dp(86), dp(46)
+        words, composer = max(dp(46), sp(36)), self.composer.wanted_height
+        header, lane = max(dp(86), sp(70)), max(dp(46), sp(36))
         y = self.y
+        self.clipboard.pos, self.clipboard.size = (x, y + keys), (width, words)
         for widget, height in ((self.keyboard, keys), (self.words, words), (self.composer, composer)):
             widget.pos, widget.size = (x, y), (width, height)
             y += height
-        self._page.pos, self._page.size = self.pos, self.size
-        self._tray.pos, self._tray.size = self.pos, (self.width, y - self.y)
+        self._page.pos, self._page.size = (self.x, y + lane), (self.width, self.top - y - lane - header)
+        self._lane.pos, self._lane.size = (self.x, y), (self.width, lane)
+        self._tray.pos, self._tray.size = (self.x, self.y + keys), (self.width, y - self.y - keys)
+        self._tray_left.pos, self._tray_left.size = self.pos, (x - self.x, keys)
+        self._tray_right.pos, self._tray_right.size = (x + width, self.y), (self.right - x - width, keys)
         self.pill.pos, self.pill.size = (x + dp(12), y + dp(3)), (width - dp(24), lane)
         self.header.bleed = x - self.x
         self.header.pos, self.header.size = (x, self.top - header), (width, header)
         self.conversation.pos = (x, y + lane)
         self.conversation.size = (width, max(self.top - header - y - lane, 0))
         self.card.size = (width, keys + words)
+        self.menu.pos, self.menu.size = self.pos, self.size
         self.card.x = x
         self.card.y = self.y
 
     # Hardware keyboard
 
     def _on_hardware_text(self, _keyboard: Any, text: str) -> None:
+        if self.focus.focused is not None:
+            if text == " ":
+                return  # has acted on what has the focus
+            self._end_focus()
         self.keys.hardware_text(text)
         for character in text:
             self.keyboard.flash(character)
 
     def _on_hardware_key(self, _keyboard: Any, keycode: tuple[int, str], _text: str | None, modifiers: Any) -> bool:
         name = keycode[1]
+        if name == "f10":
+            self.on_menu()
+            return True
+        if self._move_focus(name, "shift" in modifiers):
+            return True
         if name == "escape":
-            was_open = self.card_is_open
+            was_open = self.card_is_open or self.menu.parent is not None
+            self.close_menu()
             self.close_card()
             return was_open
-        if set(modifiers) & {"ctrl", "alt", "meta"}:
+        if set(modifiers) & {"ctrl", "meta"}:
+            if name == "v":
+                for clip in self.clips.clips()[:1]:
+                    self.paste(clip)
+            elif name == "c":
+                self.copy(self.session.composed)
+            return name in ("v", "c")
+        if "alt" in modifiers:
             return False
         return self.keys.hardware_key(name)
 
+    # Without touching
+
+    def targets(self) -> list[Target]:
+        """Everything that can be acted upon now, from top to bottom; of a menu or card only what it holds."""
+        if self.menu.parent is not None:
+            return self.menu.targets()
+        below = [] if self.card_is_open else [*self._strip_targets(), *self.keyboard.targets()]
+        card = self.card.targets() if self.card_is_open else []
+        return [*self.header.targets(), *self.pill.targets(), *self.composer.targets(), *card, *below]
+
+    def _strip_targets(self) -> list[Target]:
+        return self.clipboard.targets() if self.clipboard.parent is not None else self.words.targets()
+
+    def _move_focus(self, name: str, backwards: bool) -> bool:
+        """Tab begins; then arrows, Enter and space belong to the focus, Escape ends it. True when the key was taken."""
+        if name == "tab":
+            self.focus.step(-1 if backwards else 1)
+            self._show_focus()
+            return True
+        at = self.focus.focused
+        if at is None:
+            return False
+        if name in _ARROWS:
+            self.focus.move(*_ARROWS[name])
+        elif name in ("enter", "numpadenter", "spacebar"):
+            (at.hold if backwards and at.hold is not None else at.act)()
+        elif name in ("compose", "menu") and at.hold is not None:
+            at.hold()
+        elif name == "escape" and self.menu.parent is None and not self.card_is_open:
+            self.focus.clear()
+        else:
+            return False
+        self._show_focus()
+        return True
+
+    def _end_focus(self) -> None:
+        self.focus.clear()
+        self._show_focus()
+
+    def _show_focus(self) -> None:
+        at = self.focus.focused
+        self._ring.show(None if at is None else at.box)
+
+    def on_touch_down(self, touch: Any) -> bool:
+        """A finger ends the walk by keyboard."""
+        if self.focus.focused is not None:
+            self._end_focus()
+        return bool(super().on_touch_down(touch))
+
     def _hardware_gone(self) -> None:
-        self._hardware = None
+        hardware, self._hardware = self._hardware, None
+        if hardware is not None:
+            # Kivy hands the same object to whoever asks: without this, keys would still act here.
+            hardware.unbind(on_key_down=self._on_hardware_key, on_textinput=self._on_hardware_text)

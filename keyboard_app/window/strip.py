@@ -1,8 +1,8 @@
 """The suggestion strip: words directly above the keys, and a query in a pill of its own above the composed line.
 
-Nothing under a finger moves while typing: there are always three places for words, the best in the middle, and the
-pill appears in a lane that is always kept free. Words are replaced in the same call that handles the key, so the
-strip is never blank between keys.
+Nothing under a finger moves while typing: there are always three places for words, the best in the middle, a word that
+stays keeps its side, and the pill appears in a lane that is always kept free. Words are replaced in the same call that
+handles the key, so the strip is never blank between keys. A tap takes, a long press asks what else to do.
 """
 
 # mypy: disallow_any_unimported=False, disallow_subclassing_any=False
@@ -11,12 +11,16 @@ strip is never blank between keys.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from kivy.graphics import Color, InstructionGroup, Line, Rectangle
+from kivy.clock import Clock
+from kivy.graphics import Color, InstructionGroup, Line
 from kivy.metrics import dp, sp
 from kivy.uix.widget import Widget
 
+from keyboard_app.window import menu
+from keyboard_app.window.focus import Target
 from keyboard_app.window.painting import Box, RoundedBox, SearchGlyph, Text, inside, text_width
 from keyboard_app.window.theme import Theme, faded
 
@@ -24,26 +28,60 @@ _PLACE_OF_RANK = (1, 0, 2)
 """Best word in the middle, second on the left, third on the right."""
 
 
-def in_places(words: Sequence[str]) -> tuple[str, str, str]:
-    """The best three words, given best first, as shown from left to right; empty where there are fewer."""
-    shown = ["", "", ""]
-    for place, word in zip(_PLACE_OF_RANK, words, strict=False):
-        shown[place] = word
-    return shown[0], shown[1], shown[2]
+def in_places(words: Sequence[str], before: Sequence[str] = ("", "", "")) -> tuple[str, str, str]:
+    """The best three words, given best first, as shown from left to right; empty where there are fewer.
+
+    The best always stands in the middle. Of the other two, one that stood on a side before stays there.
+    """
+    best, *others = [*words[:3], "", "", ""][:3]
+    left, right = others
+    if (left and left == before[2]) or (right and right == before[0]):
+        left, right = right, left
+    return left, best, right
+
+
+class _LongPress:
+    """Waits for a finger that stays."""
+
+    def __init__(self) -> None:
+        self._timer: Any = None
+
+    def begin(self, act: Callable[[], object]) -> None:
+        """Call ``act`` after :data:`menu.LONG_PRESS_S`."""
+        self.end()
+        self._timer = Clock.schedule_once(lambda _dt: act(), menu.LONG_PRESS_S)
+
+    def end(self) -> None:
+        """The finger lifted or slid away."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 class WordStrip(Widget):
-    """Three words to tap."""
+    """Three words to tap.
 
-    def __init__(self, theme: Theme, choose: Callable[[str], None], **kwargs: Any) -> None:
+    Args:
+        theme: colours.
+        choose: takes the word that was tapped.
+        ask: called with a word that was held, and its rectangle.
+    """
+
+    def __init__(
+        self,
+        theme: Theme,
+        choose: Callable[[str], None],
+        ask: Callable[[str, Box], None] = lambda _word, _box: None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self._theme = theme
         self._choose = choose
+        self._ask = ask
         self._pressed: int | None = None
+        self._long_press = _LongPress()
         self.words: tuple[str, str, str] = ("", "", "")
-        with self.canvas:
-            Color(*theme.tray)
-            self._tray = Rectangle()
+        self.quoted = ""
         group = InstructionGroup()
         self._boxes = [RoundedBox(group, faded(theme.key, 0.0), dp(8)) for _ in range(3)]
         self._line_colour = Color(*faded(theme.ink_soft, 0.35))
@@ -57,11 +95,14 @@ class WordStrip(Widget):
         self.canvas.add(group)
         self.bind(pos=self._place, size=self._place)
 
-    def show(self, words: Sequence[str], note: str = "") -> None:
-        """Show words, best first; or, where there are none by intent, a note that says why."""
-        places = in_places(words)
-        if (places, note) != (self.words, self._note):
-            self.words, self._note = places, note
+    def show(self, words: Sequence[str], note: str = "", quoted: str = "") -> None:
+        """Show words, best first; or, where there are none by intent, a note that says why.
+
+        ``quoted`` is the word that was typed itself: it is shown in quotation marks, to be kept as it is.
+        """
+        places = in_places(words, self.words)
+        if (places, note, quoted) != (self.words, self._note, self.quoted):
+            self.words, self._note, self.quoted = places, note, quoted
             self._draw()
 
     @property
@@ -74,8 +115,20 @@ class WordStrip(Widget):
         third = self.width / 3
         return self.x + place * third, self.y, third, self.height
 
+    def targets(self) -> list[Target]:
+        """What can be focused here, best word first."""
+        return [
+            Target(
+                f"word {place}",
+                self.box(place),
+                partial(self._choose, self.words[place]),
+                partial(self._ask, self.words[place], self.box(place)),
+            )
+            for place in _PLACE_OF_RANK
+            if self.words[place]
+        ]
+
     def _place(self, *_: object) -> None:
-        self._tray.pos, self._tray.size = self.pos, self.size
         for number, line in enumerate(self._lines):
             x = round(self.x + (number + 1) * self.width / 3) + 0.5
             line.points = [x, self.y + self.height * 0.26, x, self.y + self.height * 0.70]
@@ -84,9 +137,11 @@ class WordStrip(Widget):
     def _draw(self) -> None:
         for place, (text, background) in enumerate(zip(self._texts, self._boxes, strict=True)):
             x, y, width, height = self.box(place)
-            background.place(x + dp(3), y + dp(3), width - dp(6), height - dp(6))
-            background.paint(self._theme.key_pressed if place == self._pressed else faded(self._theme.key, 0.0))
-            text.show(self.words[place], room=width - dp(14))
+            pressed = place == self._pressed
+            background.place(*((x + dp(3), y + dp(3), width - dp(6), height - dp(6)) if pressed else (0, 0, 0, 0)))
+            background.paint(self._theme.key_pressed if pressed else faded(self._theme.key, 0.0))
+            word = self.words[place]
+            text.show(f"“{word}”" if word and word == self.quoted else word, room=width - dp(14))
             text.centre(x + width / 2, y + height / 2 - dp(1))
         self._line_colour.rgba = faded(self._theme.ink_soft, 0.0 if self._note else 0.35)
         self._note_text.show(self._note, room=self.width - dp(24))
@@ -97,34 +152,61 @@ class WordStrip(Widget):
         if not self.collide_point(*touch.pos):
             return False
         place = min(int((touch.x - self.x) / self.width * 3), 2)
-        if self.words[place]:
+        word = self.words[place]
+        if word:
             touch.grab(self)
             # The word that was touched is the word that is chosen, whatever the strip shows when the finger lifts.
-            touch.ud[self] = self.words[place]
+            touch.ud[self] = word
             self._pressed = place
+            self._long_press.begin(lambda: self._hold(touch, place))
             self._draw()
         return True
+
+    def _hold(self, touch: Any, place: int) -> None:
+        touch.ungrab(self)
+        self._release()
+        self._ask(touch.ud[self], self.box(place))
+
+    def _release(self) -> None:
+        self._long_press.end()
+        self._pressed = None
+        self._draw()
 
     def on_touch_up(self, touch: Any) -> bool:
         """Choose the word, if the finger is still on the strip."""
         if touch.grab_current is not self:
             return False
         touch.ungrab(self)
-        self._pressed = None
-        self._draw()
+        self._release()
         if self.collide_point(*touch.pos):
             self._choose(touch.ud[self])
         return True
 
 
 class QueryPill(Widget):
-    """At most one query: a magnifying glass, the query, and a cross to send it away."""
+    """At most one query: a magnifying glass, the query, and a cross to send it away.
 
-    def __init__(self, theme: Theme, tap: Callable[[], None], dismiss: Callable[[], None], **kwargs: Any) -> None:
+    Args:
+        theme: colours.
+        tap: the query was tapped.
+        dismiss: the cross was tapped.
+        ask: called with the rectangle of a query that was held.
+    """
+
+    def __init__(
+        self,
+        theme: Theme,
+        tap: Callable[[], None],
+        dismiss: Callable[[], None],
+        ask: Callable[[Box], None] = lambda _box: None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self._theme = theme
         self._tap = tap
         self._dismiss = dismiss
+        self._ask = ask
+        self._long_press = _LongPress()
         self.query: str | None = None
         self._pressed = False
         self._pill: Box = (0, 0, 0, 0)
@@ -159,10 +241,19 @@ class QueryPill(Widget):
         """Where a touch dismisses the query, in window pixels."""
         return self._cross
 
+    def targets(self) -> list[Target]:
+        """What can be focused here."""
+        if self.query is None:
+            return []
+        return [
+            Target("query", self._pill, self._tap, partial(self._ask, self._pill)),
+            Target("dismiss query", self._cross, self._dismiss),
+        ]
+
     def _draw(self, *_: object) -> None:
         if self.query is None:
             return
-        height = dp(36)
+        height = max(dp(36), sp(30))
         y = self.y + (self.height - height) / 2
         lead, tail = dp(38), dp(40)
         room = self.width - lead - tail
@@ -185,14 +276,24 @@ class QueryPill(Widget):
         touch.grab(self)
         touch.ud[self] = (self.query, inside(self._cross, *touch.pos))
         self._pressed = not touch.ud[self][1]
+        if self._pressed:
+            self._long_press.begin(lambda: self._hold(touch))
         self._draw()
         return True
+
+    def _hold(self, touch: Any) -> None:
+        touch.ungrab(self)
+        self._pressed = False
+        self._draw()
+        if touch.ud[self][0] == self.query:
+            self._ask(self._pill)
 
     def on_touch_up(self, touch: Any) -> bool:
         """Open or dismiss, when the finger lifts where it came down and the query is still the same."""
         if touch.grab_current is not self:
             return False
         touch.ungrab(self)
+        self._long_press.end()
         self._pressed = False
         self._draw()
         query, on_cross = touch.ud[self]

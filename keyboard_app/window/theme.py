@@ -36,6 +36,7 @@ class Theme:
     ink_soft: Colour
     """Text of second rank, on ``bar``, ``page`` and ``field``."""
     accent: Colour
+    accent_pressed: Colour
     on_accent: Colour
     bubble_own: Colour
     on_bubble_own: Colour
@@ -52,6 +53,9 @@ class Theme:
     function_key: Colour
     function_key_pressed: Colour
     key_ink: Colour
+    face: Colour
+    """Behind the outline of a face among the emoji."""
+    on_face: Colour
     preview: Colour
     """The larger picture of a pressed key."""
     query: Colour
@@ -62,6 +66,10 @@ class Theme:
     """The header while nothing is kept."""
     on_incognito: Colour
     switch_off: Colour
+    focus: Colour
+    """Around what has the focus."""
+    focus_edge: Colour
+    """Around that ring, so that it is seen on any ground."""
 
 
 def parse_colour(text: str) -> Colour:

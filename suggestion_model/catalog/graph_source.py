@@ -113,6 +113,7 @@ class GraphSource:
         self._entities: list[Entity] = []
         self._type_of: list[int] = []
         self._types = {kind.name: place for place, kind in enumerate(graph.types)}
+        self._type_names = tuple(kind.name for kind in graph.types)
         self._links = [tuple(number[link] for link in kind.links) for kind in graph.types]
         self._of_place = self._place_types(graph.categories)
         self._ordinary: set[tuple[int, str]] = set()
@@ -236,6 +237,11 @@ class GraphSource:
         return gathered, line
 
     # -- the face -------------------------------------------------------------------------------------------------
+
+    def mentioned(self, text: str) -> list[tuple[str, str]]:
+        """Entities that ``text`` names, as (name, type), in the order of their first mention."""
+        found = dict.fromkeys(entity for entity, _strength, _role in self._line(text).mentions)
+        return [(self._entities[entity].name, self._type_names[self._type_of[entity]]) for entity in found]
 
     def candidates(self, context: Context, limit: int = 8) -> list[Candidate]:
         """Queries that the context speaks for, best baseline score first; [] when nothing is being typed."""

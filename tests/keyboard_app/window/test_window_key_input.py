@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keyboard_app.window.input import DOUBLE_TAP_S, KeyInput, Shift
+from keyboard_app.window.input import DOUBLE_SPACE_S, DOUBLE_TAP_S, KeyInput, Shift, TypingHabits, begins_sentence
 from keyboard_app.window.layouts import Action, Key, load_layout
 
 LAYOUT = load_layout("qwerty")
@@ -15,10 +15,20 @@ class Line:
 
     def __init__(self) -> None:
         self.text = ""
+        self.secret = False
         self.sent: list[str] = []
 
     def insert(self, character: str) -> None:
         self.text += character
+
+    def end_sentence(self) -> None:
+        self.text = self.text[:-1] + ". "
+
+    def before_cursor(self) -> str | None:
+        return None if self.secret else self.text
+
+    def show_clipboard(self) -> None:
+        self.text += "<clipboard>"
 
     def delete(self) -> None:
         self.text = self.text[:-1]
@@ -34,11 +44,19 @@ class Line:
 class Board:
     """Keys under one finger."""
 
-    def __init__(self) -> None:
+    def __init__(self, automatic: bool = False) -> None:
+        self.languages: list[str] = []
         self.line = Line()
         self.now = 0.0
         self.shown = 0
-        self.keys = KeyInput(LAYOUT, self.line, lambda: self.now, self._note)
+        self.keys = KeyInput(
+            [LAYOUT, load_layout("qwertz")],
+            self.line,
+            lambda: self.now,
+            self._note,
+            lambda layout: self.languages.append(layout.language),
+            TypingHabits(automatic, automatic),
+        )
 
     def _note(self) -> None:
         self.shown += 1
@@ -129,3 +147,93 @@ def test_no_layer_lacks_a_way_back(board: Board) -> None:
     for rows in LAYOUT.layers.values():
         targets = {key.target for row in rows for key in row if key.action is Action.LAYER}
         assert targets
+
+
+def test_a_sentence_begins_with_a_capital() -> None:
+    board = Board(automatic=True)
+    board.keys.follow_text()
+    board.tap(*"hi", ".", "space", *"ok")
+    assert board.line.text == "Hi. Ok"
+
+
+def test_going_back_to_the_beginning_brings_the_capital_back() -> None:
+    board = Board(automatic=True)
+    board.keys.follow_text()
+    board.tap("h", "backspace")
+    assert board.keys.shift is Shift.ONCE
+
+
+def test_shift_turned_off_at_a_beginning_stays_off() -> None:
+    board = Board(automatic=True)
+    board.keys.follow_text()
+    board.tap("shift", "h")
+    assert board.line.text == "h"
+
+
+def test_a_password_gets_no_capitals_and_no_full_stops() -> None:
+    board = Board(automatic=True)
+    board.line.secret = True
+    board.keys.follow_text()
+    board.tap("h")
+    for _ in range(2):
+        board.keys.fire(board.find("space"))
+    assert board.line.text == "h  "
+
+
+@pytest.mark.parametrize(
+    ("before", "begins"),
+    [
+        ("", True), ("  ", True), ("Hi", False), ("Hi. ", True), ("Hi.", False), ("really?! ", True), ("(ok.) ", True),
+        ("a, ", False), ("¿", True), ("hola ¡", True), ("e.g ", False),
+    ],
+)  # fmt: skip
+def test_where_a_sentence_begins(before: str, begins: bool) -> None:
+    assert begins_sentence(before) is begins
+
+
+def test_two_quick_spaces_end_the_sentence() -> None:
+    board = Board(automatic=True)
+    board.tap(*"ok")
+    for _ in range(2):
+        board.keys.fire(board.find("space"))
+        board.now += DOUBLE_SPACE_S / 2
+    board.tap("y")
+    assert board.line.text == "ok. Y"
+
+
+@pytest.mark.parametrize("before", ["", "ok.", "ok, "])
+def test_two_spaces_after_a_sign_are_two_spaces(before: str) -> None:
+    board = Board(automatic=True)
+    board.line.text = before
+    for _ in range(2):
+        board.keys.fire(board.find("space"))
+    assert board.line.text == before + "  "
+
+
+def test_two_slow_spaces_are_two_spaces() -> None:
+    board = Board(automatic=True)
+    board.tap(*"ok", "space", "space")
+    assert board.line.text == "ok  "
+
+
+def test_the_language_key_walks_through_the_layouts() -> None:
+    board = Board()
+    board.tap("language")
+    assert board.keys.layout.name == "Deutsch"
+    board.tap("z", "ü", "language")
+    assert (board.line.text, board.keys.layout.name, board.languages) == ("zü", "English", ["de", "en"])
+
+
+def test_a_long_press_on_the_language_key_offers_the_others() -> None:
+    board = Board()
+    others = board.keys.alternates(board.find("language"))
+    assert [key.label for key in others] == ["DE"]
+    board.keys.fire(others[0])
+    assert board.keys.layout.name == "Deutsch"
+
+
+def test_alternates_follow_shift() -> None:
+    board = Board()
+    assert "é" in [key.text for key in board.keys.alternates(board.find("e"))]
+    board.keys.fire(board.find("shift"))
+    assert "É" in [key.text for key in board.keys.alternates(board.find("e"))]
