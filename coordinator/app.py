@@ -9,11 +9,13 @@ from concurrent.futures import Executor
 
 from flask import Flask
 
+from coordinator.operation.telemetry import install_metrics
 from coordinator.service import Coordinator
 from coordinator.settings import Settings
 from coordinator.web.admin_api import admin_api
 from coordinator.web.dashboard import dashboard
 from coordinator.web.device_api import device_api, install_error_answers
+from coordinator.web.operator_api import operator_api
 from federated_protocol.messages import ModelArtifact
 from federated_protocol.wire import LARGEST_MESSAGE_BYTES
 
@@ -39,6 +41,8 @@ def create_app(
     app.extensions["coordinator"] = coordinator
     app.register_blueprint(device_api(coordinator))
     app.register_blueprint(admin_api(coordinator))
+    app.register_blueprint(operator_api(coordinator))
     app.register_blueprint(dashboard())
+    install_metrics(app, coordinator)
     install_error_answers(app)
     return app

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
+from coordinator.command_options import as_url, open_reports, settings_options, show
 from coordinator.errors import CoordinatorError
+from coordinator.operation.commands import COMMANDS
 from coordinator.settings import Settings, load_settings
 from coordinator.trust_anchor import read_trust_anchor
-
-_NO_KEY = "00" * 32  # reports need no authority
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,17 +41,8 @@ def init(directory: Path, authority_public_key: str) -> None:
     click.echo(f"wrote {target}; start with `coordinator serve --config {target}`")
 
 
-def _settings_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="TOML, see `coordinator init`."),
-        click.option("--database", help="URL (sqlite:///FILE, postgresql+psycopg://...) or the path of a SQLite file."),
-    ):
-        command = option(command)
-    return command
-
-
 @coordinator.command()
-@_settings_options
+@settings_options
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True, help="0 takes a free port.")
 @click.option("--port-file", type=click.Path(dir_okay=False, path_type=Path), help="Write the port there.")
@@ -89,7 +79,7 @@ def serve(
     overrides |= {f"rounds.{name}": value for name, value in counts.items() if value is not None}
     overrides |= dict(_assignment(text) for text in assignments)
     if database is not None:
-        overrides["database_url"] = _url(database)
+        overrides["database_url"] = as_url(database)
     if authority_public_key is not None:
         anchor = read_trust_anchor(authority_public_key)
         overrides["authority_public_key"] = anchor.public_key.hex()
@@ -153,14 +143,14 @@ def _serve(settings: Settings, host: str, port: int, port_file: Path | None) -> 
 
 
 @coordinator.command()
-@_settings_options
+@settings_options
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
 def rounds(config: Path | None, database: str | None, limit: int, as_json: bool) -> None:
     """List the newest rounds: participants, dropouts by phase, bytes."""
-    found = _reports(config, database).rounds(limit)
+    found = open_reports(config, database).rounds(limit)
     columns = ("round", "state", "reason", "model", "selected", "in sum", "unmasked", "dropouts", "kB up/device", "s")
-    _show(
+    show(
         as_json,
         found,
         columns,
@@ -183,13 +173,13 @@ def rounds(config: Path | None, database: str | None, limit: int, as_json: bool)
 
 
 @coordinator.command()
-@_settings_options
+@settings_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
 def models(config: Path | None, database: str | None, as_json: bool) -> None:
     """List the model versions and their lineage."""
-    found = _reports(config, database).models()
+    found = open_reports(config, database).models()
     columns = ("version", "parent", "participants", "examples", "threshold", "update norm", "digest")
-    _show(
+    show(
         as_json,
         found,
         columns,
@@ -209,13 +199,13 @@ def models(config: Path | None, database: str | None, as_json: bool) -> None:
 
 
 @coordinator.command()
-@_settings_options
+@settings_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, rounds included.")
 def metrics(config: Path | None, database: str | None, as_json: bool) -> None:
     """Show offers a line, clicks a line and click-through rate by arm and version."""
-    found = _reports(config, database).metrics()
+    found = open_reports(config, database).metrics()
     columns = ("arm", "version", "lines", "offers", "clicks", "offers/line", "clicks/line", "CTR")
-    _show(
+    show(
         as_json,
         found,
         columns,
@@ -235,39 +225,8 @@ def metrics(config: Path | None, database: str | None, as_json: bool) -> None:
     )
 
 
-def _reports(config: Path | None, database: str | None) -> Any:
-    from coordinator.reports import Reports
-    from coordinator.storage import Database
-
-    overrides: dict[str, Any] = {} if config is not None else {"authority_public_key": _NO_KEY}
-    if database is not None:
-        overrides["database_url"] = _url(database)
-    settings = load_settings(config, environment=os.environ, overrides=overrides)
-    path = settings.database_url.removeprefix("sqlite:///")
-    if path != settings.database_url and not Path(path).exists():
-        raise CoordinatorError(f"there is no database {path}: pass --database or --config of the coordinator")
-    return Reports(Database(settings.database_url), settings)
-
-
-def _show(as_json: bool, report: object, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    if as_json:
-        click.echo(msgspec.json.encode(report))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console().print(table)
-
-
 def _rate(rate: float | None) -> str | None:
     return None if rate is None else f"{rate:.4f}"
-
-
-def _url(text: str) -> str:
-    return text if "://" in text else f"sqlite:///{text}"
 
 
 def _assignment(text: str) -> tuple[str, Any]:
@@ -291,6 +250,10 @@ def _as_toml(settings: Settings) -> str:
         lines += ["", f"[{name}]"]
         lines += [f"{key} = {msgspec.json.encode(value).decode()}" for key, value in values.items()]
     return "\n".join(lines) + "\n"
+
+
+for _command in COMMANDS:
+    coordinator.add_command(_command)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import msgspec
 
 from coordinator.experiments import metric_store
 from coordinator.experiments.click_through import ArmUsage, total_usage, usage_by_arm
+from coordinator.experiments.comparison import TREATMENT, Comparison, compare_over_rounds
 from coordinator.privacy import EpsilonReporter, privacy_sentence, spending
 from coordinator.releases.model_store import ModelStore, PublishedModel
 from coordinator.rounds.states import PHASE_OF_STATE, RoundState
@@ -105,6 +106,8 @@ class MetricsReport(msgspec.Struct, frozen=True):
 
     by_version: tuple[UsageReport, ...]
     by_round: tuple[RoundUsage, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    """Each newer version against the holdback at the same time, with intervals, oldest version first."""
 
 
 class StatusReport(msgspec.Struct, frozen=True):
@@ -187,7 +190,22 @@ class Reports:
                         holdback=_usage(total_usage(usages, "holdback")),
                     )
                 )
-        return MetricsReport(by_version=tuple(_usage(usage) for usage in by_version), by_round=tuple(by_round))
+        return MetricsReport(
+            by_version=tuple(_usage(usage) for usage in by_version),
+            by_round=tuple(by_round),
+            comparisons=self.comparisons(),
+        )
+
+    def comparisons(self, limit: int = 200) -> tuple[Comparison, ...]:
+        """Every version counted in the newest ``limit`` sums against the holdback, oldest version first."""
+        with self._database.reading() as connection:
+            sums = metric_store.comparison_sums(connection, self._settings.task, limit)
+        setting = self._settings.metrics
+        versions = sorted({u.version for row in sums for u in usage_by_arm(row) if u.arm == TREATMENT and u.version})
+        return tuple(
+            compare_over_rounds(version, sums, setting.holdback_percent / 100, level=setting.confidence)
+            for version in versions
+        )
 
 
 def _progress(row: Round, answered: int, goal: int) -> tuple[PhaseProgress, ...]:

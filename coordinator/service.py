@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from coordinator.operation.population import Population
 from coordinator.releases import ModelStore, shipped_artifact
+from coordinator.releases.rollout import RolloutSteward
 from coordinator.rounds.admission import Admission
 from coordinator.rounds.driver import RoundDriver, Ticker
 from coordinator.rounds.intake import Intake
@@ -16,6 +21,12 @@ from coordinator.settings import Settings, validate
 from coordinator.storage import Database
 from coordinator.trust import Trust
 from federated_protocol.messages import ModelArtifact
+
+if TYPE_CHECKING:
+    from coordinator.releases.metadata_publisher import MetadataPublisher
+
+FLUSH_S = 10.0
+"""How often counts of check-ins are written down."""
 
 
 class Coordinator:
@@ -53,6 +64,7 @@ class Coordinator:
         first = initial_model or shipped_artifact()  # a damaged bundle must not leave an empty database behind
         self.database = Database(settings.database_url)
         self._ticker: Ticker | None = None
+        self._flush_at = 0.0
         self.stopping = threading.Event()
         """Set when the process is about to end: streams finish."""
         try:
@@ -61,23 +73,45 @@ class Coordinator:
             self.driver = RoundDriver(self.database, settings, executor=executor)
             self.trust = Trust(settings)
             self.admission = Admission(self.database, settings, self.trust, self.wake, rng)
-            self.intake = Intake(self.database, self.trust, self.wake, self.clock)
+            self.intake = Intake(self.database, self.trust, self.wake, self.clock, settings.releases.rollout_stages[0])
+            self.steward = RolloutSteward(self.database, settings)
+            self.population = Population(self.database)
+            self.admission.on_check_in = self.population.saw
+            self.publisher = self._publisher()
             self.driver.resume(clock())
         except BaseException:
             self.database.close()
             raise
+
+    def _publisher(self) -> MetadataPublisher | None:
+        """The signer of releases, where keys are configured."""
+        if not self.settings.releases.keys:
+            return None
+        from coordinator.releases.metadata_publisher import MetadataPublisher
+
+        publisher = MetadataPublisher(self.database, Path(self.settings.releases.keys), self.clock)
+        publisher.bring_up_to_date()  # missing keys are explained at the start
+        return publisher
+
+    def tick(self, now: float) -> None:
+        """Move rounds on, look after rollouts, write counts down."""
+        self.driver.tick(now)
+        self.steward.tick(now)
+        if now >= self._flush_at:
+            self._flush_at = now + FLUSH_S
+            self.population.flush(now)
 
     def wake(self) -> None:
         """Something is due now: let the ticker know, or tick in this thread when there is none."""
         if self._ticker is not None:
             self._ticker.wake()
         else:
-            self.driver.tick(self.clock())
+            self.tick(self.clock())
 
     def start_ticking(self, interval_s: float = 0.25) -> None:
         """Start the thread that closes phases and opens rounds; without it, requests and the caller have to tick."""
         if self._ticker is None:
-            self._ticker = Ticker(self.driver, self.clock, interval_s)
+            self._ticker = Ticker(self, self.clock, interval_s)
             self._ticker.start()
 
     @property
@@ -91,4 +125,6 @@ class Coordinator:
         if self._ticker is not None:
             self._ticker.stop()
             self._ticker = None
+        with contextlib.suppress(Exception):  # the counts of the last seconds are worth no failed stop
+            self.population.flush(self.clock())
         self.database.close()

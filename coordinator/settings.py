@@ -117,6 +117,10 @@ class MetricSettings(_Group, frozen=True):
 
     newest_versions: int = 6
     """Treatment versions whose clicks are counted at the same time."""
+    holdback_percent: float = 5.0
+    """Share of devices that keep ranking with v0, as devices assign themselves; for the sample-ratio check."""
+    confidence: float = 0.95
+    """Level of every interval and confidence sequence."""
     lowest_score: float = -8.0
     highest_score: float = 6.0
     score_step: float = 0.5
@@ -135,6 +139,19 @@ class PaceSettings(_Group, frozen=True):
 
     shortest_s: float = 0.5
     longest_s: float = 60.0
+
+
+class ReleaseSettings(_Group, frozen=True):
+    """Signed releases and their rollout."""
+
+    keys: str = ""
+    """The online folder of ``coordinator keys make``; empty serves unsigned models only."""
+    rollout_stages: tuple[float, ...] = (100.0,)
+    """Percentages of devices a new version is told to, one stage after the other."""
+    stage_s: float = 86_400.0
+    """Seconds a version stays in a stage, unless it harms."""
+    automatic_rollback: bool = True
+    """Withdraw a version whose click-through or clicks fell, by the confidence sequence."""
 
 
 class Settings(_Group, frozen=True):
@@ -163,6 +180,7 @@ class Settings(_Group, frozen=True):
     optimizer: OptimizerSettings = OptimizerSettings()
     metrics: MetricSettings = MetricSettings()
     pace: PaceSettings = PaceSettings()
+    releases: ReleaseSettings = ReleaseSettings()
 
     @property
     def authority_key_bytes(self) -> bytes:
@@ -275,7 +293,16 @@ def validate(settings: Settings) -> None:
             metrics.score_step > 0 and metrics.highest_score > metrics.lowest_score,
             "metrics must satisfy lowest_score < highest_score and score_step > 0",
         ),
+        (0 < metrics.holdback_percent < 100, "metrics.holdback_percent must be in (0, 100)"),
+        (0.5 <= metrics.confidence < 1, "metrics.confidence must be in [0.5, 1)"),
         (0 < metrics.keep_clicks < 1, "metrics.keep_clicks must be in (0, 1)"),
+        (
+            bool(settings.releases.rollout_stages)
+            and all(0 < p <= 100 for p in settings.releases.rollout_stages)
+            and list(settings.releases.rollout_stages) == sorted(set(settings.releases.rollout_stages)),
+            "releases.rollout_stages must be rising percentages above 0, up to 100",
+        ),
+        (settings.releases.stage_s > 0, "releases.stage_s must be positive"),
         (0 < settings.pace.shortest_s <= settings.pace.longest_s, "pace must satisfy 0 < shortest_s <= longest_s"),
     )
     for holds, message in checks:

@@ -313,6 +313,13 @@ class ImpressionLog:
 
         return self._storage.write(claim)
 
+    def usage_reported(self) -> list[UsageCount]:
+        """Lines, offers and clicks that secure sums have counted already, as far as they have not expired.
+
+        By arm and model version, sorted.
+        """
+        return self._storage.run(lambda db: _usage(db, "reported_round IS NOT NULL"))
+
     def mark_reported(self, session: str) -> None:
         """Note that the secure sum of ``session`` has counted what was claimed for it: it is never counted again.
 
@@ -436,14 +443,14 @@ def _count_deletion(db: Database) -> int:
     return count
 
 
-def _usage(db: Database) -> list[UsageCount]:
+def _usage(db: Database, which: str = "reported_round IS NULL") -> list[UsageCount]:
     rows = db.execute(
-        """
+        f"""
         SELECT arm, model_version, sum(lines), sum(offers), sum(clicks) FROM (
             SELECT arm, model_version, 0 AS lines, shown AS offers, outcome = 'tapped' AS clicks
-            FROM impressions WHERE reported_round IS NULL AND outcome != 'pending'
+            FROM impressions WHERE {which} AND outcome != 'pending'
             UNION ALL
-            SELECT arm, model_version, lines, 0, 0 FROM line_tallies WHERE reported_round IS NULL
+            SELECT arm, model_version, lines, 0, 0 FROM line_tallies WHERE {which}
         ) GROUP BY arm, model_version HAVING sum(lines) + sum(offers) + sum(clicks) > 0
         ORDER BY arm, model_version
         """

@@ -110,6 +110,9 @@ class MetricSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slots: tuple[MetricSlot, ...]
     score_edges: tuple[float, ...]
     propensity_scale: int = 8
+    usage_clip: int = 64
+    """A device's offers under one slot enter the sums for intervals up to this many over all rounds, see
+    :data:`USAGE_MOMENTS`; squares stay below ``usage_clip**2``."""
     exact: bool = True
     """False in a task with differential privacy: nothing is counted."""
 
@@ -169,22 +172,36 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: the sums are exact and carry no guarantee."""
 
 
+USAGE_MOMENTS = ("n", "c", "m", "cc", "mm", "cm")
+"""Six sums a slot, from which a click-through rate gets an interval at the level of people: the number of devices, and
+the sums of c, m, c², m² and c·m, where c and m are one device's clicks and offers under the slot *over all rounds*,
+clipped together at ``usage_clip`` offers. A device reports by how much its six terms have grown since its last report,
+so that the sums over rounds are the sums over devices, with no row about anybody."""
+
+
 def counter_names(metrics: MetricSetting) -> tuple[str, ...]:
     """Name every exact counter, in the order in which it stands in the secure vector.
 
-    First ``examples`` and ``devices_with_examples``; then ``{arm}/{version}/lines|offers|clicks`` per slot; then
+    First ``examples`` and ``devices_with_examples``; ``devices/{arm}`` for each arm of the slots; then per slot
+    ``{arm}/{version}/`` with ``lines``, ``offers``, ``clicks`` and :data:`USAGE_MOMENTS`; then
     ``clicks_by_score/{bin}`` and ``offers_by_score/{bin}`` for ``len(score_edges) + 1`` bins, lowest scores first.
     Empty when nothing may be counted exactly.
     """
     if not metrics.exact:
         return ()
     names = ["examples", "devices_with_examples"]
+    names += [f"devices/{arm}" for arm in arms_of(metrics)]
     for slot in metrics.slots:
-        names += [f"{slot.arm}/{slot.version}/{what}" for what in ("lines", "offers", "clicks")]
+        names += [f"{slot.arm}/{slot.version}/{what}" for what in ("lines", "offers", "clicks", *USAGE_MOMENTS)]
     bins = len(metrics.score_edges) + 1
     names += [f"clicks_by_score/{b}" for b in range(bins)]
     names += [f"offers_by_score/{b}" for b in range(bins)]
     return tuple(names)
+
+
+def arms_of(metrics: MetricSetting) -> tuple[str, ...]:
+    """The arms of the slots, each once, in order of appearance."""
+    return tuple(dict.fromkeys(slot.arm for slot in metrics.slots))
 
 
 def plan_digest(plan: Plan) -> bytes:

@@ -38,6 +38,25 @@ then run the same make command again."
   fi
 fi
 
+# Tests against a real PostgreSQL and in a real browser; without them those tests are skipped.
+if [ "$purpose" = dev ] && [ "$(uname -s)" = Linux ]; then
+  wished=()
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || wished+=(postgresql)
+  command -v chromium >/dev/null || command -v google-chrome >/dev/null || wished+=(chromium)
+  if [ ${#wished[@]} -gt 0 ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+      echo "Installing for the tests: ${wished[*]}"
+      apt-get update -q >/dev/null || true
+      for package in "${wished[@]}"; do
+        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$package" >/dev/null \
+          || echo "$package could not be installed: the tests that need it are skipped"
+      done
+    else
+      echo "Some tests are skipped without: ${wished[*]} (sudo apt-get install -y ${wished[*]})"
+    fi
+  fi
+fi
+
 stamp="$venv/.ready-$purpose"
 wanted=$(cat "locks/$purpose.txt" pyproject.toml | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then

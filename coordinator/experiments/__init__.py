@@ -4,6 +4,7 @@ All of it comes from exact counters that devices added under masks; there is no 
 """
 
 from coordinator.experiments.click_through import ArmUsage, usage_by_arm
+from coordinator.experiments.comparison import Comparison, Verdict, compare
 from coordinator.experiments.threshold import ScoreHistograms, calibrate_threshold
 
-__all__ = ["ArmUsage", "ScoreHistograms", "calibrate_threshold", "usage_by_arm"]
+__all__ = ["ArmUsage", "Comparison", "ScoreHistograms", "Verdict", "calibrate_threshold", "compare", "usage_by_arm"]

@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from federated_protocol.plan import MetricSlot
+from coordinator.experiments.statistics import ArmSums
+from federated_protocol.plan import USAGE_MOMENTS, MetricSlot
+
+_NO_SUMS = ArmSums()
+_COUNTED = frozenset(("lines", "offers", "clicks", *USAGE_MOMENTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,8 @@ class ArmUsage:
     lines: int
     offers: int
     clicks: int
+    moments: ArmSums = _NO_SUMS
+    """The six sums at the level of devices."""
 
     @property
     def offers_per_line(self) -> float | None:
@@ -43,10 +49,17 @@ def usage_by_arm(sums: Mapping[str, int]) -> list[ArmUsage]:
     found: dict[tuple[str, int], dict[str, int]] = {}
     for name, value in sums.items():
         parts = name.split("/")
-        if len(parts) == 3 and parts[2] in ("lines", "offers", "clicks"):
+        if len(parts) == 3 and parts[2] in _COUNTED:
             found.setdefault((parts[0], int(parts[1])), {})[parts[2]] = value
     return [
-        ArmUsage(arm, version, counts.get("lines", 0), counts.get("offers", 0), counts.get("clicks", 0))
+        ArmUsage(
+            arm,
+            version,
+            counts.get("lines", 0),
+            counts.get("offers", 0),
+            counts.get("clicks", 0),
+            ArmSums(*(counts.get(name, 0) for name in USAGE_MOMENTS)),
+        )
         for (arm, version), counts in sorted(found.items())
     ]
 
@@ -67,4 +80,5 @@ def total_usage(usages: Iterable[ArmUsage], arm: str) -> ArmUsage:
         lines=sum(usage.lines for usage in chosen),
         offers=sum(usage.offers for usage in chosen),
         clicks=sum(usage.clicks for usage in chosen),
+        moments=sum((usage.moments for usage in chosen), ArmSums()),
     )

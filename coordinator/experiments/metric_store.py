@@ -33,6 +33,20 @@ def sums_of(connection: Connection, round_id: int) -> dict[str, int]:
     return {name: int(value) for name, value in connection.execute(query)}
 
 
+def comparison_sums(connection: Connection, task: str, limit: int = 200) -> list[dict[str, int]]:
+    """Usage, moments and arm sizes of each of the newest ``limit`` opened sums, oldest first."""
+    newest = newest_counted_rounds(connection, task, limit)
+    found: dict[int, dict[str, int]] = {round_id: {} for round_id in reversed(newest)}
+    if newest:
+        query = select(metric_sums.c.round_id, metric_sums.c.name, metric_sums.c.value).where(
+            metric_sums.c.round_id.in_(newest),
+            metric_sums.c.name.like("%/%/%") | metric_sums.c.name.like("devices/%"),
+        )
+        for round_id, name, value in connection.execute(query):
+            found[round_id][name] = int(value)
+    return list(found.values())
+
+
 def usage_sums_of(connection: Connection, round_id: int) -> dict[str, int]:
     """Lines, offers and clicks of one round, without the histograms."""
     query = select(metric_sums.c.name, metric_sums.c.value).where(

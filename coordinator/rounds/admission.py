@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from coordinator.errors import RequestRefusedError
 from coordinator.privacy.ledger import overspends
-from coordinator.releases.model_store import current_model
+from coordinator.releases.rollout import offered_model
 from coordinator.rounds import pace_steering
 from coordinator.rounds.states import RoundState
 from coordinator.settings import Settings
@@ -74,6 +74,8 @@ class Admission:
         self._trust = trust
         self._wake = wake
         self._rng = rng or random.Random()
+        self.on_check_in: Callable[[str, float], None] = lambda app_version, now: None
+        """Told of every verified check-in: the app's version and the time."""
 
     def check_in(self, signed: SignedMessage, now: float) -> bytes:
         """Verify a check-in and answer it; returns the encoded :data:`CheckInAnswer`.
@@ -84,6 +86,7 @@ class Admission:
             malformed, not enrolled, certificate expired, signature wrong, clock off, nonce reused.
         """
         check_in, public_key = self._verified(signed, now)
+        self.on_check_in(check_in.app_version, now)
         if check_in.protocol_version < OLDEST_PROTOCOL_VERSION:
             return wire.encode(UpgradeRequired(oldest_protocol_version=OLDEST_PROTOCOL_VERSION))
         if check_in.protocol_version > PROTOCOL_VERSION:
@@ -93,7 +96,7 @@ class Admission:
             )
         if not check_in.wants_round:
             with self._database.reading() as connection:
-                return wire.encode(self._come_back(connection, ComeBackReason.NO_ROUND, now))
+                return wire.encode(self._come_back(connection, signed.device, ComeBackReason.NO_ROUND, now))
         answer, full = self._answer_once(signed, check_in, public_key, now)
         if full:
             self._wake()
@@ -155,27 +158,29 @@ class Admission:
         if row is None:
             spent = overspends(connection, self._settings)
             reason = ComeBackReason.PRIVACY_BUDGET if spent else ComeBackReason.NO_ROUND
-            return self._come_back(connection, reason, now), False
+            return self._come_back(connection, device, reason, now), False
         if row.state is not RoundState.SELECTING:
-            return self._come_back(connection, ComeBackReason.PACE, now), False
+            return self._come_back(connection, device, ComeBackReason.PACE, now), False
         cohort = row.still_in
         known = round_store.participant(connection, row.id, device) is not None
         if not known and cohort >= self._settings.largest_cohort:
-            return self._come_back(connection, ComeBackReason.ROUND_FULL, now), True
+            return self._come_back(connection, device, ComeBackReason.ROUND_FULL, now), True
         if not known:
             round_store.join(connection, row.id, device, public_key, certificate, now)
             cohort += 1
         selected = Selected(
             session=row.session,
-            current=self._current(connection),
+            current=self._current(connection, device),
             retry_after_s=pace_steering.poll_interval_s(self._settings.largest_cohort),
         )
         return selected, cohort >= self._settings.largest_cohort
 
-    def _come_back(self, connection: Connection, reason: ComeBackReason, now: float) -> ComeBack:
+    def _come_back(self, connection: Connection, device: bytes, reason: ComeBackReason, now: float) -> ComeBack:
         limit = self._settings.rounds.max_rounds
         if limit and round_store.published_count(connection, self._settings.task) >= limit:
-            return ComeBack(after_s=self._settings.pace.longest_s, reason=reason, current=self._current(connection))
+            return ComeBack(
+                after_s=self._settings.pace.longest_s, reason=reason, current=self._current(connection, device)
+            )
         newest = round_store.newest_rounds(connection, self._settings.task, 5)
         after_s = pace_steering.come_back_after_s(
             now,
@@ -185,7 +190,7 @@ class Admission:
             self._settings.pace,
             self._rng.random,
         )
-        return ComeBack(after_s=after_s, reason=reason, current=self._current(connection))
+        return ComeBack(after_s=after_s, reason=reason, current=self._current(connection, device))
 
-    def _current(self, connection: Connection) -> ModelNotice:
-        return current_model(connection).notice
+    def _current(self, connection: Connection, device: bytes) -> ModelNotice:
+        return offered_model(connection, device, self._settings.releases.rollout_stages[0]).notice

@@ -11,7 +11,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from sqlalchemy import Connection
@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from coordinator.events import Event, log_event, log_failure
 from coordinator.privacy.ledger import affords, charge_release, overspends
 from coordinator.releases.model_store import current_model, load_artifact
+from coordinator.releases.rollout import rounds_paused
 from coordinator.rounds import closing, planning
 from coordinator.rounds.publication import open_sum, publish
 from coordinator.rounds.states import PHASE_OF_STATE, SHORT_REASON, RoundEvent, RoundState
@@ -130,6 +131,8 @@ class RoundDriver:
 
     def _may_open(self, connection: Connection, now: float) -> bool:
         rounds, task = self._settings.rounds, self._settings.task
+        if rounds_paused(connection):
+            return False
         if rounds.max_rounds and round_store.published_count(connection, task) >= rounds.max_rounds:
             return False
         if overspends(connection, self._settings):
@@ -338,10 +341,18 @@ def _readable(plan: bytes) -> bool:
         return False
 
 
+class Ticking(Protocol):
+    """Whatever wants to be called regularly."""
+
+    def tick(self, now: float) -> None:
+        """Do what is due at ``now`` (Unix seconds)."""
+        ...
+
+
 class Ticker:
     """A thread that ticks every ``interval_s`` seconds, and at once when woken."""
 
-    def __init__(self, driver: RoundDriver, clock: Callable[[], float], interval_s: float = 0.25) -> None:
+    def __init__(self, driver: Ticking, clock: Callable[[], float], interval_s: float = 0.25) -> None:
         self._driver = driver
         self._clock = clock
         self._interval_s = interval_s

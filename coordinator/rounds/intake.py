@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from coordinator.errors import RequestRefusedError
-from coordinator.releases.model_store import published_model
+from coordinator.releases.rollout import offered_model
 from coordinator.rounds.pace_steering import poll_after_s, poll_interval_s
 from coordinator.rounds.planning import binding_of, decode_plan, run_context, vector_layout
 from coordinator.rounds.states import PHASE_OF_STATE, RoundState, has_passed
@@ -86,11 +86,17 @@ class Intake:
     """
 
     def __init__(
-        self, database: Database, trust: Trust, wake: Callable[[], None], clock: Callable[[], float] = time.time
+        self,
+        database: Database,
+        trust: Trust,
+        wake: Callable[[], None],
+        clock: Callable[[], float] = time.time,
+        first_percent: float = 100.0,
     ) -> None:
         self._clock = clock
         self._database = database
         self._trust = trust
+        self._first_percent = first_percent
         self._wake = wake
 
     def _pending(self, row: Round, growth: float) -> bytes:
@@ -199,8 +205,8 @@ class Intake:
             if row.state is not RoundState.PUBLISHED:
                 return self._pending(row, _LATER_PAUSES)
             with self._database.reading() as connection:
-                made = published_model(connection, row.published_version or 0)
-            return wire.encode(Finished(current=made.notice, participants=row.inputs or 0))
+                offered = offered_model(connection, device, self._first_percent)
+            return wire.encode(Finished(current=offered.notice, participants=row.inputs or 0))
         if not member.answered(phase):
             raise _out()
         if not has_passed(row.state, phase):

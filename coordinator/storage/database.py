@@ -13,14 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError
 
 from coordinator.errors import StorageError
 from coordinator.storage import tables
+from coordinator.storage.upgrade import upgrade
 
 _WRITE = "coordinator_write"
+_PREPARING = 0x66656B62
+"""Advisory lock of PostgreSQL while the schema is made or upgraded."""
 
 
 class Database:
@@ -83,10 +86,16 @@ class Database:
                 check = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
                 if check != "ok":
                     raise StorageError(_corrupt_advice(self.engine.url.database or ""))
-            tables.metadata.create_all(connection)
+            else:  # several processes may start at once
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_PREPARING})")
+            begun = inspect(connection).has_table(tables.meta.name)
+            if not begun:
+                tables.metadata.create_all(connection)
             found = connection.scalar(select(tables.meta.c.value).where(tables.meta.c.name == "schema_version"))
             if found is None:
                 connection.execute(insert(tables.meta).values(name="schema_version", value=str(tables.SCHEMA_VERSION)))
+            elif found.isdecimal() and 1 <= int(found) < tables.SCHEMA_VERSION:
+                upgrade(connection, int(found))
             elif found != str(tables.SCHEMA_VERSION):
                 raise StorageError(
                     f"the database has schema version {found}, this program needs {tables.SCHEMA_VERSION}: "

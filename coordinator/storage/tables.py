@@ -1,7 +1,7 @@
 """Every table of the coordinator (SQLAlchemy Core). Nothing here names a person; nothing holds an unmasked input.
 
-Kept for good: ``rounds`` (how it went, in counts), ``models``, ``metric_sums``, ``privacy_charges``,
-``history``. Kept at most an hour
+Kept for good: ``rounds`` (how it went, in counts), ``models``, ``metric_sums``, ``privacy_charges``, ``history``,
+``rollouts``, ``release_metadata``, ``audit_log``, ``check_in_hours`` (counts), ``accounts``. Kept at most an hour
 after a round ended: ``participants``, ``messages``, ``results``. Kept while a replay could still pass for fresh:
 ``check_ins``.
 """
@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -169,4 +169,61 @@ history = Table(
     Column("to_state", String(16), nullable=False),
     Column("event", String(16)),
     Column("reason", String(32)),
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("version", ForeignKey("models.version"), primary_key=True),
+    Column("state", String(16), nullable=False),  # staged, live or withdrawn
+    Column("percent", Float, nullable=False),  # of devices that are told of it, 0..100
+    Column("reason", String(64), nullable=False),
+    Column("changed_at", Float, nullable=False),
+)
+
+release_metadata = Table(
+    "release_metadata",
+    metadata,
+    Column("role", String(32), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("content", LargeBinary, nullable=False),  # a signed file of The Update Framework
+    Column("signed_at", Float, nullable=False),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("actor", String(64), nullable=False),  # an operator's account, "command line" or "automatic"
+    Column("action", String(32), nullable=False),
+    Column("detail", String(200), nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("password", LargeBinary, nullable=False),  # scrypt, with its salt in front
+    Column("created_at", Float, nullable=False),
+    Column("failures", Integer, nullable=False),  # since the last success
+    Column("closed_until", Float, nullable=False),
+)
+
+account_sessions = Table(
+    "account_sessions",
+    metadata,
+    Column("token", LargeBinary(32), primary_key=True),  # SHA-256 of the cookie
+    Column("account", ForeignKey("accounts.name"), nullable=False),
+    Column("csrf", String(64), nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
+
+check_in_hours = Table(
+    "check_in_hours",
+    metadata,
+    Column("hour", Integer, primary_key=True, autoincrement=False),  # Unix time / 3600
+    Column("app_version", String(32), primary_key=True),
+    Column("count", BigInteger, nullable=False),
 )

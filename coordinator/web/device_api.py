@@ -91,6 +91,13 @@ def device_api(coordinator: Coordinator) -> Blueprint:
             )
         return Response(artifact, content_type=wire.CONTENT_TYPE)
 
+    @api.get("/releases/<name>")
+    def release(name: str) -> Response:
+        content = coordinator.publisher.file(name) if coordinator.publisher is not None else None
+        if content is None:
+            raise RequestRefusedError(RefusalReason.UNKNOWN_MODEL, "no such release metadata")
+        return Response(content, content_type=JSON)
+
     @api.get("/health")
     def health() -> Response:
         current = coordinator.models.current()

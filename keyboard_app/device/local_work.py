@@ -9,7 +9,7 @@ propensity.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_logging.records import LoggedImpression, Outcome, UsageCount
-from federated_protocol.plan import MetricSetting, Plan, counter_names
+from federated_protocol.plan import USAGE_MOMENTS, MetricSetting, Plan, arms_of, counter_names
 from keyboard_app.device.model_store import StoredModel
 from keyboard_app.device.personal_model import PersonalModel, PersonalSetting
 from keyboard_app.device.policy import PlanRefusal, PlanRefusedError
@@ -230,7 +230,7 @@ class LocalWorker:
             clicked=np.array([row.outcome is Outcome.TAPPED for _, row in examples], bool),
             inverse_propensity=np.array([1.0 / row.impression.propensity for _, row in examples], np.float64),
         )
-        counters = count(plan.metrics, trained.examples, usage, offers)
+        counters = count(plan.metrics, trained.examples, usage, offers, self._log.usage_reported())
         weight = min(trained.examples, plan.training.weight_cap) / plan.training.weight_cap
         return Contribution(
             vector=encode(trained.delta, weight, counters, plan.codec),
@@ -291,7 +291,13 @@ class ScoredOffers:
     """float64[m], >= 1."""
 
 
-def count(metrics: MetricSetting, examples: int, usage: list[UsageCount], offers: ScoredOffers) -> NDArray[np.uint64]:
+def count(
+    metrics: MetricSetting,
+    examples: int,
+    usage: list[UsageCount],
+    offers: ScoredOffers,
+    reported: Sequence[UsageCount] = (),
+) -> NDArray[np.uint64]:
     """Every exact counter of a plan, in the order of :func:`~federated_protocol.plan.counter_names`.
 
     Args:
@@ -299,6 +305,7 @@ def count(metrics: MetricSetting, examples: int, usage: list[UsageCount], offers
         examples: n_k.
         usage: lines, offers and clicks not reported yet; slots the plan does not ask for are left out.
         offers: for the histograms; the inverse propensities are clipped at :data:`LARGEST_INVERSE_PROPENSITY`.
+        reported: what earlier rounds counted, for the growth of the six moments.
 
     Returns:
         uint64[len(counter_names(metrics))]. Bin b counts ``edges[b-1] < logit <= edges[b]``: an offer is made when
@@ -307,10 +314,16 @@ def count(metrics: MetricSetting, examples: int, usage: list[UsageCount], offers
     if not metrics.exact:
         return np.zeros(0, np.uint64)
     counted = {(row.arm, row.model_version): row for row in usage}
-    values = [examples, int(examples > 0)]
+    earlier = {(row.arm, row.model_version): row for row in reported}
+    reporting = {row.arm for row in usage}
+    values = [examples, int(examples > 0), *(int(arm in reporting) for arm in arms_of(metrics))]
     for slot in metrics.slots:
         row = counted.get((slot.arm, slot.version))
-        values += [0, 0, 0] if row is None else [row.lines, row.offers, row.clicks]
+        if row is None:
+            values += [0] * (3 + len(USAGE_MOMENTS))
+        else:
+            before = earlier.get((slot.arm, slot.version))
+            values += [row.lines, row.offers, row.clicks, *moment_growth(row, before, metrics.usage_clip)]
     bins = np.searchsorted(np.asarray(metrics.score_edges, np.float64), offers.logits.astype(np.float64), side="left")
     mass = metrics.propensity_scale * np.minimum(offers.inverse_propensity, LARGEST_INVERSE_PROPENSITY)
     n_bins = len(metrics.score_edges) + 1
@@ -319,3 +332,24 @@ def count(metrics: MetricSetting, examples: int, usage: list[UsageCount], offers
     counters = np.concatenate([np.array(values, np.float64), clicks, shown]).astype(np.uint64)
     assert len(counters) == len(counter_names(metrics))
     return counters
+
+
+def moment_growth(new: UsageCount, before: UsageCount | None, clip: int) -> list[int]:
+    """By how much a report moves one device's terms of :data:`~federated_protocol.plan.USAGE_MOMENTS`.
+
+    Args:
+        new: what is reported now under one slot.
+        before: what was reported under it earlier, None for a first report.
+        clip: offers beyond this many are left out, and with them their share of the clicks.
+
+    Returns:
+        n, c, m, c², m², c·m after this report minus before it; none is negative.
+    """
+    if before is not None and before.offers >= clip:
+        return [0] * len(USAGE_MOMENTS)
+    m0, c0 = (0, 0) if before is None else (before.offers, before.clicks)
+    room = max(clip - m0, 0)
+    kept = min(new.offers, room)
+    m1 = m0 + kept
+    c1 = c0 + (new.clicks if kept == new.offers else round(new.clicks * kept / new.offers))
+    return [int(before is None), c1 - c0, m1 - m0, c1 * c1 - c0 * c0, m1 * m1 - m0 * m0, c1 * m1 - c0 * m0]

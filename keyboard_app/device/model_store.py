@@ -60,6 +60,8 @@ class ModelStore:
         weights0: float32[d], the bundle's own weights.
         threshold0: the bundle's own trigger threshold.
         report: told in a sentence when a damaged file was set aside.
+        check_release: refuses a downloaded model that no release key signed, as
+            :meth:`keyboard_app.device.release_client.ReleaseClient.check`; None where no root is pinned.
     """
 
     def __init__(
@@ -69,10 +71,12 @@ class ModelStore:
         weights0: NDArray[np.float32],
         threshold0: float,
         report: Callable[[str], None] = lambda sentence: None,
+        check_release: Callable[[int, bytes | memoryview], None] | None = None,
     ) -> None:
         self._folder = folder
         self._bundle_digest = bundle_digest
         self._report = report
+        self._check_release = check_release
         self._lock = threading.RLock()
         self.dimension = int(weights0.shape[0])
         self.v0 = StoredModel(0, "", _frozen(weights0), threshold0)
@@ -133,8 +137,14 @@ class ModelStore:
         """Check a downloaded artifact without keeping it.
 
         Raises:
-            ModelRejectedError: digest, version, bundle, size or numbers are not as they should be.
+            ModelRejectedError: digest, version, bundle, size or numbers are not as they should be, or it is not signed.
         """
+        model = self._read(raw, version, digest)
+        if self._check_release is not None:
+            self._check_release(version, raw)
+        return model
+
+    def _read(self, raw: bytes | memoryview, version: int, digest: str) -> StoredModel:
         if hashlib.sha256(raw).hexdigest() != digest:
             raise ModelRejectedError("the model's SHA-256 is not the announced one: download it again")
         try:
@@ -193,7 +203,7 @@ class ModelStore:
         except OSError:
             return None
         try:
-            return self.verify(raw, entry.version, entry.digest)
+            return self._read(raw, entry.version, entry.digest)
         except ModelRejectedError as problem:
             self._set_aside(path, str(problem))
             return None

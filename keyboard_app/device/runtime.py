@@ -30,6 +30,7 @@ from keyboard_app.device.personal_model import PersonalModel, PersonalModelFile,
 from keyboard_app.device.policy import DevicePolicy
 from keyboard_app.device.preferences import PreferenceFile, Preferences
 from keyboard_app.device.privacy_budget import PrivacyBudget
+from keyboard_app.device.release_client import ReleaseClient
 from keyboard_app.device.schedule import Decision, Material, Schedule, ScheduleSetting, WaitReason
 from keyboard_app.device.transport import Traffic, Transport
 from suggestion_model.errors import SuggestionModelError
@@ -162,8 +163,17 @@ class DeviceRuntime:
         self._budget = PrivacyBudget(home / "privacy.json", policy.epsilon_cap, policy.delta)
         self._problem = ""
         self._lasting = False
+        if transport is None and coordinator_url is not None:
+            transport = Transport(coordinator_url)
+        self._transport = transport
+        releases = None if transport is None else ReleaseClient.of(home, transport.release_metadata, clock)
         self._store = ModelStore(
-            home / "models", bundle.digest, bundle.weights0, bundle.threshold0, report=self._note_problem
+            home / "models",
+            bundle.digest,
+            bundle.weights0,
+            bundle.threshold0,
+            report=self._note_problem,
+            check_release=None if releases is None else releases.check,
         )
         self._preferences = PreferenceFile(home / "decisions.json")
         self._personal_setting = personal or PersonalSetting()
@@ -173,9 +183,6 @@ class DeviceRuntime:
         self._training_for_owner = False
         self._stop_wanted = threading.Event()
         self.arm = identity.arm()
-        if transport is None and coordinator_url is not None:
-            transport = Transport(coordinator_url)
-        self._transport = transport
         shuffles = np.random.default_rng(rng.getrandbits(63))
         self._worker = LocalWorker(bundle, log, policy.most_examples, training_ranker, shuffles)
         self._equipment = (

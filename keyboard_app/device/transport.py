@@ -36,6 +36,7 @@ from federated_protocol.messages import (
     SignedMessage,
     Survivors,
 )
+from federated_protocol.releases import RELEASES_PATH
 
 _LEGAL: dict[str, tuple[type, ...]] = {
     "plan": (Pending, Abandoned, PlanAnswer),
@@ -154,6 +155,10 @@ class Transport:
     def model(self, version: int) -> bytes:
         """GET a model artifact's bytes, unverified. Raises as :meth:`check_in`."""
         return self._request("GET", f"/v1/models/{int(version)}", None, self._largest_model)
+
+    def release_metadata(self, name: str, largest: int) -> bytes:
+        """GET a file of signed release metadata, unverified, at most ``largest`` bytes. Raises as :meth:`check_in`."""
+        return self._request("GET", f"{RELEASES_PATH}/{_segment(name)}", None, largest)
 
     def interrupt(self) -> None:
         """End requests in flight now, from another thread; they and all later ones raise CoordinatorUnreachable."""

@@ -21,6 +21,7 @@ from coordinator.aggregation import (
 )
 from coordinator.experiments import ScoreHistograms, calibrate_threshold, usage_by_arm
 from coordinator.experiments.click_through import metric_slots
+from coordinator.experiments.statistics import ArmSums
 from coordinator.settings import OptimizerSettings
 from federated_protocol.messages import ModelArtifact
 from federated_protocol.plan import MetricSetting, counter_names
@@ -198,8 +199,9 @@ def test_usage_reads_the_counters_of_a_plan():
         ("treatment", 2),
     ]
     first = usages[0]
-    assert (first.lines, first.offers, first.clicks) == (2, 3, 4)
-    assert first.click_through_rate == pytest.approx(4 / 3)
+    assert (first.lines, first.offers, first.clicks) == (4, 5, 6)
+    assert first.moments == ArmSums(7, 8, 9, 10, 11, 12)
+    assert first.click_through_rate == pytest.approx(6 / 5)
     assert usage_by_arm({"holdback/0/lines": 0})[0].click_through_rate is None
 
 

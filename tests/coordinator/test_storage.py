@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import re
 import sqlite3
 import threading
+from pathlib import Path
 
 import msgspec
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, select
 
 from coordinator.errors import ReleaseError, StorageError
 from coordinator.releases import ModelStore, artifact_bytes, artifact_digest
 from coordinator.releases.model_store import add_model
+from coordinator.releases.rollout import roll_back
 from coordinator.rounds.states import RoundEvent, RoundState
-from coordinator.storage import Database, message_store, round_store
+from coordinator.storage import Database, message_store, round_store, tables
 from coordinator.storage.message_store import EVERYBODY
 from coordinator.storage.tables import metadata, rounds
 from federated_protocol.messages import AbandonReason, Phase
@@ -21,19 +26,17 @@ from federated_protocol.messages import AbandonReason, Phase
 DEVICE = b"d" * 16
 
 
-# The same claims hold for any database named in COORDINATOR_TEST_DATABASE (all its tables are dropped!).
-OTHER_DATABASES = [url] if (url := os.environ.get("COORDINATOR_TEST_DATABASE")) else []
-
-
-@pytest.fixture(params=["sqlite", *OTHER_DATABASES])
-def database(request, tmp_path):
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    """A new, empty database."""
     if request.param == "sqlite":
-        opened = Database(f"sqlite:///{tmp_path / 'store.sqlite'}")
-    else:
-        opened = Database(request.param)
-        metadata.drop_all(opened.engine)
-        opened.close()
-        opened = Database(request.param)
+        return f"sqlite:///{tmp_path / 'store.sqlite'}"
+    return request.getfixturevalue("postgresql_url")
+
+
+@pytest.fixture
+def database(url):
+    opened = Database(url)
     yield opened
     opened.close()
 
@@ -165,6 +168,55 @@ def test_neither_a_version_nor_a_round_is_published_twice(database, initial_mode
     assert [model.version for model in ModelStore(database).all()] == [0, 1]
 
 
+# -- schema versions -----------------------------------------------------------------------------------------------
+
+
+def begin_as_version_1(url):
+    """A database as the first program version made it, with a round in it."""
+    engine = create_engine(url)
+    newer = {"rollouts", "release_metadata", "audit_log", "accounts", "account_sessions", "check_in_hours"}
+    newer |= {"privacy_charges"}
+    columns = [("rounds", "neighbours"), ("rounds", "root"), ("rounds", "confirmed")]
+    columns += [("participants", "certificate"), ("messages", "signature")]
+    with engine.begin() as connection:
+        metadata.create_all(connection, [t for t in metadata.sorted_tables if t.name not in newer])
+        connection.execute(tables.meta.insert().values(name="schema_version", value="1"))
+        open_round(connection)
+        for table, column in columns:
+            connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
+    engine.dispose()
+
+
+def test_a_database_of_the_first_version_is_upgraded_with_all_it_holds(url):
+    begin_as_version_1(url)
+    database = Database(url)
+    with database.writing() as connection:
+        assert round_store.running_round(connection, "t").session == "s1"
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        differences = compare_metadata(context, metadata)
+        assert [d for d in differences if "alembic_version" not in str(d)] == []
+        assert connection.scalar(select(tables.meta.c.value)) == str(tables.SCHEMA_VERSION)
+    database.close()
+
+
+def test_many_processes_may_begin_or_upgrade_a_database_at_once(url):
+    begin_as_version_1(url)
+    failures = []
+
+    def start():
+        try:
+            Database(url).close()
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
 # -- files that are no database ----------------------------------------------------------------------------------
 
 
@@ -213,3 +265,21 @@ def test_the_schema_compiles_for_postgresql():
         assert str(CreateTable(table).compile(dialect=postgresql.dialect()))
     (one_running,) = [index for index in rounds.indexes if index.name == "one_running_round_a_task"]
     assert "WHERE ended_at IS NULL" in str(CreateIndex(one_running).compile(dialect=postgresql.dialect()))
+
+
+def test_a_whole_round_with_its_release_and_a_rollback_runs_on_postgresql(deploy, settings, postgresql_url):
+    deployment = deploy(database_url=postgresql_url)
+    deployment.run_round(deployment.select(6), {Phase.MASKED_INPUT: 1})
+    deployment.tick()
+    assert deployment.state() == "published"
+    with deployment.coordinator.database.writing() as connection:
+        assert roll_back(connection, 1, now=deployment.clock.now, actor="test", reason="test") == 2
+    assert deployment.device().check_in(wants_round=False).current.version == 2
+    deployment.coordinator.population.flush(deployment.clock.now)
+    deployment.restart()
+    assert deployment.coordinator.models.current().version == 2
+
+
+def test_the_data_model_page_names_every_table():
+    page = (Path(__file__).parents[2] / "docs" / "data-model.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == {table.name for table in metadata.sorted_tables}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from flask import Flask
@@ -18,8 +19,16 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 from coordinator.app import create_app
 from coordinator.experiments.metric_store import sums_of
+from coordinator.releases.model_store import add_model, load_artifact
 from coordinator.service import Coordinator
-from coordinator.settings import DeadlineSettings, MetricSettings, PaceSettings, RoundSettings, Settings
+from coordinator.settings import (
+    DeadlineSettings,
+    MetricSettings,
+    PaceSettings,
+    ReleaseSettings,
+    RoundSettings,
+    Settings,
+)
 from coordinator.storage.round_store import Round, newest_rounds
 from data_logging import Impression, ImpressionLog, Outcome
 from federated_protocol import signing
@@ -29,6 +38,7 @@ from federated_protocol.plan import TrainingSetting
 from keyboard_app.device import DeviceIdentity, DevicePolicy, DeviceRuntime, ScheduleSetting, SwitchedConditions
 from keyboard_app.device.history import Ending, History, Participation
 from keyboard_app.device.identity import HOLDBACK, TREATMENT
+from keyboard_app.device.release_client import ROOT_FILE
 from keyboard_app.device.transport import Transport
 from keyboard_app.suggestions import SuggestionEngine
 from suggestion_model.bundle import Bundle
@@ -652,3 +662,53 @@ def test_a_stop_before_the_masked_input_leaves_the_round_and_one_after_it_sees_i
     assert "stopped by you" in early.runtime.status.line
     assert [entry.ending for entry in late.runtime.history] == [Ending.FINISHED]
     assert late.runtime.history[0].privacy == "no DP guarantee"
+
+
+# -- signed releases ---------------------------------------------------------------------------------------------------
+
+
+def serve_signed(world: World) -> None:
+    """Restart the coordinator with release keys; devices added from now on pin its root."""
+    from coordinator.releases import signing_keys
+
+    online = world.folder / "online"
+    signing_keys.make_keys(world.folder / "offline", online, world.clock.now, targets={})
+    world.kill()
+    world.settings = msgspec.structs.replace(world.settings, releases=ReleaseSettings(keys=str(online)))
+    world.start()
+
+
+def add_pinned_device(world: World) -> Device:
+    home = world.folder / f"device-{len(world.devices)}"
+    home.mkdir()
+    pinned = (world.folder / "online" / "metadata" / "1.root.json").read_bytes()
+    (home / ROOT_FILE).write_bytes(pinned)
+    return world.add_device()
+
+
+def test_devices_with_a_pinned_root_learn_together_from_signed_models(world: World) -> None:
+    serve_signed(world)
+    for _ in range(6):
+        add_pinned_device(world)
+    world.run(world.published(1))
+    for device in world.devices:
+        assert device.runtime.store.current.version == 1
+        assert (device.home / "releases" / "rounds.json").exists()
+        assert device.runtime.status.problem == ""
+
+
+def test_a_model_nobody_signed_is_not_ranked_with(world: World) -> None:
+    serve_signed(world)
+    device = add_pinned_device(world)
+    with world.coordinator.database.reading() as connection:
+        v0, _ = load_artifact(connection, 0)
+    world.kill()
+    world.settings = msgspec.structs.replace(world.settings, releases=ReleaseSettings())
+    world.start()
+    with world.coordinator.database.writing() as connection:
+        forged = msgspec.structs.replace(v0, version=1, threshold=-100.0)
+        assert add_model(connection, forged, optimizer_state=None, round_id=None, now=1.0)
+    device.conditions.set(idle=False)
+    world.run(lambda: device.runtime.status.problem != "")
+    assert "no signed releases" in device.runtime.status.problem
+    assert device.runtime.store.current.version == 0

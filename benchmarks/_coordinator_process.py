@@ -1,0 +1,47 @@
+"""A coordinator in a process of its own, served as ``coordinator serve`` does, with a model of any size.
+
+``python -m benchmarks._coordinator_process SETTINGS.json DIMENSION``: settings as JSON; prints ``listening on ...``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from coordinator.app import create_app
+from coordinator.events import configure_logging
+from coordinator.serving import ServedApp, serve
+from coordinator.settings import Settings
+from federated_protocol.messages import ModelArtifact
+
+BUNDLE_DIGEST = "b" * 64
+
+
+def initial_model(dimension: int) -> ModelArtifact:
+    """Version 0 with ``dimension`` zeros."""
+    weights = np.zeros(dimension, "<f4").tobytes()
+    return ModelArtifact(version=0, parent=0, bundle_digest=BUNDLE_DIGEST, weights=weights, threshold=0.0)
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    settings = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Settings)
+    dimension = int(sys.argv[2])
+
+    def make() -> ServedApp:
+        configure_logging(40)
+        executor = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+        app = create_app(settings, initial_model=initial_model(dimension), executor=executor)
+        coordinator = app.extensions["coordinator"]
+        return ServedApp(app, start=coordinator.start_ticking, stop=coordinator.stopping.set, close=coordinator.close)
+
+    serve(make, host="127.0.0.1", port=0, port_file=None)
+
+
+if __name__ == "__main__":
+    main()

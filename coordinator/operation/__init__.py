@@ -1,0 +1,1 @@
+"""Keeping a coordinator running: audit log, accounts, metrics, backups, population counts, API description."""

@@ -1,0 +1,313 @@
+"""Commands of operation: keys, releases, accounts, backup, restore, audit, report."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from coordinator.command_options import as_url, open_reports, settings_of, settings_options, show
+from coordinator.errors import CoordinatorError
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+
+
+def _folders(command: Callable[..., None]) -> Callable[..., None]:
+    for name, text in (
+        ("--online", "Folder that goes with the coordinator: setting releases.keys."),
+        ("--offline", "Folder of root and targets keys; keep it away from any server."),
+    ):
+        command = click.option(name, type=_FOLDER, required=True, help=text)(command)
+    return command
+
+
+@click.group()
+def keys() -> None:
+    """Release keys of The Update Framework: make, list, rotate, revoke, approve."""
+
+
+@keys.command()
+@_folders
+@click.option("--root-keys", default=1, show_default=True, type=click.IntRange(1, 20))
+@click.option("--root-threshold", default=1, show_default=True, type=click.IntRange(1, 20), help="Keys a root needs.")
+def make(offline: Path, online: Path, root_keys: int, root_threshold: int) -> None:
+    """Make all keys, approve the shipped bundle, and say which root devices pin."""
+    from coordinator.releases import signing_keys
+
+    digest = signing_keys.make_keys(
+        offline,
+        online,
+        time.time(),
+        root_keys=root_keys,
+        root_threshold=root_threshold,
+        targets=_bundle_targets(),
+    )
+    click.echo(f"pin {online / 'metadata' / '1.root.json'} on devices as release-root.json (SHA-256 {digest})")
+    click.echo(f"serve with --set releases.keys={online}; take {offline} away from this machine")
+
+
+@keys.command("list")
+@click.option("--online", type=_FOLDER, required=True)
+@click.option("--offline", type=_FOLDER)
+@_JSON
+def list_keys(online: Path, offline: Path | None, as_json: bool) -> None:
+    """List the keys in force by role."""
+    from coordinator.releases import signing_keys
+
+    found = signing_keys.list_keys(offline, online)
+    rows = [(key.role, key.key_id, "yes" if key.private_key_here else "") for key in found]
+    show(as_json, found, ("role", "key id", "private key here"), rows)
+
+
+@keys.command()
+@_folders
+@click.argument("role")
+def rotate(offline: Path, online: Path, role: str) -> None:
+    """Replace the keys of ROLE: root, targets, snapshot, timestamp or rounds."""
+    from coordinator.releases import signing_keys
+
+    click.echo(signing_keys.rotate(offline, online, role, time.time()))
+
+
+@keys.command()
+@_folders
+@click.argument("key_id")
+def revoke(offline: Path, online: Path, key_id: str) -> None:
+    """Take the key KEY_ID (at least 8 digits of it) out of force; its role gets a new one."""
+    from coordinator.releases import signing_keys
+
+    role = signing_keys.revoke(offline, online, key_id, time.time())
+    click.echo(f"{role} has a new key; copy the online folder to every coordinator")
+
+
+@keys.command()
+@_folders
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--under", default="releases", show_default=True, help="Path of the targets below the repository.")
+def approve(offline: Path, online: Path, files: tuple[Path, ...], under: str) -> None:
+    """Sign FILES (a catalog, a tokenizer, a promoted model) offline as a release."""
+    from coordinator.releases import signing_keys
+
+    targets = {f"{under.strip('/')}/{path.name}": path.read_bytes() for path in files}
+    version = signing_keys.approve(offline, online, targets, time.time())
+    click.echo(f"targets version {version} approves {', '.join(sorted(targets))}")
+
+
+def _bundle_targets() -> dict[str, bytes]:
+    from suggestion_model.bundle import FILES, MANIFEST, Bundle
+
+    bundle = Bundle.shipped()
+    return {f"bundle/{bundle.digest[:16]}/{name}": (bundle.path / name).read_bytes() for name in (MANIFEST, *FILES)}
+
+
+@click.group()
+def releases() -> None:
+    """Roll versions out and back, pause learning, show a version's card."""
+
+
+@releases.command("list")
+@settings_options
+@_JSON
+def list_releases(config: Path | None, database: str | None, as_json: bool) -> None:
+    """List how far each version has come."""
+    from coordinator.releases.rollout import all_rollouts, rounds_paused
+
+    opened, settings = _database(config, database)
+    with opened.reading() as connection:
+        found = sorted(all_rollouts(connection, settings.releases.rollout_stages[0]).values(), key=lambda r: -r.version)
+        paused = rounds_paused(connection)
+    if paused and not as_json:
+        click.echo("rounds are paused")
+    rows = [(r.version, r.state, f"{r.percent:g} %", r.reason) for r in found]
+    show(as_json, found, ("version", "state", "devices", "reason"), rows)
+
+
+@releases.command()
+@settings_options
+@click.argument("version", type=int)
+@click.argument("percent", type=float)
+def rollout(config: Path | None, database: str | None, version: int, percent: float) -> None:
+    """Tell PERCENT of the devices of VERSION."""
+    from coordinator.operation.audit import COMMAND_LINE
+    from coordinator.releases.rollout import set_percent
+
+    opened, _ = _database(config, database)
+    with opened.writing() as connection:
+        set_percent(connection, version, percent, now=time.time(), actor=COMMAND_LINE, reason="operator")
+    click.echo(f"version {version} is told to {percent:g} % of devices")
+
+
+@releases.command()
+@settings_options
+@click.argument("version", type=int)
+def rollback(config: Path | None, database: str | None, version: int) -> None:
+    """Withdraw VERSION and what was trained on top of it; the version before is published again."""
+    from coordinator.operation.audit import COMMAND_LINE
+    from coordinator.releases.rollout import roll_back
+
+    opened, _ = _database(config, database)
+    with opened.writing() as connection:
+        made = roll_back(connection, version, now=time.time(), actor=COMMAND_LINE, reason="operator")
+    click.echo(f"version {version} is withdrawn; version {made} is what came before it")
+
+
+def _pausing(paused: bool) -> Callable[..., None]:
+    def command(config: Path | None, database: str | None) -> None:
+        from coordinator.operation.audit import COMMAND_LINE
+        from coordinator.releases.rollout import pause_rounds
+
+        opened, _ = _database(config, database)
+        with opened.writing() as connection:
+            pause_rounds(connection, paused, now=time.time(), actor=COMMAND_LINE)
+        click.echo("no further round opens" if paused else "rounds open again")
+
+    command.__doc__ = "Open no further round (the kill switch)." if paused else "Open rounds again."
+    return command
+
+
+releases.command("pause")(settings_options(_pausing(True)))
+releases.command("resume")(settings_options(_pausing(False)))
+
+
+@releases.command()
+@settings_options
+@click.argument("version", type=int)
+@_JSON
+def card(config: Path | None, database: str | None, version: int, as_json: bool) -> None:
+    """Print the model card of VERSION."""
+    from coordinator.operation.model_card import as_markdown, model_card
+
+    found = model_card(*_database(config, database), version)
+    click.echo(msgspec.json.encode(found) if as_json else as_markdown(found))
+
+
+@click.group()
+def accounts() -> None:
+    """Accounts of people who use the dashboard."""
+
+
+@accounts.command()
+@settings_options
+@click.argument("name")
+@click.option("--role", type=click.Choice(["viewer", "operator"]), default="viewer", show_default=True)
+@click.password_option(help="Asked for when left away; at least 12 characters.")
+def add(config: Path | None, database: str | None, name: str, role: str, password: str) -> None:
+    """Make the account NAME, or give it a new password and role."""
+    from coordinator.operation.accounts import Accounts, Role
+
+    Accounts(_database(config, database)[0]).add(name, Role(role), password, time.time())
+    click.echo(f"{name} is {role}")
+
+
+@accounts.command()
+@settings_options
+@click.argument("name")
+def remove(config: Path | None, database: str | None, name: str) -> None:
+    """Delete the account NAME; who is signed in with it is signed out."""
+    from coordinator.operation.accounts import Accounts
+
+    Accounts(_database(config, database)[0]).remove(name, time.time())
+
+
+@accounts.command("list")
+@settings_options
+@_JSON
+def list_accounts(config: Path | None, database: str | None, as_json: bool) -> None:
+    """List accounts and roles."""
+    from coordinator.operation.accounts import Accounts
+
+    found = Accounts(_database(config, database)[0]).all()
+    show(as_json, found, ("account", "role"), found)
+
+
+@click.command()
+@settings_options
+@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@_JSON
+def backup(config: Path | None, database: str | None, target: Path, as_json: bool) -> None:
+    """Write everything but rounds under way to TARGET; the coordinator may go on running."""
+    from coordinator.operation.backup import back_up
+
+    summary = back_up(_database(config, database)[0], target, time.time())
+    click.echo(msgspec.json.encode(summary) if as_json else f"{sum(summary.rows.values())} rows in {target}")
+
+
+@click.command()
+@settings_options
+@click.argument("source", type=click.Path(dir_okay=False, path_type=Path))
+@_JSON
+def restore(config: Path | None, database: str | None, source: Path, as_json: bool) -> None:
+    """Fill a new database from the backup SOURCE; no metadata or model version is ever used again."""
+    from coordinator.operation.backup import restore as fill
+    from coordinator.storage import Database
+
+    settings = settings_of(config, database)
+    where = Path(settings.releases.keys) if settings.releases.keys else None
+    opened = Database(as_url(settings.database_url))
+    summary = fill(opened, source, time.time(), where)
+    opened.close()
+    line = f"restored; the newest model is version {summary.newest_model}"
+    click.echo(msgspec.json.encode(summary) if as_json else line)
+    if where is None and not as_json:
+        click.echo(
+            "without releases.keys (see --config) versions may be used again: restore with it if devices pin a root"
+        )
+
+
+@click.command()
+@settings_options
+@_JSON
+def audit(config: Path | None, database: str | None, as_json: bool) -> None:
+    """List who decided what, when."""
+    from coordinator.operation.audit import newest_entries
+
+    with _database(config, database)[0].reading() as connection:
+        found = newest_entries(connection)
+    rows = [(time.strftime("%Y-%m-%d %H:%M", time.gmtime(e.at)), e.actor, e.action, e.detail) for e in found]
+    show(as_json, found, ("UTC", "who", "what", "detail"), rows)
+
+
+@click.command()
+@settings_options
+@_JSON
+def report(config: Path | None, database: str | None, as_json: bool) -> None:
+    """Where things stand: rounds, the model in the field, and each version against the holdback."""
+    reports = open_reports(config, database)
+    status, comparisons = reports.status(time.time()), reports.comparisons()
+    if as_json:
+        click.echo(msgspec.json.encode({"status": status, "comparisons": comparisons}))
+        return
+    click.echo(
+        f"{status.task}: model {status.model.version}, {status.published_rounds} rounds published, "
+        f"{status.abandoned_rounds} abandoned; {status.privacy}"
+    )
+    columns = ("version", "devices", "CTR", "difference to holdback", "clicks retained", "offers retained", "verdict")
+    rows = [
+        (c.version, f"{c.treatment_devices}/{c.holdback_devices}", _bounded(c.ctr), _bounded(c.ctr_difference),
+         _bounded(c.clicks_retained), _bounded(c.offers_retained), c.verdict.value.replace("_", " "))
+        for c in comparisons
+    ]  # fmt: skip
+    show(False, None, columns, rows)
+
+
+COMMANDS = (keys, releases, accounts, backup, restore, audit, report)
+
+
+def _database(config: Path | None, database: str | None) -> tuple[Any, Any]:
+    from coordinator.storage import Database
+
+    settings = settings_of(config, database)
+    path = settings.database_url.removeprefix("sqlite:///")
+    if path != settings.database_url and not os.path.exists(path):
+        raise CoordinatorError(f"there is no database {path}: pass --database or --config of the coordinator")
+    return Database(settings.database_url), settings
+
+
+def _bounded(found: Any) -> str | None:
+    return None if found is None else f"{found.value:.4f} [{found.low:.4f}, {found.high:.4f}]"

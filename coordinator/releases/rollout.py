@@ -1,0 +1,238 @@
+"""Which device is told of which version: staged rollout, withdrawal, rolling back, the kill switch.
+
+A device's place in a rollout is a hash of its key, so a version at ten per cent reaches the same tenth every time and
+nobody has to store who. A version is never taken back by lowering a number: rolling back publishes the good version's
+weights again under the next number, and the bad one, with everything trained on top of it, is withdrawn, which takes
+it out of the signed targets as well. The holdback is apart from all this: those devices rank with version 0 anyway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+
+from coordinator.errors import ReleaseError
+from coordinator.experiments import metric_store
+from coordinator.experiments.click_through import usage_by_arm
+from coordinator.experiments.comparison import TREATMENT, compare_over_rounds
+from coordinator.operation.audit import AUTOMATIC, record
+from coordinator.releases.model_store import PublishedModel, add_model, current_model, load_artifact, published_model
+from coordinator.rounds.states import RoundEvent
+from coordinator.settings import Settings
+from coordinator.storage import Database, round_store
+from coordinator.storage.tables import meta, models, rollouts, rounds
+from federated_protocol.messages import AbandonReason
+
+STAGED, LIVE, WITHDRAWN = "staged", "live", "withdrawn"
+_SALT = b"federated-keyboard rollout\0"
+_PAUSED = "rounds_paused"
+ROUNDS_JUDGED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """How far a version has come."""
+
+    version: int
+    state: str
+    percent: float
+    reason: str
+    changed_at: float
+
+
+def rollout_bucket(device: bytes) -> float:
+    """A device's place in every rollout, [0, 100): it is told of versions whose percentage lies above."""
+    return int.from_bytes(hashlib.sha256(_SALT + device).digest()[:8], "big") % 10_000 / 100.0
+
+
+def offered_model(connection: Connection, device: bytes, first_percent: float) -> PublishedModel:
+    """The newest version this device is to rank with.
+
+    ``first_percent`` is the share of devices a version begins with that nobody has decided about yet.
+    """
+    percent = func.coalesce(rollouts.c.percent, first_percent)
+    query = (
+        select(models.c.version)
+        .outerjoin(rollouts, rollouts.c.version == models.c.version)
+        .where((models.c.version == 0) | ((percent > rollout_bucket(device)) & _not_withdrawn()))
+        .order_by(models.c.version.desc())
+        .limit(1)
+    )
+    version = connection.scalar(query)
+    return current_model(connection) if version is None else published_model(connection, version)
+
+
+def all_rollouts(connection: Connection, first_percent: float) -> dict[int, Rollout]:
+    """Every version's rollout, those nobody decided about included."""
+    query = (
+        select(models.c.version, models.c.created_at, rollouts.c.state, rollouts.c.percent)
+        .add_columns(rollouts.c.reason, rollouts.c.changed_at)
+        .outerjoin(rollouts, rollouts.c.version == models.c.version)
+        .order_by(models.c.version)
+    )
+    found = {}
+    for row in connection.execute(query):
+        if row.state is not None:
+            found[row.version] = Rollout(row.version, row.state, row.percent, row.reason, row.changed_at)
+        else:
+            percent = 100.0 if row.version == 0 else first_percent
+            state = LIVE if percent >= 100 else STAGED
+            found[row.version] = Rollout(row.version, state, percent, "published", row.created_at)
+    return found
+
+
+def set_percent(connection: Connection, version: int, percent: float, *, now: float, actor: str, reason: str) -> None:
+    """Tell ``percent`` of the devices of a version.
+
+    Raises
+    ------
+    ReleaseError
+        when there is no such version, it was withdrawn, or the percentage is none.
+    """
+    if not 0 <= percent <= 100:
+        raise ReleaseError("a rollout's percentage lies between 0 and 100")
+    published_model(connection, version)
+    known = connection.scalar(select(rollouts.c.state).where(rollouts.c.version == version))
+    if known == WITHDRAWN:
+        raise ReleaseError(f"version {version} was withdrawn for good: roll a later one out")
+    if version == 0:
+        raise ReleaseError("version 0 ships with the app: every device has it")
+    _decide(connection, version, LIVE if percent >= 100 else STAGED, percent, reason, now)
+    record(connection, now, actor, "rollout", f"version {version} to {percent:g} % ({reason})")
+
+
+def roll_back(connection: Connection, bad: int, *, now: float, actor: str, reason: str) -> int:
+    """Withdraw ``bad`` and everything trained on top of it; publish the weights from before it. Returns the version.
+
+    A round that is under way on a withdrawn base is abandoned in the same transaction.
+
+    Raises
+    ------
+    ReleaseError
+        when ``bad`` is version 0, does not exist, or was withdrawn before.
+    """
+    if bad == 0:
+        raise ReleaseError("version 0 is what everything is rolled back to")
+    known = connection.scalar(select(rollouts.c.state).where(rollouts.c.version == bad))
+    if known == WITHDRAWN:
+        raise ReleaseError(f"version {bad} was withdrawn already")
+    running = [
+        row
+        for task in connection.scalars(select(rounds.c.task).distinct())
+        if (row := round_store.running_round(connection, task, lock=True)) is not None
+    ]
+    lineage = connection.execute(select(models.c.version, models.c.parent))
+    parents = {row.version: row.parent for row in lineage}
+    if bad not in parents:
+        raise ReleaseError(f"there is no version {bad}: see `coordinator models`")
+    tainted = {bad}
+    for version, parent in sorted(parents.items()):
+        if parent in tainted and version not in (0, bad):
+            tainted.add(version)
+    withdrawn = set(connection.scalars(select(rollouts.c.version).where(rollouts.c.state == WITHDRAWN)))
+    good = parents[bad]
+    while good in withdrawn and good != 0:
+        good = parents[good]
+    for version in sorted(tainted - withdrawn):
+        _decide(connection, version, WITHDRAWN, 0.0, reason, now)
+    for row in running:
+        if row.base_version in tainted:
+            round_store.move(connection, row, RoundEvent.STOPPED, now, reason=AbandonReason.OPERATOR)
+    version = republish(connection, good, now=now)
+    _decide(connection, version, LIVE, 100.0, f"again version {good}", now)
+    record(connection, now, actor, "rollback", f"version {bad} withdrawn ({reason}); {version} is {good} again")
+    return version
+
+
+def republish(connection: Connection, source: int, *, now: float, above: int = 0) -> int:
+    """Publish a version's weights and optimiser state again under the next number (higher than ``above``)."""
+    artifact, optimizer_state = load_artifact(connection, source)
+    newest = connection.scalar(select(func.max(models.c.version))) or 0
+    again = msgspec.structs.replace(artifact, version=max(newest, above) + 1, parent=source)
+    if not add_model(connection, again, optimizer_state=optimizer_state, round_id=None, now=now):
+        raise ReleaseError("another version was published this moment: try again")
+    return again.version
+
+
+def pause_rounds(connection: Connection, paused: bool, *, now: float, actor: str) -> None:
+    """The kill switch of learning: no further round opens until resumed; devices keep their model."""
+    connection.execute(meta.delete().where(meta.c.name == _PAUSED))
+    if paused:
+        connection.execute(insert(meta).values(name=_PAUSED, value="1"))
+    record(connection, now, actor, "pause" if paused else "resume", "rounds")
+
+
+def rounds_paused(connection: Connection) -> bool:
+    """Whether no further round may open."""
+    return connection.scalar(select(meta.c.value).where(meta.c.name == _PAUSED)) is not None
+
+
+class RolloutSteward:
+    """Looks at every newly opened sum: rolls back what harms, moves what does not to its next stage."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._judged = -1
+
+    def tick(self, now: float) -> int | None:
+        """Do what is due; the version that a rollback published, or None."""
+        setting = self._settings.releases
+        with self._database.reading() as connection:
+            newest = next(iter(metric_store.newest_counted_rounds(connection, self._settings.task, 1)), -1)
+            stages_due = len(setting.rollout_stages) > 1 and self._due_stages(connection, now)
+        published = None
+        if newest != self._judged and setting.automatic_rollback:
+            published = self._roll_back_harmful(now)
+        self._judged = newest
+        for version, percent in stages_due or ():
+            with self._database.writing() as connection:
+                if all_rollouts(connection, setting.rollout_stages[0])[version].state == STAGED:
+                    set_percent(connection, version, percent, now=now, actor=AUTOMATIC, reason="next stage")
+        return published
+
+    def _roll_back_harmful(self, now: float) -> int | None:
+        with self._database.reading() as connection:
+            sums = metric_store.comparison_sums(connection, self._settings.task, ROUNDS_JUDGED)
+            known = all_rollouts(connection, 100.0)
+        harmful = self._harmful(sums, [v for v in known if v and known[v].state != WITHDRAWN])
+        if harmful is None:
+            return None
+        version, verdict = harmful
+        with self._database.writing() as connection:
+            state = connection.scalar(select(rollouts.c.state).where(rollouts.c.version == version))
+            if state == WITHDRAWN:  # another process was faster
+                return None
+            return roll_back(connection, version, now=now, actor=AUTOMATIC, reason=verdict)
+
+    def _harmful(self, sums: Sequence[dict[str, int]], standing: Sequence[int]) -> tuple[int, str] | None:
+        counted = {usage.version for row in sums for usage in usage_by_arm(row) if usage.arm == TREATMENT}
+        setting = self._settings.metrics
+        for version in sorted(counted & set(standing)):
+            found = compare_over_rounds(version, sums, setting.holdback_percent / 100, level=setting.confidence)
+            if found.verdict.harmful:
+                return version, found.verdict.value
+        return None
+
+    def _due_stages(self, connection: Connection, now: float) -> list[tuple[int, float]]:
+        setting = self._settings.releases
+        due = []
+        for rollout in all_rollouts(connection, setting.rollout_stages[0]).values():
+            following = [p for p in setting.rollout_stages if p > rollout.percent]
+            if rollout.state == STAGED and following and now >= rollout.changed_at + setting.stage_s:
+                due.append((rollout.version, following[0]))
+        return due[-1:]  # only the newest: older ones are superseded
+
+
+def _not_withdrawn() -> ColumnElement[bool]:
+    return func.coalesce(rollouts.c.state, STAGED) != WITHDRAWN
+
+
+def _decide(connection: Connection, version: int, state: str, percent: float, reason: str, now: float) -> None:
+    values = {"state": state, "percent": percent, "reason": reason[:64], "changed_at": now}
+    if not connection.execute(update(rollouts).where(rollouts.c.version == version).values(**values)).rowcount:
+        connection.execute(insert(rollouts).values(version=version, **values))

@@ -1,0 +1,136 @@
+"""The dashboard in a real browser: Debian's chromium, driven by Playwright. Skipped where there is no chromium."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+from werkzeug.serving import make_server
+
+from coordinator.operation.accounts import Accounts, Role
+
+PASSWORD = "correct horse battery"
+expect.set_options(timeout=30_000)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"),
+    pytest.mark.xdist_group("browser"),
+]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def address(deployment):
+    for _ in range(2):
+        deployment.run_round(deployment.select(6))
+        deployment.tick()
+    accounts = Accounts(deployment.coordinator.database)
+    accounts.add("ada", Role.OPERATOR, PASSWORD, deployment.clock.now)
+    accounts.add("bob", Role.VIEWER, PASSWORD, deployment.clock.now)
+    server = make_server("127.0.0.1", 0, deployment.app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    deployment.coordinator.stopping.set()
+    server.shutdown()
+    thread.join(5)
+    server.server_close()
+
+
+@pytest.fixture
+def page(chromium, address):
+    context = chromium.new_context(base_url=address)
+    page = context.new_page()
+    problems = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda request: request.url.startswith((address, "data:")) or problems.append(request.url))
+    yield page
+    context.close()
+    assert problems == []  # no script error, and nothing is fetched from anywhere else
+
+
+def sign_in(page, account, password=PASSWORD):
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_label("Account").fill(account)
+    page.get_by_label("Password").fill(password)
+    page.locator("dialog").get_by_role("button", name="Sign in").click()
+
+
+def test_an_operator_signs_in_moves_the_slider_and_rolls_back(page, deployment):
+    page.goto("/models")
+    card = page.locator("article[data-version='2']")
+    expect(card.get_by_role("slider")).to_be_disabled()
+    sign_in(page, "ada")
+    expect(page.locator("#account")).to_contain_text("ada · operator")
+    slider = card.get_by_role("slider")
+    slider.focus()
+    for _ in range(3):
+        slider.press("ArrowLeft")
+    expect(card).to_contain_text("staged")
+    page.on("dialog", lambda dialog: dialog.accept())
+    card.get_by_role("button", name="Roll back version 2").click()
+    expect(card).to_have_attribute("data-state", "withdrawn")
+    expect(page.locator("article[data-version='3']")).to_contain_text("again version 1")
+    assert deployment.coordinator.models.current().version == 3
+    page.goto("/audit")
+    expect(page.locator("#audit tbody tr").first).to_contain_text("rollback")
+    expect(page.locator("#audit tbody tr").first).to_contain_text("ada")
+
+
+def test_learning_is_paused_and_resumed(page):
+    page.goto("/models")
+    sign_in(page, "ada")
+    page.get_by_role("button", name="Pause rounds").click()
+    expect(page.locator("#pause-note")).to_contain_text("Paused")
+    page.get_by_role("button", name="Resume rounds").click()
+    expect(page.locator("#pause-note")).to_contain_text("Rounds open")
+
+
+def test_a_viewer_looks_and_does_not_decide_and_a_wrong_password_is_said(page):
+    page.goto("/models")
+    sign_in(page, "bob", "wrong password")
+    expect(page.get_by_role("alert").filter(has_text="wrong")).to_be_visible()
+    page.get_by_label("Password").fill(PASSWORD)
+    page.locator("dialog").get_by_role("button", name="Sign in").click()
+    expect(page.locator("#account")).to_contain_text("bob · viewer")
+    expect(page.get_by_role("button", name="Roll back version 2")).to_have_count(0)
+    expect(page.locator("article[data-version='2']").get_by_role("slider")).to_be_disabled()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def test_the_population_shows_hours_and_versions(page):
+    page.goto("/population")
+    expect(page.locator("#versions tbody")).to_contain_text("100.0 %")
+    expect(page.locator("#hours rect")).to_have_count(1)
+
+
+@pytest.mark.parametrize("path", ["/", "/models", "/population", "/audit"])
+def test_pages_fit_a_phone_and_name_what_they_show(page, path):
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(path + ("?still" if path == "/" else ""))
+    if path != "/":
+        page.wait_for_selector("body[data-ready=yes]")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.locator("h1").count() == 1
+    unnamed = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, a, svg")].filter((node) =>
+            !(node.textContent.trim() || node.getAttribute("aria-label") || node.labels?.length)).length"""
+    )
+    assert unnamed == 0
+    assert page.locator("nav a[aria-current=page]").count() == 1
+
+
+def test_the_overview_shows_finished_rounds(page):
+    page.goto("/?still")
+    expect(page.locator("#rounds tbody tr")).to_have_count(2)
