@@ -128,6 +128,8 @@ def _settings(devices: int, dropout: float, deadline_s: float) -> tuple[str, ...
         "rounds.max_rounds=1",
         f"threat.dropout={max(dropout, 0.1)}",
         "deadlines.selecting_s=300",
+        "pace.poll_growth=4",  # bytes are what is measured: devices ask seldom, and rounds take longer
+        "pace.longest_poll_s=600",
         "deadlines.advertise_s=300",
         *(f"deadlines.{phase}_s={deadline_s}" for phase in ("share", "masked_input", "confirm", "unmask")),
     )

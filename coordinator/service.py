@@ -73,7 +73,7 @@ class Coordinator:
             self.driver = RoundDriver(self.database, settings, executor=executor)
             self.trust = Trust(settings)
             self.admission = Admission(self.database, settings, self.trust, self.wake, rng)
-            self.intake = Intake(self.database, self.trust, self.wake, self.clock, settings.releases.rollout_stages[0])
+            self.intake = Intake(self.database, settings, self.trust, self.wake, self.clock)
             self.steward = RolloutSteward(self.database, settings)
             self.population = Population(self.database)
             self.admission.on_check_in = self.population.saw

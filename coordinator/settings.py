@@ -135,10 +135,14 @@ class MetricSettings(_Group, frozen=True):
 
 
 class PaceSettings(_Group, frozen=True):
-    """Bounds of "come back after", seconds."""
+    """When devices ask again: between rounds ("come back after", seconds), and inside one."""
 
     shortest_s: float = 0.5
     longest_s: float = 60.0
+    poll_growth: float = 0.25
+    """A device in a phase asks again after this multiple of the phase's age: a larger one saves bytes and costs time."""
+    longest_poll_s: float = 2.0
+    """And after this at the latest."""
 
 
 class ReleaseSettings(_Group, frozen=True):
@@ -303,6 +307,8 @@ def validate(settings: Settings) -> None:
             "releases.rollout_stages must be rising percentages above 0, up to 100",
         ),
         (settings.releases.stage_s > 0, "releases.stage_s must be positive"),
+        (settings.pace.poll_growth >= 0, "pace.poll_growth must not be negative"),
+        (settings.pace.longest_poll_s > 0, "pace.longest_poll_s must be positive"),
         (0 < settings.pace.shortest_s <= settings.pace.longest_s, "pace must satisfy 0 < shortest_s <= longest_s"),
     )
     for holds, message in checks:

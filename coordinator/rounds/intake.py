@@ -18,6 +18,7 @@ from coordinator.releases.rollout import offered_model
 from coordinator.rounds.pace_steering import poll_after_s, poll_interval_s
 from coordinator.rounds.planning import binding_of, decode_plan, run_context, vector_layout
 from coordinator.rounds.states import PHASE_OF_STATE, RoundState, has_passed
+from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
 from coordinator.storage.round_store import Participant, Round
 from coordinator.trust import Trust
@@ -54,9 +55,6 @@ SHARE_BYTES = 80
 REVEAL_BYTES = 33
 """One revealed share and its bit."""
 
-_FIRST_PAUSE, _LATER_PAUSES = 1.5, 4.0
-"""Growth of the pauses between a device's questions: after its message was accepted, and after a first "not yet"."""
-
 _KIND: dict[Phase, type[Message]] = {
     Phase.ADVERTISE: KeyAdvertisement,
     Phase.SHARE: EncryptedShares,
@@ -88,20 +86,21 @@ class Intake:
     def __init__(
         self,
         database: Database,
+        settings: Settings,
         trust: Trust,
         wake: Callable[[], None],
         clock: Callable[[], float] = time.time,
-        first_percent: float = 100.0,
     ) -> None:
         self._clock = clock
+        self._pace = settings.pace
         self._database = database
         self._trust = trust
-        self._first_percent = first_percent
+        self._first_percent = settings.releases.rollout_stages[0]
         self._wake = wake
 
-    def _pending(self, row: Round, growth: float) -> bytes:
+    def _pending(self, row: Round) -> bytes:
         now = self._clock()
-        pause = poll_after_s(row.still_in, now - row.state_since, row.deadline - now, growth, random.random())
+        pause = poll_after_s(row.still_in, now - row.state_since, row.deadline - now, self._pace, random.random())
         return wire.encode(Pending(retry_after_s=pause))
 
     def size_limit(self, session: str, phase: Phase) -> int:
@@ -152,7 +151,7 @@ class Intake:
             return _abandoned(view.row)
         _expect_phase(view.row, view.participant, phase)
         self._check(view, message)
-        answer = self._pending(view.row, _FIRST_PAUSE)
+        answer = self._pending(view.row)
         with self._database.writing() as connection:
             row = round_store.round_by_session(connection, session, lock=True)
             member = round_store.participant(connection, view.row.id, signed.device)
@@ -203,14 +202,14 @@ class Intake:
             if not member.answered(Phase.MASKED_INPUT):
                 raise _out()
             if row.state is not RoundState.PUBLISHED:
-                return self._pending(row, _LATER_PAUSES)
+                return self._pending(row)
             with self._database.reading() as connection:
                 offered = offered_model(connection, device, self._first_percent)
             return wire.encode(Finished(current=offered.notice, participants=row.inputs or 0))
         if not member.answered(phase):
             raise _out()
         if not has_passed(row.state, phase):
-            return self._pending(row, _LATER_PAUSES)
+            return self._pending(row)
         with self._database.reading() as connection:
             answer = message_store.result(connection, row.id, phase, device)
         if answer is None:

@@ -22,12 +22,12 @@ def poll_interval_s(cohort: int) -> float:
     return min(0.5, max(0.1, 0.004 * cohort))
 
 
-def poll_after_s(cohort: int, elapsed_s: float, remaining_s: float, growth: float, uniform: float) -> float:
+def poll_after_s(cohort: int, elapsed_s: float, remaining_s: float, pace: PaceSettings, uniform: float) -> float:
     """How long a device waits before it asks again whether a phase is over.
 
-    Every question costs a device some hundred bytes, and a phase that waits for somebody who is gone lasts to its
-    deadline. So the pauses grow with the phase's age, and once a pause would pass the middle of what remains, the
-    device is asked back just after the deadline.
+    Every question costs a device some hundred bytes, so the pauses grow with the phase's age; and whoever would ask
+    around the deadline is asked back just after it. How far they may grow is a choice between bytes and the time a
+    round takes, since a device that sleeps on when its phase closes early holds up the next one.
 
     Parameters
     ----------
@@ -35,14 +35,14 @@ def poll_after_s(cohort: int, elapsed_s: float, remaining_s: float, growth: floa
         Devices still in: more of them ask less often.
     elapsed_s, remaining_s
         Since the phase began, and until its deadline.
-    growth
-        The pause as a multiple of ``elapsed_s``.
+    pace
+        ``poll_growth`` is the pause as a multiple of ``elapsed_s``, ``longest_poll_s`` bounds it.
     uniform
         In [0, 1): spreads those who come back after the deadline.
     """
     shortest = poll_interval_s(cohort)
-    wait = max(shortest, growth * elapsed_s)
-    if remaining_s > 0 and wait >= max(remaining_s / 2, shortest * 4):
+    wait = min(max(shortest, pace.poll_growth * elapsed_s), max(shortest, pace.longest_poll_s))
+    if 0 < remaining_s <= wait:
         return remaining_s + AFTER_DEADLINE_S + shortest * uniform
     return wait
 
