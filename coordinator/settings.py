@@ -140,7 +140,7 @@ class PaceSettings(_Group, frozen=True):
     shortest_s: float = 0.5
     longest_s: float = 60.0
     poll_growth: float = 0.25
-    """A device in a phase asks again after this multiple of the phase's age: a larger one saves bytes and costs time."""
+    """A device in a phase asks again after this multiple of its age: a larger one saves bytes and costs time."""
     longest_poll_s: float = 2.0
     """And after this at the latest."""
 
