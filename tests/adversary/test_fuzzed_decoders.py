@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from federated_protocol import enrolment, messages, wire
@@ -122,6 +122,7 @@ def test_a_roster_of_absurd_numbers_costs_a_device_nothing(
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=60), st.binary(max_size=200))
 def test_fuzzed_answers_abort_a_client_with_a_named_error(kit: Any, one: bytes, other: bytes) -> None:
+    assume(other or len(one) != 1)  # a lone bitmap of one byte may be the honest answer
     shape = kit.layout([(20, 16)])
     cohort = kit.Cohort(kit.vectors(4, shape), shape)
     cohort.share()
