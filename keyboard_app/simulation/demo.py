@@ -454,6 +454,8 @@ def coordinator_settings(devices: int, rounds: int) -> tuple[str, ...]:
     Everybody fits into the cohort, and phases that wait for devices which vanished end soon.
     """
     goal = max(FLOOR, math.ceil(devices / OVERSELECT))
+    # A device that is asked back after one phase's deadline must not have missed the next phase by then.
+    phase_s = 3.0 + 0.05 * devices
     values = {
         "rounds.goal_count": goal,
         "rounds.minimum_count": FLOOR,
@@ -463,11 +465,11 @@ def coordinator_settings(devices: int, rounds: int) -> tuple[str, ...]:
         "rounds.pause_s": 0.0,
         "rounds.settle_s": 1.0,
         "deadlines.selecting_s": 60.0,
-        "deadlines.advertise_s": 2.5 + 0.08 * devices,
-        "deadlines.share_s": 1.5 + 0.035 * devices,
-        "deadlines.masked_input_s": 1.5 + 0.035 * devices,
-        "deadlines.confirm_s": 1.5 + 0.035 * devices,
-        "deadlines.unmask_s": 1.5 + 0.035 * devices,
+        "deadlines.advertise_s": 3.0 + 0.08 * devices,
+        "deadlines.share_s": phase_s,
+        "deadlines.masked_input_s": phase_s,
+        "deadlines.confirm_s": phase_s,
+        "deadlines.unmask_s": phase_s,
         "pace.longest_s": 2.0,
     }
     return tuple(f"{name}={value}" for name, value in values.items())

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from federated_protocol.messages import Phase
 from keyboard_app.device.identity import HOLDBACK
+from keyboard_app.device.participation_states import ClientState
 from keyboard_app.simulation import progress
 from keyboard_app.simulation.hosted_device import DeviceDied, HostedDevice, Surroundings
 from keyboard_app.simulation.person import Tally, TypingMode
@@ -30,6 +31,10 @@ from keyboard_app.simulation.splits import load_people, outline
 from keyboard_app.simulation.typist import Typist, TypistSetting
 
 PHASES = tuple(Phase)
+BETWEEN_ROUNDS = frozenset(
+    ("waiting", ClientState.CHECKING_IN, ClientState.REFRESHING, ClientState.AWAITING_PLAN, ClientState.DONE)
+)
+"""Phases of a device's status in which no round counts on it."""
 REPORT_EVERY_S = 0.25
 TIMEZONE = UTC
 """Zone of the fleet's people: replays are read the same on every machine."""
@@ -189,10 +194,11 @@ class Fleet:
     # -- the night -----------------------------------------------------------------------------------------------
 
     def _learn(self, number: int) -> None:
-        """Step all devices until each of them has a newer model than before, or the round's time is over."""
+        """Step all devices until each of them has a newer model than any had before, or the round's time is over."""
         started = reported = time.monotonic()
         shard, devices = self._setting.shard, self.devices
-        before = [device.version for device in devices]
+        before = max(device.version for device in devices)
+        in_round: set[int] = set()
         bytes_before = sum(device.bytes_up for device in devices)
         rounds_before = sum(device.runtime.status.rounds_joined for device in devices)
         for device in devices:
@@ -215,9 +221,17 @@ class Fleet:
                 device.pick_up()
                 device.revive()
                 wait = 0.0
-            if device.version > before[index] and device.runtime.status.phase == "waiting":
-                waiting.discard(index)
+            status = device.runtime.status
+            if status.phase not in BETWEEN_ROUNDS:
+                in_round.add(index)
+            # Whoever is done, or missed a phase and is out, must not join the next round tonight; an abandoned
+            # round is tried again.
+            done = device.version > before
+            missed = index in in_round and status.phase == "waiting" and "abandoned" not in status.problem
+            if done or missed:
                 device.pick_up()
+            if done and status.phase == "waiting":
+                waiting.discard(index)
             else:
                 heapq.heappush(due, (time.monotonic() + wait, index))
             if time.monotonic() - reported > REPORT_EVERY_S:
