@@ -73,6 +73,7 @@ def test_an_operator_signs_in_moves_the_slider_and_rolls_back(page, deployment):
     sign_in(page, "ada")
     expect(page.locator("#account")).to_contain_text("ada · operator")
     slider = card.get_by_role("slider")
+    expect(slider).to_be_enabled()  # the cards are drawn anew for who signed in
     slider.focus()
     for _ in range(3):
         slider.press("ArrowLeft")
