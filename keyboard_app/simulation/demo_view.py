@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -149,9 +150,9 @@ def _usage_line(state: DemoState) -> str:
 
 def rounds_table(result: DemoResult) -> Table:
     """The table of all rounds."""
-    table = Table(title="Rounds", title_justify="left")
+    table = Table(title="Rounds", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("round", "version", "devices in", "dropouts", "CTR before", "CTR after", "kB up/device", "s"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=" " not in name or "/" in name)
     for row in result.rounds:
         table.add_row(
             str(row.round),
