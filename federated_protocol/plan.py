@@ -189,9 +189,10 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """In an evaluation: the model in the field, scored on the same offers."""
 
 
+LOSS_CLIP = 0.25
+"""Nats: a device reports by how much the judged model changes its mean log loss, clipped at this on both sides."""
 LOSS_LEVELS = 64
-"""Steps of one nat in which a device reports by how much the judged model changes its mean log loss: the change is
-clipped to one nat, times this, rounded, and shifted up by this, because counters are not negative."""
+"""Steps between no change and the clip. The rounded change is shifted up by this, because counters are not negative."""
 LOSS_CHANGE = ("loss_change/devices", "loss_change/sum", "loss_change/squares")
 """Devices that scored any offer, their shifted changes, and the squares of the changes (unshifted): an interval for
 the mean change at the level of devices follows."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from federated_protocol.plan import LOSS_LEVELS, MetricSetting
+from federated_protocol.plan import LOSS_CLIP, LOSS_LEVELS, MetricSetting
 
 LARGEST_INVERSE_PROPENSITY = 100.0
 """No single offer stands for more than this many."""
@@ -46,7 +46,7 @@ def histograms(metrics: MetricSetting, offers: ScoredOffers) -> NDArray[np.uint6
     return np.rint(np.concatenate([clicks, np.bincount(bins, mass, minlength=length)])).astype(np.uint64)
 
 
-def judged(metrics: MetricSetting, ours: ScoredOffers, theirs: ScoredOffers) -> NDArray[np.uint64]:
+def judgement(metrics: MetricSetting, ours: ScoredOffers, theirs: ScoredOffers) -> NDArray[np.uint64]:
     """The baseline's part of a paired setting: its histograms, and the change of this device's mean log loss.
 
     Args:
@@ -60,7 +60,7 @@ def judged(metrics: MetricSetting, ours: ScoredOffers, theirs: ScoredOffers) -> 
     change = [0, 0, 0]
     if len(ours.logits):
         mean = float(np.average(_losses(ours) - _losses(theirs), weights=ours.mass))
-        level = round(LOSS_LEVELS * min(max(mean, -1.0), 1.0))
+        level = round(LOSS_LEVELS * min(max(mean / LOSS_CLIP, -1.0), 1.0))
         change = [1, level + LOSS_LEVELS, level * level]
     return np.concatenate([histograms(metrics, theirs), np.array(change, np.uint64)])
 

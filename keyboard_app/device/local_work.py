@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from data_logging.records import LoggedImpression, Outcome, UsageCount
 from federated_protocol.plan import USAGE_MOMENTS, MetricSetting, Plan, TaskKind, arms_of
-from keyboard_app.device.local_evaluation import ScoredOffers, histograms, judged
+from keyboard_app.device.local_evaluation import ScoredOffers, histograms, judgement
 from keyboard_app.device.model_store import StoredModel
 from keyboard_app.device.personal_model import PersonalModel, PersonalSetting
 from keyboard_app.device.policy import PlanRefusal, PlanRefusedError
@@ -256,7 +256,7 @@ class LocalWorker:
         newest = self._log.impressions(outcomes=LABELLED, newest_first=True, limit=self._most_examples)
         unseen = self._featurized([row for row in newest if row.reported_round is None])
         ours, theirs = self._scored(model, unseen), self._scored(baseline, unseen)
-        return np.concatenate([count(metrics, len(unseen), [], ours), judged(metrics, ours, theirs)])
+        return np.concatenate([count(metrics, len(unseen), [], ours), judgement(metrics, ours, theirs)])
 
     def _scored(self, model: StoredModel, examples: list[tuple[Example, LoggedImpression]]) -> ScoredOffers:
         return ScoredOffers(
