@@ -43,7 +43,8 @@ def histograms(metrics: MetricSetting, offers: ScoredOffers) -> NDArray[np.uint6
     bins = np.searchsorted(np.asarray(metrics.score_edges, np.float64), offers.logits.astype(np.float64), side="left")
     mass, length = metrics.propensity_scale * offers.mass, len(metrics.score_edges) + 1
     clicks = np.bincount(bins, mass * offers.clicked, minlength=length)
-    return np.rint(np.concatenate([clicks, np.bincount(bins, mass, minlength=length)])).astype(np.uint64)
+    counts: NDArray[np.float64] = np.rint(np.concatenate([clicks, np.bincount(bins, mass, minlength=length)]))
+    return counts.astype(np.uint64)
 
 
 def judgement(metrics: MetricSetting, ours: ScoredOffers, theirs: ScoredOffers) -> NDArray[np.uint64]:
