@@ -118,13 +118,12 @@ def _serve(settings: Settings, host: str, port: int, port_file: Path | None) -> 
     from coordinator.events import Event, configure_logging, log_event
 
     def make() -> serving.ServedApp:
-        from concurrent.futures import ThreadPoolExecutor
-
+        from coordinator.aggregation.mask_workers import make_executor
         from coordinator.app import create_app
         from coordinator.service import Coordinator
 
         configure_logging()
-        executor = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="masks")
+        executor = make_executor(settings.unmasking)
         app = create_app(settings, executor=executor)
         served: Coordinator = app.extensions["coordinator"]
 
@@ -134,7 +133,7 @@ def _serve(settings: Settings, host: str, port: int, port_file: Path | None) -> 
 
         def close() -> None:
             served.close()
-            executor.shutdown(wait=False)
+            executor.shutdown(wait=False, cancel_futures=True)
             log_event(Event.STOPPED)
 
         return serving.ServedApp(app, start=start, stop=served.stopping.set, close=close)

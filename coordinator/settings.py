@@ -145,6 +145,15 @@ class PaceSettings(_Group, frozen=True):
     """And after this at the latest."""
 
 
+class UnmaskingSettings(_Group, frozen=True):
+    """What opens sums."""
+
+    executor: Literal["processes", "threads"] = "processes"
+    """Expands masks: worker processes, or threads, which need less memory and gain little. Small sums need neither."""
+    workers: int = 0
+    """So many of them; 0 is one a core."""
+
+
 class ReleaseSettings(_Group, frozen=True):
     """Signed releases and their rollout."""
 
@@ -184,6 +193,7 @@ class Settings(_Group, frozen=True):
     optimizer: OptimizerSettings = OptimizerSettings()
     metrics: MetricSettings = MetricSettings()
     pace: PaceSettings = PaceSettings()
+    unmasking: UnmaskingSettings = UnmaskingSettings()
     releases: ReleaseSettings = ReleaseSettings()
 
     @property
@@ -307,6 +317,7 @@ def validate(settings: Settings) -> None:
             "releases.rollout_stages must be rising percentages above 0, up to 100",
         ),
         (settings.releases.stage_s > 0, "releases.stage_s must be positive"),
+        (0 <= settings.unmasking.workers <= 1024, "unmasking.workers must be 0 (one a core) or up to 1024"),
         (settings.pace.poll_growth >= 0, "pace.poll_growth must not be negative"),
         (settings.pace.longest_poll_s > 0, "pace.longest_poll_s must be positive"),
         (0 < settings.pace.shortest_s <= settings.pace.longest_s, "pace must satisfy 0 < shortest_s <= longest_s"),
