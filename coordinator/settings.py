@@ -154,6 +154,13 @@ class UnmaskingSettings(_Group, frozen=True):
     """So many of them; 0 is one a core."""
 
 
+class OperatorSettings(_Group, frozen=True):
+    """Who may read reports; decisions always need an account."""
+
+    public_reports: bool = False
+    """Let whoever reaches the port read reports without signing in: for demos, or behind a proxy that asks."""
+
+
 class ReleaseSettings(_Group, frozen=True):
     """Signed releases and their rollout."""
 
@@ -190,6 +197,9 @@ class Settings(_Group, frozen=True):
     trust_list: str = ""
     """File with the authority's newest trust list (`authority trust`): keys, their ends, revocations; read at each
     check-in and passed on to devices. Empty for none."""
+    high_water: str = ""
+    """File of what must never fall: versions used, privacy spent; kept apart from backups. Empty: ``versions.json``
+    beside the release keys, or else in the folder of an SQLite database."""
     rounds: RoundSettings = RoundSettings()
     threat: ThreatModel = ThreatModel()
     """What the graph of a cohort is solved for; devices pin limits of their own."""
@@ -202,6 +212,7 @@ class Settings(_Group, frozen=True):
     pace: PaceSettings = PaceSettings()
     unmasking: UnmaskingSettings = UnmaskingSettings()
     releases: ReleaseSettings = ReleaseSettings()
+    operators: OperatorSettings = OperatorSettings()
 
     @property
     def authority_key_bytes(self) -> bytes:
