@@ -14,14 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from suggestion_model.catalog.errors import CatalogError
-from suggestion_model.catalog.graph import parse_graph, without_sensitive
+from suggestion_model.catalog.graph import parse_graph, shipped_graph, without_sensitive
 from suggestion_model.catalog.graph_source import GraphSource
 from suggestion_model.catalog.language import language
 from suggestion_model.catalog.query_index import ListedQuery, QueryIndex, build_index, load_index, save_index
 from suggestion_model.catalog.query_list import QueryList
 
-SHIPPED = "releases/v0/catalog.json.gz"
-OTHERS = "catalog/graphs/{}.json.gz"
 KEPT_INDEXES = 4
 """Indexes of query lists that stay in a cache, the newest."""
 LARGEST_FILE_BYTES = 64 * 2**20
@@ -60,17 +58,14 @@ def load_catalog(path: Path | str, *, sensitive: bool = False, cache: Path | Non
     return QueryList(index, tables)
 
 
-def shipped_catalog(code: str = "en", *, sensitive: bool = False) -> GraphSource | QueryList:
+def shipped_catalog(code: str = "en", *, sensitive: bool = False) -> GraphSource:
     """The knowledge graph of a language that ships with the package; sensitive subjects only on request.
 
     Raises:
         CatalogError: none ships for that language.
     """
-    file = importlib.resources.files("suggestion_model").joinpath(SHIPPED if code == "en" else OTHERS.format(code))
-    if not file.is_file():
-        raise CatalogError(f"no catalog ships for language {code!r}; give a file of your own")
-    with importlib.resources.as_file(file) as path:
-        return load_catalog(path, sensitive=sensitive)
+    graph = shipped_graph(code)
+    return GraphSource(graph if sensitive else without_sensitive(graph))
 
 
 def _language_of(path: Path) -> str:

@@ -264,7 +264,7 @@ def load_index(path: Path) -> QueryIndex | None:
                 check = zlib.crc32(chunk, check)
         if check != header["crc32"] or set(header["arrays"]) != {field.name for field in fields(QueryIndex)}:
             return None
-        body = np.memmap(path, np.uint8, "r", offset=start, shape=(header["bytes"],))
+        body = np.asarray(np.memmap(path, np.uint8, "r", offset=start, shape=(header["bytes"],)))
         return QueryIndex(
             **{
                 name: body[at : at + np.dtype(kind).itemsize * count].view(kind)

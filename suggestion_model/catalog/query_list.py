@@ -99,6 +99,8 @@ class QueryList:
         """``word`` as the list spells it, when it is no known word and a mistake away from one."""
         if word in self._words or (unfinished and len(self._words.beginning_with(word))):
             return word
+        if self._reader.stem(word) in self._vocabulary:
+            return word
         index = self._index
         nearest = self._words.nearest(word)
         if not nearest or word in self._reader.language.common:
