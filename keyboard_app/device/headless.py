@@ -17,6 +17,7 @@ from keyboard_app.device.policy import DevicePolicy
 from keyboard_app.device.replayed_owner import ReplayedOwner
 from keyboard_app.device.runtime import DeviceRuntime, DeviceStatus, Enrolment
 from keyboard_app.device.schedule import ScheduleSetting
+from keyboard_app.device.transport import Transport
 from suggestion_model.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ class HeadlessDevice:
             setting.conditions,
             schedule=setting.schedule,
             enrolment=setting.enrolment,
+            # The owner types on the same thread, which must not wait for a round.
+            transport=None if self.owner is None else Transport(setting.coordinator_url, wait_s=0),
         )
 
     def run(
