@@ -13,14 +13,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from coordinator.errors import ReleaseError
 from coordinator.experiments import metric_store
 from coordinator.experiments.click_through import usage_by_arm
 from coordinator.experiments.comparison import TREATMENT, compare_over_rounds
 from coordinator.operation.audit import AUTOMATIC, record
-from coordinator.releases.model_store import PublishedModel, add_model, current_model, load_artifact, published_model
+from coordinator.releases.model_store import (
+    PublishedModel,
+    add_model,
+    load_artifact,
+    newest_of,
+    published_model,
+    summary,
+)
 from coordinator.rounds.states import RoundEvent
 from coordinator.settings import Settings
 from coordinator.storage import Database, round_store
@@ -31,6 +38,19 @@ STAGED, LIVE, WITHDRAWN = "staged", "live", "withdrawn"
 _SALT = b"federated-keyboard rollout\0"
 _PAUSED = "rounds_paused"
 ROUNDS_JUDGED = 200
+_OFFERED = (
+    summary()
+    .outerjoin(rollouts, rollouts.c.version == models.c.version)
+    .where(
+        (models.c.version == 0)
+        | (
+            (func.coalesce(rollouts.c.percent, bindparam("first_percent")) > bindparam("bucket"))
+            & (func.coalesce(rollouts.c.state, STAGED) != WITHDRAWN)
+        )
+    )
+    .order_by(models.c.version.desc())
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +74,8 @@ def offered_model(connection: Connection, device: bytes, first_percent: float) -
 
     ``first_percent`` is the share of devices a version begins with that nobody has decided about yet.
     """
-    percent = func.coalesce(rollouts.c.percent, first_percent)
-    query = (
-        select(models.c.version)
-        .outerjoin(rollouts, rollouts.c.version == models.c.version)
-        .where((models.c.version == 0) | ((percent > rollout_bucket(device)) & _not_withdrawn()))
-        .order_by(models.c.version.desc())
-        .limit(1)
-    )
-    version = connection.scalar(query)
-    return current_model(connection) if version is None else published_model(connection, version)
+    asked = {"first_percent": first_percent, "bucket": rollout_bucket(device)}
+    return newest_of(connection, _OFFERED, asked)
 
 
 def all_rollouts(connection: Connection, first_percent: float) -> dict[int, Rollout]:
@@ -226,10 +238,6 @@ class RolloutSteward:
             if rollout.state == STAGED and following and now >= rollout.changed_at + setting.stage_s:
                 due.append((rollout.version, following[0]))
         return due[-1:]  # only the newest: older ones are superseded
-
-
-def _not_withdrawn() -> ColumnElement[bool]:
-    return func.coalesce(rollouts.c.state, STAGED) != WITHDRAWN
 
 
 def _decide(connection: Connection, version: int, state: str, percent: float, reason: str, now: float) -> None:
