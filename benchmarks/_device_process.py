@@ -124,8 +124,9 @@ def make_device(folder: Path, url: str, number: int, setting: FleetSetting) -> t
         rng=random.Random(number),
     )
     worker: Any = RandomWork(setting.dimension, number)
-    assert runtime._equipment is not None
-    runtime._equipment = dataclasses.replace(runtime._equipment, worker=worker)
+    attendance = runtime._attendance
+    assert attendance is not None
+    attendance.equipment = dataclasses.replace(attendance.equipment, worker=worker)
     return runtime, transport
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from coordinator.operation.population import Population
 from coordinator.releases import ModelStore, shipped_artifact
-from coordinator.releases.rollout import RolloutSteward
+from coordinator.releases.steward import RolloutSteward
 from coordinator.rounds.admission import Admission
 from coordinator.rounds.driver import RoundDriver, Ticker
 from coordinator.rounds.intake import Intake

@@ -73,6 +73,7 @@ class Participation:
         self._session = ""
         self._plan: Plan | None = None
         self._model: StoredModel | None = None
+        self._baseline: StoredModel | None = None
         self._trained: Trained | None = None
         self._contribution: Contribution | None = None
         self._aggregation: AggregationClient | None = None
@@ -229,15 +230,24 @@ class Participation:
             raise PlanRefusedError(PlanRefusal.PRIVACY_BUDGET)
         self._plan = plan
         self._model = of.store.find(plan.model_version, plan.model_digest)
-        self._to(ClientState.FETCHING_BASE if self._model is None else ClientState.TRAINING)
+        if plan.baseline is not None:
+            self._baseline = of.store.find(plan.baseline.version, plan.baseline.digest)
+        ready = self._model is not None and (plan.baseline is None or self._baseline is not None)
+        self._to(ClientState.TRAINING if ready else ClientState.FETCHING_BASE)
         return 0.0
 
     def _fetch_base(self) -> float:
+        """Fetch what the round needs; nothing of it is stored, so a model that is only judged never ranks."""
         plan = self._accepted_plan()
-        raw = self._of.transport.model(plan.model_version)
-        self._model = self._of.store.verify(raw, plan.model_version, plan.model_digest)
+        if self._model is None:
+            self._model = self._fetched(plan.model_version, plan.model_digest)
+        if plan.baseline is not None and self._baseline is None:
+            self._baseline = self._fetched(plan.baseline.version, plan.baseline.digest)
         self._to(ClientState.TRAINING)
         return 0.0
+
+    def _fetched(self, version: int, digest: str) -> StoredModel:
+        return self._of.store.verify(self._of.transport.model(version), version, digest)
 
     def _train(self) -> float:
         assert self._model is not None
@@ -251,7 +261,7 @@ class Participation:
         assert self._model is not None
         assert self._trained is not None
         plan = self._accepted_plan()
-        self._contribution = self._of.worker.contribute(plan, self._model, self._trained)
+        self._contribution = self._of.worker.contribute(plan, self._model, self._trained, self._baseline)
         self._of.worker.release()
         of = self._of
         self._aggregation = AggregationClient(
@@ -449,7 +459,7 @@ class Participation:
         self._contribution = None
         self._outgoing = None
         self._result = None
-        self._model = None
+        self._model = self._baseline = None
         self._of.worker.release()
 
 

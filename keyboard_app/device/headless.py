@@ -15,8 +15,10 @@ from keyboard_app.device.conditions import Conditions
 from keyboard_app.device.identity import DeviceIdentity
 from keyboard_app.device.policy import DevicePolicy
 from keyboard_app.device.replayed_owner import ReplayedOwner
-from keyboard_app.device.runtime import DeviceRuntime, DeviceStatus, Enrolment
+from keyboard_app.device.round_attendance import Enrolment
+from keyboard_app.device.runtime import DeviceRuntime
 from keyboard_app.device.schedule import ScheduleSetting
+from keyboard_app.device.status import DeviceStatus
 from suggestion_model.bundle import Bundle
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_logging.records import LoggedImpression, Outcome, UsageCount
-from federated_protocol.plan import USAGE_MOMENTS, MetricSetting, Plan, arms_of, counter_names
+from federated_protocol.plan import USAGE_MOMENTS, MetricSetting, Plan, TaskKind, arms_of
+from keyboard_app.device.local_evaluation import ScoredOffers, histograms, judgement
 from keyboard_app.device.model_store import StoredModel
 from keyboard_app.device.personal_model import PersonalModel, PersonalSetting
 from keyboard_app.device.policy import PlanRefusal, PlanRefusedError
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from suggestion_model.features import Featurizer
     from suggestion_model.runtime import Ranker
     from suggestion_model.training import LocalSetting, LocalUpdate
-
-LARGEST_INVERSE_PROPENSITY = 100.0
-"""No single offer stands for more than this many in a histogram."""
 
 LABELLED = (Outcome.TAPPED, Outcome.DISMISSED, Outcome.IGNORED)
 
@@ -112,6 +110,8 @@ class LocalWorker:
             model: the global model the round starts from.
             should_stop: asked between steps; True cancels.
 
+        Nothing is trained in an evaluation or for analytics.
+
         Raises:
             TrainingStoppedError: it was cancelled.
             PlanRefusedError: batches are larger than the model file's.
@@ -119,7 +119,7 @@ class LocalWorker:
         """
         from suggestion_model.training import LocalSetting
 
-        examples = self._examples()
+        examples = self._examples() if plan.kind is TaskKind.TRAINING else []
         if should_stop():
             raise TrainingStoppedError
         if not examples:
@@ -213,8 +213,16 @@ class LocalWorker:
             raise TrainingStoppedError
         return update
 
-    def contribute(self, plan: Plan, model: StoredModel, trained: Trained) -> Contribution:
-        """Claim the log's unreported rows for the plan's session and encode everything.
+    def contribute(
+        self, plan: Plan, model: StoredModel, trained: Trained, baseline: StoredModel | None = None
+    ) -> Contribution:
+        """Encode everything; the log's unreported rows are claimed for the plan's session unless it only judges.
+
+        Args:
+            plan: says what is counted.
+            model: the global model the round starts from, or judges.
+            trained: what :meth:`train` returned.
+            baseline: what an evaluation compares with.
 
         Raises:
             CodecError: the update is not finite (training diverged).
@@ -222,14 +230,18 @@ class LocalWorker:
         """
         from federated_protocol.update_codec import encode, layout
 
+        if plan.kind is TaskKind.EVALUATION:
+            assert baseline is not None
+            counters = self._judge(plan.metrics, model, baseline)
+            return Contribution(
+                vector=encode(trained.delta, 0.0, counters, plan.codec),
+                layout=layout(plan.codec, len(counters)),
+                examples=int(counters[0]),
+                claimed=False,
+            )
         usage = self._log.usage_unreported(plan.session) if plan.metrics.exact else []
         rows = self._log.impressions(outcomes=LABELLED, claimed_by=plan.session) if usage else []
-        examples = self._featurized(rows)
-        offers = ScoredOffers(
-            logits=self._logits(model, [example for example, _ in examples]),
-            clicked=np.array([row.outcome is Outcome.TAPPED for _, row in examples], bool),
-            inverse_propensity=np.array([1.0 / row.impression.propensity for _, row in examples], np.float64),
-        )
+        offers = self._scored(model, self._featurized(rows))
         counters = count(plan.metrics, trained.examples, usage, offers, self._log.usage_reported())
         weight = min(trained.examples, plan.training.weight_cap) / plan.training.weight_cap
         return Contribution(
@@ -237,6 +249,20 @@ class LocalWorker:
             layout=layout(plan.codec, len(counters)),
             examples=trained.examples,
             claimed=bool(usage),
+        )
+
+    def _judge(self, metrics: MetricSetting, model: StoredModel, baseline: StoredModel) -> NDArray[np.uint64]:
+        """Score the offers that no training has seen with both models: each is judged on what it could not learn."""
+        newest = self._log.impressions(outcomes=LABELLED, newest_first=True, limit=self._most_examples)
+        unseen = self._featurized([row for row in newest if row.reported_round is None])
+        ours, theirs = self._scored(model, unseen), self._scored(baseline, unseen)
+        return np.concatenate([count(metrics, len(unseen), [], ours), judgement(metrics, ours, theirs)])
+
+    def _scored(self, model: StoredModel, examples: list[tuple[Example, LoggedImpression]]) -> ScoredOffers:
+        return ScoredOffers(
+            logits=self._logits(model, [example for example, _ in examples]),
+            clicked=np.array([row.outcome is Outcome.TAPPED for _, row in examples], bool),
+            inverse_propensity=np.array([1.0 / row.impression.propensity for _, row in examples], np.float64),
         )
 
     def release(self) -> None:
@@ -279,18 +305,6 @@ class LocalWorker:
         return example_scores(ranker, examples)
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredOffers:
-    """m offers that no round has counted yet."""
-
-    logits: NDArray[np.float32]
-    """float32[m], under the round's global model."""
-    clicked: NDArray[np.bool_]
-    """bool[m]"""
-    inverse_propensity: NDArray[np.float64]
-    """float64[m], >= 1."""
-
-
 def count(
     metrics: MetricSetting,
     examples: int,
@@ -304,12 +318,11 @@ def count(
         metrics: which slots and bins.
         examples: n_k.
         usage: lines, offers and clicks not reported yet; slots the plan does not ask for are left out.
-        offers: for the histograms; the inverse propensities are clipped at :data:`LARGEST_INVERSE_PROPENSITY`.
+        offers: for the histograms.
         reported: what earlier rounds counted, for the growth of the six moments.
 
     Returns:
-        uint64[len(counter_names(metrics))]. Bin b counts ``edges[b-1] < logit <= edges[b]``: an offer is made when
-        the logit *exceeds* a threshold, so one that equals an edge lies below it.
+        uint64[len(counter_names(metrics))], of a paired setting without the baseline's part.
     """
     if not metrics.exact:
         return np.zeros(0, np.uint64)
@@ -324,14 +337,7 @@ def count(
         else:
             before = earlier.get((slot.arm, slot.version))
             values += [row.lines, row.offers, row.clicks, *moment_growth(row, before, metrics.usage_clip)]
-    bins = np.searchsorted(np.asarray(metrics.score_edges, np.float64), offers.logits.astype(np.float64), side="left")
-    mass = metrics.propensity_scale * np.minimum(offers.inverse_propensity, LARGEST_INVERSE_PROPENSITY)
-    n_bins = len(metrics.score_edges) + 1
-    clicks = np.rint(np.bincount(bins, mass * offers.clicked, minlength=n_bins))
-    shown = np.rint(np.bincount(bins, mass, minlength=n_bins))
-    counters = np.concatenate([np.array(values, np.float64), clicks, shown]).astype(np.uint64)
-    assert len(counters) == len(counter_names(metrics))
-    return counters
+    return np.concatenate([np.array(values, np.uint64), histograms(metrics, offers)])
 
 
 def moment_growth(new: UsageCount, before: UsageCount | None, clip: int) -> list[int]:

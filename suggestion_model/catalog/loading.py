@@ -16,7 +16,6 @@ from suggestion_model.catalog.graph import parse_graph, without_sensitive
 from suggestion_model.catalog.graph_source import GraphSource
 from suggestion_model.catalog.language import language
 from suggestion_model.catalog.query_list import ListedQuery, QueryList
-from suggestion_model.types import CandidateSource
 
 SHIPPED = "releases/v0/catalog.json.gz"
 LARGEST_FILE_BYTES = 64 * 2**20
@@ -25,7 +24,7 @@ LONGEST_QUERY = 200
 """Characters of a query."""
 
 
-def load_catalog(path: Path | str, *, sensitive: bool = False) -> CandidateSource:
+def load_catalog(path: Path | str, *, sensitive: bool = False) -> GraphSource | QueryList:
     """Load a catalog: ``.csv[.gz]`` with header ``query,category[,prior]``, or a knowledge graph's ``.json[.gz]``.
 
     Queries on health, sexuality, religion, finance and crisis are left out unless ``sensitive``.
@@ -41,7 +40,7 @@ def load_catalog(path: Path | str, *, sensitive: bool = False) -> CandidateSourc
     return QueryList(_rows(text, path), language(), sensitive=sensitive)
 
 
-def shipped_catalog(*, sensitive: bool = False) -> CandidateSource:
+def shipped_catalog(*, sensitive: bool = False) -> GraphSource | QueryList:
     """The knowledge graph that ships with the package; sensitive subjects only on request."""
     with importlib.resources.as_file(importlib.resources.files("suggestion_model").joinpath(SHIPPED)) as path:
         return load_catalog(path, sensitive=sensitive)

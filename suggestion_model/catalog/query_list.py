@@ -94,10 +94,20 @@ class QueryList:
         """Number of queries that can be proposed."""
         return len(self._prior)
 
+    def holds(self, query: str) -> bool:
+        """Whether ``query``, however it is cased, is one that can be proposed."""
+        known = [self._vocabulary.get(term) for term in self._terms_of(words(query))]
+        if not known or None in known:
+            return False
+        rarest = min((term for term in known if term is not None), key=lambda term: int(self._frequency[term]))
+        start, end = self._posting_starts[rarest], self._posting_starts[rarest + 1]
+        folded = query.casefold()
+        return any(self._text(number).casefold() == folded for number in self._postings[start:end].tolist())
+
     # -- building -------------------------------------------------------------------------------------------------
 
     def _build(self, queries: Iterable[ListedQuery], sensitive: bool) -> None:
-        stem, tables = self._reader.stem, self._language
+        tables = self._language
         vocabulary: dict[str, int] = {}
         stopped: list[bool] = []
         light: list[bool] = []
@@ -119,10 +129,7 @@ class QueryList:
             split = words(row.query)
             roles = self._reader.roles(split) if not directions.isdisjoint(split) else None
             used: set[int] = set()
-            for position, word in enumerate(split):
-                term = stem(word)
-                if word.isdigit() and position + 1 < len(split):
-                    term = counted(word, stem(split[position + 1]))
+            for position, (word, term) in enumerate(zip(split, self._terms_of(split), strict=True)):
                 number = vocabulary.get(term)
                 if number is None:
                     number = vocabulary[term] = len(vocabulary)
@@ -156,6 +163,15 @@ class QueryList:
             if space:
                 self._counted.setdefault(digits, []).append(term)
         self._sorted_terms = sorted(term for term in vocabulary if term.isalpha())
+
+    def _terms_of(self, split: list[str]) -> list[str]:
+        """Terms of a query's words: stems, and a number together with what it counts."""
+        stem = self._reader.stem
+        following = [*split, ""][1:]
+        return [
+            counted(word, stem(after)) if word.isdigit() and after else stem(word)
+            for word, after in zip(split, following, strict=True)
+        ]
 
     def _weigh(self, light: NDArray[np.bool_]) -> None:
         """Masses, kind words, names and the inverted index, from the forward index; ``light`` [terms] common talk."""
@@ -335,10 +351,12 @@ class QueryList:
             asking=reading.asking,
         )
 
+    def _text(self, number: int) -> str:
+        return self._blob[self._offsets[number] : self._offsets[number + 1]].decode()
+
     def _candidate(self, number: int, value: float, features: list[float]) -> Candidate:
-        text = self._blob[self._offsets[number] : self._offsets[number + 1]].decode()
         return Candidate(
-            query=text,
+            query=self._text(number),
             category=self._categories[self._query_category[number]],
             score=value,
             sensitive=bool(self._query_sensitive[number]),

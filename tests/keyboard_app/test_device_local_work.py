@@ -13,25 +13,23 @@ from hypothesis import strategies as st
 
 from data_logging import Impression, ImpressionLog, Outcome, UsageCount
 from federated_protocol.plan import (
+    LOSS_LEVELS,
     PROTOCOL_VERSION,
     AggregationSetting,
     MetricSetting,
     MetricSlot,
+    ModelReference,
     Plan,
+    SubsetBlock,
     TaskKind,
     TrainingSetting,
     counter_names,
 )
 from federated_protocol.update_codec import decode_sum, solve_codec
-from keyboard_app.device.local_work import (
-    LARGEST_INVERSE_PROPENSITY,
-    LocalWorker,
-    ScoredOffers,
-    TrainingStoppedError,
-    count,
-)
+from keyboard_app.device.local_evaluation import LARGEST_INVERSE_PROPENSITY, ScoredOffers
+from keyboard_app.device.local_work import LocalWorker, TrainingStoppedError, count
 from keyboard_app.device.model_store import StoredModel
-from keyboard_app.device.policy import PlanRefusedError
+from keyboard_app.device.policy import DevicePolicy, PlanRefusedError
 from suggestion_model.bundle import Bundle
 from suggestion_model.features import DENSE_FEATURES
 from suggestion_model.runtime import Ranker
@@ -207,3 +205,67 @@ def test_the_newest_examples_are_preferred_when_there_are_too_many(
     worker = LocalWorker(bundle, log, most_examples=5, ranker=ranker)
     assert worker.train(make_plan(bundle), model, lambda: False).examples == 5
     assert [round(float(example.dense[0]), 2) for example in worker._examples()] == [0.33, 0.34, 0.36, 0.37, 0.38]
+
+
+def evaluation_plan(bundle: Bundle) -> Plan:
+    return msgspec.structs.replace(
+        make_plan(bundle),
+        task="suggestions/evaluation",
+        kind=TaskKind.EVALUATION,
+        codec=solve_codec(bundle.dimension, 1.0, 0.5, b"", 1, 8, 16, (SubsetBlock(bundle.dimension, 1),), bytes(32)),
+        metrics=MetricSetting((), (-1.0, 0.0, 1.0), paired=True),
+        baseline=ModelReference(0, ""),
+    )
+
+
+def test_an_evaluation_judges_two_models_on_offers_no_training_has_seen_and_claims_nothing(
+    bundle: Bundle, ranker: Ranker, log: ImpressionLog, model: StoredModel
+) -> None:
+    plan, worker = evaluation_plan(bundle), LocalWorker(bundle, log, ranker=ranker)
+    learned = worker.train(make_plan(bundle), model, lambda: False)
+    better = StoredModel(1, "1" * 64, (model.weights + learned.delta).astype(np.float32), 0.0)
+    judging = worker.train(plan, better, lambda: False)
+    assert judging.examples == 0
+    for judged, worse in ((better, False), (model, None)):
+        contribution = worker.contribute(plan, judged, judging, baseline=model)
+        assert not contribution.claimed
+        decoded = decode_sum(contribution.vector, plan.codec, 1)
+        assert not decoded.update_sum.any()  # of the update, one zero travels
+        sums = dict(zip(counter_names(plan.metrics), decoded.counters.tolist(), strict=True))
+        assert sums["examples"] == sum(sums[f"offers_by_score/{b}"] for b in range(4)) // 8 == 29
+        assert sums["loss_change/devices"] == 1
+        change = sums["loss_change/sum"] - LOSS_LEVELS
+        assert change < 0 if worse is False else change == 0
+        assert sums["loss_change/squares"] == change * change
+    log.usage_unreported("session")
+    log.mark_reported("session")
+    contribution = worker.contribute(plan, better, judging, baseline=model)
+    assert not decode_sum(contribution.vector, plan.codec, 1).counters.any()
+
+
+def test_analytics_count_usage_and_train_nothing(
+    bundle: Bundle, ranker: Ranker, log: ImpressionLog, model: StoredModel
+) -> None:
+    plan = msgspec.structs.replace(make_plan(bundle), kind=TaskKind.ANALYTICS)
+    worker = LocalWorker(bundle, log, ranker=ranker)
+    contribution = worker.contribute(plan, model, worker.train(plan, model, lambda: False))
+    decoded = decode_sum(contribution.vector, plan.codec, 1)
+    sums = dict(zip(counter_names(plan.metrics), decoded.counters.tolist(), strict=True))
+    assert (sums["examples"], sums["treatment/0/lines"]) == (0, 40)
+    assert not decoded.update_sum.any()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": TaskKind.EVALUATION},
+        {"baseline": ModelReference(0, "")},
+        {"metrics": MetricSetting((), (0.0,), paired=True)},
+    ],
+)
+def test_a_plan_whose_fields_are_not_of_its_kind_is_refused(bundle: Bundle, changes: dict[str, object]) -> None:
+    policy = DevicePolicy().demo(4)
+    policy.check(make_plan(bundle), "session", bundle.dimension)
+    policy.check(evaluation_plan(bundle), "session", bundle.dimension)
+    with pytest.raises(PlanRefusedError, match="task"):
+        policy.check(msgspec.structs.replace(make_plan(bundle), **changes), "session", bundle.dimension)

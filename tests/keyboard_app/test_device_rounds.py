@@ -361,7 +361,7 @@ def test_a_new_model_ranks_the_very_next_key_press(world: World) -> None:
     device.runtime.stop()
     typing = world.start_device(device.home, engine=True)
     world.devices[-1] = typing
-    engine = typing.runtime._engine
+    engine = typing.runtime._choice._engine
     assert isinstance(engine, SuggestionEngine)
     context = Context("is there a thai restaurant in oakland")
     before = engine.suggest(context)
@@ -446,7 +446,9 @@ class TestCoordinatorTrouble:
         world.step_until_sending(Phase.SHARE)
         world.kill()
         device = world.devices[0]
-        participation = device.runtime._participation
+        attendance = device.runtime._attendance
+        assert attendance is not None
+        participation = attendance.participation
         assert participation is not None
         for _ in range(200):
             world.clock.now += max(device.runtime.step(), 0.1)

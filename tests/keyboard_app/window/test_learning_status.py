@@ -165,7 +165,7 @@ def test_time_spans_read_well() -> None:
 
 def test_the_holdback_is_told_that_it_keeps_the_shipped_model(page_rig: Any) -> None:
     runtime = page_rig.keyboard.runtime
-    runtime.arm = "holdback"
+    runtime._choice.arm = "holdback"
     admit(page_rig, 1)
     runtime.step()
     page_rig.shell.open_learning()

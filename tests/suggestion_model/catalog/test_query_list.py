@@ -235,3 +235,10 @@ def test_the_margin_is_the_lead_of_the_first_and_the_lag_of_the_others(queries: 
     found = queries.candidates(Context("hotels in boston"))
     assert feature(found[0], "margin") == pytest.approx(found[0].score - found[1].score, abs=1e-6)
     assert feature(found[1], "margin") == pytest.approx(found[1].score - found[0].score, abs=1e-6)
+
+
+def test_a_list_knows_what_it_holds(queries: QueryList) -> None:
+    assert queries.holds("2 Bedroom apartments for rent in Oakland")
+    assert not queries.holds("9 bedroom apartments for rent in oakland")
+    assert not queries.holds("oakland in weather")
+    assert not queries.holds("")
