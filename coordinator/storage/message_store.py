@@ -16,9 +16,7 @@ EVERYBODY = b""
 
 # Statements are built once: building one costs more than running it.
 _OF_PHASE = (messages.c.round_id == bindparam("round_id")) & (messages.c.phase == bindparam("phase"))
-_STORED_ANSWER = select(messages.c.digest, messages.c.answer).where(
-    _OF_PHASE, messages.c.device == bindparam("device")
-)
+_STORED_ANSWER = select(messages.c.digest, messages.c.answer).where(_OF_PHASE, messages.c.device == bindparam("device"))
 _PAYLOAD = select(messages.c.payload).where(_OF_PHASE, messages.c.device == bindparam("device"))
 _COUNT = select(func.count()).select_from(messages).where(_OF_PHASE)
 _RESULT = (

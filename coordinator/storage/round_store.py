@@ -13,7 +13,6 @@ from coordinator.storage.database import inserted
 from coordinator.storage.tables import history, participants, rounds
 from federated_protocol.messages import AbandonReason, Phase
 
-
 # Statements of every request are built once: building one costs more than running it.
 _RUNNING = select(rounds).where(rounds.c.task == bindparam("task"), rounds.c.ended_at.is_(None))
 _RUNNING_LOCKED = _RUNNING.with_for_update()
