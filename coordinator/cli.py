@@ -13,7 +13,7 @@ import msgspec
 from coordinator.command_options import as_url, open_reports, settings_options, show
 from coordinator.errors import CoordinatorError
 from coordinator.operation.commands import COMMANDS
-from coordinator.settings import Settings, load_settings
+from coordinator.settings import ReleaseSettings, Settings, load_settings
 from coordinator.trust_anchor import read_trust_anchor
 
 
@@ -26,7 +26,7 @@ def coordinator() -> None:
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--authority-public-key", required=True, help="Hex, or the public.key that `authority init` wrote.")
 def init(directory: Path, authority_public_key: str) -> None:
-    """Write coordinator.toml with every setting and its default to DIRECTORY."""
+    """Write coordinator.toml with every setting to DIRECTORY: defaults, and new versions judged before they go out."""
     anchor = read_trust_anchor(authority_public_key)
     target = directory / "coordinator.toml"
     if target.exists():
@@ -36,6 +36,7 @@ def init(directory: Path, authority_public_key: str) -> None:
         authority_public_key=anchor.public_key.hex(),
         allow_insecure_demo=anchor.insecure_demo,
         database_url=f"sqlite:///{directory.resolve() / 'coordinator.sqlite'}",
+        releases=ReleaseSettings(evaluation_gate=True),
     )
     target.write_text(_as_toml(settings), "utf-8")
     click.echo(f"wrote {target}; start with `coordinator serve --config {target}`")
@@ -136,7 +137,7 @@ def _serve(settings: Settings, host: str, port: int, port_file: Path | None) -> 
             executor.shutdown(wait=False, cancel_futures=True)
             log_event(Event.STOPPED)
 
-        return serving.ServedApp(app, start=start, stop=served.stopping.set, close=close)
+        return serving.ServedApp(app, start=start, stop=served.stop, close=close)
 
     serving.serve(make, host=host, port=port, port_file=port_file)
 
@@ -238,7 +239,7 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 
 def _as_toml(settings: Settings) -> str:
-    lines = ["# Settings of a coordinator. Every value below is a default; docs: coordinator/settings.py", ""]
+    lines = ["# Every setting of a coordinator; what each means: coordinator/settings.py", ""]
     groups: list[tuple[str, dict[str, Any]]] = []
     for name, value in msgspec.to_builtins(settings).items():
         if isinstance(value, dict):

@@ -163,6 +163,13 @@ class ReleaseSettings(_Group, frozen=True):
     """Percentages of devices a new version is told to, one stage after the other."""
     stage_s: float = 86_400.0
     """Seconds a version stays in a stage, unless it harms."""
+    evaluation_gate: bool = False
+    """Judge a new version on offers no training has seen, in a round of its own, before the first device ranks with
+    it. Needs a task without noise. ``coordinator init`` switches it on."""
+    evaluation_devices: int = 20
+    """Devices whose offers must be in that sum; with fewer it is asked again."""
+    evaluation_patience_s: float = 86_400.0
+    """A version that could not be judged for so long is withdrawn."""
     automatic_rollback: bool = True
     """Withdraw a version whose click-through or clicks fell, by the confidence sequence."""
 
@@ -205,6 +212,11 @@ class Settings(_Group, frozen=True):
     def authority_keys(self) -> tuple[bytes, ...]:
         """All authority keys that certificates may be signed with, 32 bytes each, before any trust list."""
         return (self.authority_key_bytes, *(bytes.fromhex(key) for key in self.former_authority_keys))
+
+    @property
+    def evaluation_task(self) -> str:
+        """The task whose rounds judge this task's versions."""
+        return f"{self.task}/evaluation"
 
     @property
     def largest_cohort(self) -> int:
@@ -316,6 +328,14 @@ def validate(settings: Settings) -> None:
             and list(settings.releases.rollout_stages) == sorted(set(settings.releases.rollout_stages)),
             "releases.rollout_stages must be rising percentages above 0, up to 100",
         ),
+        (
+            not settings.releases.evaluation_gate or settings.privacy.noise_multiplier == 0,
+            "releases.evaluation_gate needs privacy.noise_multiplier = 0: an evaluation counts exactly, and a task "
+            "with noise must not",
+        ),
+        (settings.releases.evaluation_devices >= 2, "releases.evaluation_devices must be at least 2"),
+        (settings.releases.evaluation_patience_s > 0, "releases.evaluation_patience_s must be positive"),
+        (1 <= len(settings.task) <= 40, "task must have 1 to 40 characters"),
         (settings.releases.stage_s > 0, "releases.stage_s must be positive"),
         (0 <= settings.unmasking.workers <= 1024, "unmasking.workers must be 0 (one a core) or up to 1024"),
         (settings.pace.poll_growth >= 0, "pace.poll_growth must not be negative"),

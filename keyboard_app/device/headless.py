@@ -19,6 +19,7 @@ from keyboard_app.device.round_attendance import Enrolment
 from keyboard_app.device.runtime import DeviceRuntime
 from keyboard_app.device.schedule import ScheduleSetting
 from keyboard_app.device.status import DeviceStatus
+from keyboard_app.device.transport import Transport
 from suggestion_model.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ class HeadlessDevice:
             setting.conditions,
             schedule=setting.schedule,
             enrolment=setting.enrolment,
+            # The owner types on the same thread, which must not wait for a round.
+            transport=None if self.owner is None else Transport(setting.coordinator_url, wait_s=0),
         )
 
     def run(

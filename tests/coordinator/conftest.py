@@ -30,6 +30,7 @@ from federated_protocol.messages import (
     CheckInAnswer,
     Message,
     ModelArtifact,
+    Pending,
     Phase,
     PlanAnswer,
     Refusal,
@@ -218,7 +219,7 @@ class Deployment:
         devices = self.devices(count)
         for device in devices:
             assert isinstance(device.check_in(), Selected)
-        if self.state() == "selecting":
+        if isinstance(devices[0].fetch_plan(), Pending):  # not full: the deadline closes the selection
             self.tick(self.settings.deadlines.selecting_s)
         for device in devices:
             assert isinstance(device.fetch_plan(), PlanAnswer)

@@ -71,7 +71,7 @@ def test_charges_add_up_and_the_round_that_would_overspend_does_not_start(deploy
 
 
 def test_a_budget_that_ran_out_while_devices_gathered_ends_the_round_by_name(deploy: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("coordinator.rounds.driver.overspends", lambda *_: False)
+    monkeypatch.setattr("coordinator.rounds.tasks.overspends", lambda *_: False)
     deployment = deploy(**(PRIVATE | {"privacy": PRIVATE["privacy"] | {"epsilon_budget": 1.0}}))
     deployment.tick(deployment.settings.rounds.pause_s)
     for device in deployment.devices(5):
