@@ -158,7 +158,7 @@ def _serve(settings: Settings, host: str, port: int, port_file: Path | None) -> 
             executor.shutdown(wait=False, cancel_futures=True)
             log_event(Event.STOPPED)
 
-        return serving.ServedApp(app, start=start, stop=served.stopping.set, close=close)
+        return serving.ServedApp(app, start=start, stop=served.stop, close=close)
 
     serving.serve(make, host=host, port=port, port_file=port_file)
 

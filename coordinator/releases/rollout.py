@@ -12,11 +12,18 @@ import hashlib
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from coordinator.errors import ReleaseError
 from coordinator.operation.audit import record
-from coordinator.releases.model_store import PublishedModel, add_model, current_model, load_artifact, published_model
+from coordinator.releases.model_store import (
+    PublishedModel,
+    add_model,
+    load_artifact,
+    newest_of,
+    published_model,
+    summary,
+)
 from coordinator.rounds.states import RoundEvent
 from coordinator.storage import round_store
 from coordinator.storage.tables import meta, models, rollouts, rounds
@@ -25,6 +32,19 @@ from federated_protocol.messages import AbandonReason
 CANDIDATE, STAGED, LIVE, WITHDRAWN = "candidate", "staged", "live", "withdrawn"
 _SALT = b"federated-keyboard rollout\0"
 _PAUSED = "rounds_paused"
+_OFFERED = (
+    summary()
+    .outerjoin(rollouts, rollouts.c.version == models.c.version)
+    .where(
+        (models.c.version == 0)
+        | (
+            (func.coalesce(rollouts.c.percent, bindparam("first_percent")) > bindparam("bucket"))
+            & (func.coalesce(rollouts.c.state, STAGED) != WITHDRAWN)
+        )
+    )
+    .order_by(models.c.version.desc())
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +68,8 @@ def offered_model(connection: Connection, device: bytes, first_percent: float) -
 
     ``first_percent`` is the share of devices a version begins with that nobody has decided about yet.
     """
-    percent = func.coalesce(rollouts.c.percent, first_percent)
-    query = (
-        select(models.c.version)
-        .outerjoin(rollouts, rollouts.c.version == models.c.version)
-        .where((models.c.version == 0) | ((percent > rollout_bucket(device)) & _not_withdrawn()))
-        .order_by(models.c.version.desc())
-        .limit(1)
-    )
-    version = connection.scalar(query)
-    return current_model(connection) if version is None else published_model(connection, version)
+    asked = {"first_percent": first_percent, "bucket": rollout_bucket(device)}
+    return newest_of(connection, _OFFERED, asked)
 
 
 def all_rollouts(connection: Connection, first_percent: float) -> dict[int, Rollout]:
@@ -179,10 +191,6 @@ def pause_rounds(connection: Connection, paused: bool, *, now: float, actor: str
 def rounds_paused(connection: Connection) -> bool:
     """Whether no further round may open."""
     return connection.scalar(select(meta.c.value).where(meta.c.name == _PAUSED)) is not None
-
-
-def _not_withdrawn() -> ColumnElement[bool]:
-    return func.coalesce(rollouts.c.state, STAGED) != WITHDRAWN
 
 
 def _decide(connection: Connection, version: int, state: str, percent: float, reason: str, now: float) -> None:
