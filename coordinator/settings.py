@@ -154,6 +154,13 @@ class UnmaskingSettings(_Group, frozen=True):
     """So many of them; 0 is one a core."""
 
 
+class OperatorSettings(_Group, frozen=True):
+    """Who may read reports; decisions always need an account."""
+
+    public_reports: bool = False
+    """Let whoever reaches the port read reports without signing in: for demos, or behind a proxy that asks."""
+
+
 class ReleaseSettings(_Group, frozen=True):
     """Signed releases and their rollout."""
 
@@ -163,6 +170,13 @@ class ReleaseSettings(_Group, frozen=True):
     """Percentages of devices a new version is told to, one stage after the other."""
     stage_s: float = 86_400.0
     """Seconds a version stays in a stage, unless it harms."""
+    evaluation_gate: bool = False
+    """Judge a new version on offers no training has seen, in a round of its own, before the first device ranks with
+    it. Needs a task without noise. ``coordinator init`` switches it on."""
+    evaluation_devices: int = 20
+    """Devices whose offers must be in that sum; with fewer it is asked again."""
+    evaluation_patience_s: float = 86_400.0
+    """A version that could not be judged for so long is withdrawn."""
     automatic_rollback: bool = True
     """Withdraw a version whose click-through or clicks fell, by the confidence sequence."""
 
@@ -183,6 +197,9 @@ class Settings(_Group, frozen=True):
     trust_list: str = ""
     """File with the authority's newest trust list (`authority trust`): keys, their ends, revocations; read at each
     check-in and passed on to devices. Empty for none."""
+    high_water: str = ""
+    """File of what must never fall: versions used, privacy spent; kept apart from backups. Empty: ``versions.json``
+    beside the release keys, or else in the folder of an SQLite database."""
     rounds: RoundSettings = RoundSettings()
     threat: ThreatModel = ThreatModel()
     """What the graph of a cohort is solved for; devices pin limits of their own."""
@@ -195,6 +212,7 @@ class Settings(_Group, frozen=True):
     pace: PaceSettings = PaceSettings()
     unmasking: UnmaskingSettings = UnmaskingSettings()
     releases: ReleaseSettings = ReleaseSettings()
+    operators: OperatorSettings = OperatorSettings()
 
     @property
     def authority_key_bytes(self) -> bytes:
@@ -205,6 +223,11 @@ class Settings(_Group, frozen=True):
     def authority_keys(self) -> tuple[bytes, ...]:
         """All authority keys that certificates may be signed with, 32 bytes each, before any trust list."""
         return (self.authority_key_bytes, *(bytes.fromhex(key) for key in self.former_authority_keys))
+
+    @property
+    def evaluation_task(self) -> str:
+        """The task whose rounds judge this task's versions."""
+        return f"{self.task}/evaluation"
 
     @property
     def largest_cohort(self) -> int:
@@ -316,6 +339,14 @@ def validate(settings: Settings) -> None:
             and list(settings.releases.rollout_stages) == sorted(set(settings.releases.rollout_stages)),
             "releases.rollout_stages must be rising percentages above 0, up to 100",
         ),
+        (
+            not settings.releases.evaluation_gate or settings.privacy.noise_multiplier == 0,
+            "releases.evaluation_gate needs privacy.noise_multiplier = 0: an evaluation counts exactly, and a task "
+            "with noise must not",
+        ),
+        (settings.releases.evaluation_devices >= 2, "releases.evaluation_devices must be at least 2"),
+        (settings.releases.evaluation_patience_s > 0, "releases.evaluation_patience_s must be positive"),
+        (1 <= len(settings.task) <= 40, "task must have 1 to 40 characters"),
         (settings.releases.stage_s > 0, "releases.stage_s must be positive"),
         (0 <= settings.unmasking.workers <= 1024, "unmasking.workers must be 0 (one a core) or up to 1024"),
         (settings.pace.poll_growth >= 0, "pace.poll_growth must not be negative"),

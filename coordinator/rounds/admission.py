@@ -17,6 +17,7 @@ from coordinator.privacy.ledger import overspends
 from coordinator.releases.rollout import offered_model
 from coordinator.rounds import pace_steering
 from coordinator.rounds.states import RoundState
+from coordinator.rounds.tasks import tasks_of
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
 from coordinator.trust import Trust
@@ -74,6 +75,7 @@ class Admission:
         self._trust = trust
         self._wake = wake
         self._rng = rng or random.Random()
+        self._tasks = tasks_of(settings)
         self.on_check_in: Callable[[str, float], None] = lambda app_version, now: None
         """Told of every verified check-in: the app's version and the time."""
 
@@ -154,12 +156,17 @@ class Admission:
     def _decide(
         self, connection: Connection, device: bytes, public_key: bytes, certificate: bytes, now: float
     ) -> tuple[CheckInAnswer, bool]:
-        row = round_store.running_round(connection, self._settings.task, lock=True)
-        if row is None:
+        running = [
+            row
+            for task in self._tasks
+            if (row := round_store.running_round(connection, task.name, lock=True)) is not None
+        ]
+        if not running:
             spent = overspends(connection, self._settings)
             reason = ComeBackReason.PRIVACY_BUDGET if spent else ComeBackReason.NO_ROUND
             return self._come_back(connection, device, reason, now), False
-        if row.state is not RoundState.SELECTING:
+        row = next((row for row in running if row.state is RoundState.SELECTING), None)
+        if row is None:
             return self._come_back(connection, device, ComeBackReason.PACE, now), False
         cohort = row.still_in
         known = round_store.participant(connection, row.id, device) is not None

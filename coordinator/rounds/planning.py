@@ -15,10 +15,13 @@ from coordinator.storage.round_store import Round
 from federated_protocol import wire
 from federated_protocol.messages import Phase
 from federated_protocol.plan import (
+    LOSS_LEVELS,
     PROTOCOL_VERSION,
     AggregationSetting,
     MetricSetting,
+    ModelReference,
     Plan,
+    SubsetBlock,
     TaskKind,
     counter_names,
 )
@@ -66,6 +69,51 @@ def make_plan(
         ),
     )
     return plan_privacy(settings, plan)
+
+
+def make_evaluation_plan(
+    settings: Settings,
+    row: Round,
+    judged: PublishedModel,
+    baseline: PublishedModel,
+    dimension: int,
+    cohort: int,
+    rng: ByteSource,
+) -> Plan:
+    """Ask ``cohort`` devices to score their unseen offers with two models; of the update, a single zero travels."""
+    largest = max(settings.codec.largest_count, LOSS_LEVELS**2)
+    return Plan(
+        protocol_version=PROTOCOL_VERSION,
+        task=settings.evaluation_task,
+        kind=TaskKind.EVALUATION,
+        round=row.number,
+        attempt=row.attempt,
+        session=row.session,
+        model_version=judged.version,
+        model_digest=judged.digest,
+        training=settings.training,
+        codec=solve_codec(
+            dimension=dimension,
+            clip=settings.codec.clip,
+            step=settings.codec.clip / 2,
+            rotation_seed=b"",
+            weight_levels=1,
+            largest_cohort=cohort,
+            count_bits=max(2, (cohort * largest).bit_length()),
+            subset=(SubsetBlock(dimension, 1),),
+            subset_seed=rng(SEED_BYTES),
+        ),
+        aggregation=AggregationSetting(
+            smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort, threat=settings.threat
+        ),
+        metrics=MetricSetting(
+            slots=(),
+            score_edges=settings.score_edges,
+            propensity_scale=settings.metrics.propensity_scale,
+            paired=True,
+        ),
+        baseline=ModelReference(baseline.version, baseline.digest),
+    )
 
 
 def encode_plan(plan: Plan) -> bytes:

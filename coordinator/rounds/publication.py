@@ -16,6 +16,7 @@ from coordinator.events import Event, log_failure
 from coordinator.experiments import metric_store
 from coordinator.experiments.threshold import ScoreHistograms, calibrate_threshold
 from coordinator.releases.model_store import add_model, load_artifact, weights_of
+from coordinator.releases.rollout import hold_back
 from coordinator.rounds.planning import decode_plan, run_context, vector_layout
 from coordinator.rounds.states import RoundEvent
 from coordinator.settings import Settings
@@ -168,6 +169,8 @@ def publish(database: Database, settings: Settings, row: Round, now: float) -> i
             )
             if not added:
                 raise RuntimeError("this version exists already: the round is rolled back and stays as it was")
+            if settings.releases.evaluation_gate:
+                hold_back(connection, version, now=now)
     return version
 
 

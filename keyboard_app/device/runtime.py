@@ -228,6 +228,7 @@ class DeviceRuntime:
             after = self._preferences.current
             if (before.learning and not after.learning) or (before.sending and not after.sending):
                 self._stop_wanted.set()
+                self._end_waiting()
             self._choice.apply()
             self._publish(self._status.next_step_s)
             self.poke()
@@ -241,6 +242,7 @@ class DeviceRuntime:
         """
         if self._status.can_stop or self._trainer.progress is not None:
             self._stop_wanted.set()
+            self._end_waiting()
             self.poke()
 
     def roll_back(self, model: StoredModel | None) -> None:
@@ -285,6 +287,11 @@ class DeviceRuntime:
     def poke(self) -> None:
         """Look again now: a switch was flipped, a line was sent."""
         self._background.poke()
+
+    def _end_waiting(self) -> None:
+        """End a request whose answer the coordinator may hold back for long."""
+        if self._transport is not None:
+            self._transport.cut_short()
 
     def run_in_background(self, on_change: Callable[[DeviceStatus], None] | None = None) -> None:
         """Step on a daemon thread until :meth:`stop`.

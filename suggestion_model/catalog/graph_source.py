@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -242,6 +243,25 @@ class GraphSource:
         """Entities that ``text`` names, as (name, type), in the order of their first mention."""
         found = dict.fromkeys(entity for entity, _strength, _role in self._line(text).mentions)
         return [(self._entities[entity].name, self._type_names[self._type_of[entity]]) for entity in found]
+
+    def holds(self, query: str) -> bool:
+        """Whether ``query``, however it is cased, is an instance of a template."""
+        return any(pattern.fullmatch(query.casefold()) for pattern in self._patterns)
+
+    @functools.cached_property
+    def _patterns(self) -> tuple[re.Pattern[str], ...]:
+        """Every template as a pattern."""
+        named: dict[str, list[str]] = {name: [] for name in self._types}
+        for entity, kind in zip(self._entities, self._type_of, strict=True):
+            named[self._type_names[kind]].append(re.escape(entity.name.casefold()))
+        either = {name: f"(?:{'|'.join(sorted(found, key=len, reverse=True))})" for name, found in named.items()}
+        return tuple(
+            re.compile(
+                "".join(re.escape(p.casefold()) if isinstance(p, str) else either[p.type] for p in template.parts)
+            )
+            for templates in self._templates
+            for template in templates
+        )
 
     def candidates(self, context: Context, limit: int = 8) -> list[Candidate]:
         """Queries that the context speaks for, best baseline score first; [] when nothing is being typed."""
