@@ -115,6 +115,8 @@ class OptimizerSettings(_Group, frozen=True):
 class MetricSettings(_Group, frozen=True):
     """Exact counters and the calibration of the trigger threshold."""
 
+    analytics_every_s: float = 0.0
+    """Count usage in rounds of their own, so long after one another, beside training; 0 counts in training alone."""
     newest_versions: int = 6
     """Treatment versions whose clicks are counted at the same time."""
     holdback_percent: float = 5.0
@@ -230,6 +232,16 @@ class Settings(_Group, frozen=True):
         return f"{self.task}/evaluation"
 
     @property
+    def analytics_task(self) -> str:
+        """The task whose rounds only count usage."""
+        return f"{self.task}/analytics"
+
+    @property
+    def counting_tasks(self) -> tuple[str, str]:
+        """The tasks that count usage; a device reports each line, offer and click in one of them."""
+        return self.task, self.analytics_task
+
+    @property
     def largest_cohort(self) -> int:
         """Devices selected at most: the goal times the over-selection, rounded up."""
         return math.ceil(self.rounds.goal_count * self.rounds.overselect - 1e-9)
@@ -325,6 +337,11 @@ def validate(settings: Settings) -> None:
         (settings.optimizer.prior_weight >= 0, "optimizer.prior_weight must not be negative"),
         (0 <= settings.optimizer.momentum < 1, "optimizer.momentum must be in [0, 1)"),
         (0 <= settings.optimizer.beta2 < 1, "optimizer.beta2 must be in [0, 1)"),
+        (metrics.analytics_every_s >= 0, "metrics.analytics_every_s must not be negative"),
+        (
+            metrics.analytics_every_s == 0 or settings.privacy.noise_multiplier == 0,
+            "metrics.analytics_every_s needs privacy.noise_multiplier = 0: a task with noise counts nothing exactly",
+        ),
         (metrics.newest_versions >= 1, "metrics.newest_versions must be positive"),
         (
             metrics.score_step > 0 and metrics.highest_score > metrics.lowest_score,

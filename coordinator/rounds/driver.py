@@ -149,7 +149,7 @@ class RoundDriver:
         if rounds_paused(connection) or not task.wanted(connection):
             return False
         newest = round_store.newest_rounds(connection, task.name, 1)
-        return not newest or newest[0].ended_at is None or now >= newest[0].ended_at + self._settings.rounds.pause_s
+        return not newest or newest[0].ended_at is None or now >= newest[0].ended_at + task.pause_s
 
     def _open(self, task: RoundTask, now: float) -> bool:
         with self._database.writing() as connection:
