@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -32,7 +33,6 @@ from federated_protocol.enrolment import issue
 from federated_protocol.messages import Phase
 from federated_protocol.signing import Identity
 from keyboard_app.device.identity import DeviceIdentity
-from keyboard_app.device.local_work import Trained
 
 ROOT = Path(__file__).parents[2]
 DIMENSION = 24
@@ -105,20 +105,6 @@ class Served:
         return found
 
 
-class PowerOfTwo:
-    """Gives a device's sums a weight that no other device's have."""
-
-    def __init__(self, worker: Any, number: int) -> None:
-        self._worker = worker
-        self._number = number
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._worker, name)
-
-    def train(self, plan: Any, model: Any, should_stop: Any) -> Trained:
-        return dataclasses.replace(self._worker.train(plan, model, should_stop), examples=1 << self._number)
-
-
 def wait_until(holds: Callable[[], Any], patience_s: float = PATIENCE_S) -> None:
     """Look again every few milliseconds; what never happens is a failure."""
     until = time.monotonic() + patience_s
@@ -139,6 +125,7 @@ class Federation:
     served: list[Served] = field(default_factory=list)
     devices: list[Any] = field(default_factory=list)
     transports: list[Any] = field(default_factory=list)
+    forked: list[int] = field(default_factory=list)
     _due: list[float] = field(default_factory=list)
 
     def start(self, name: str = "one", dies: str | None = None, threads: int = 16) -> Served:
@@ -166,16 +153,29 @@ class Federation:
 
     def switch_on(self, url: str, numbers: list[int] | None = None) -> None:
         """Devices in this process, which take part in rounds whenever they are stepped."""
-        setting = FleetSetting(0, max(2, self.count), DIMENSION, {}, 600.0)
+        setting = FleetSetting(0, max(2, self.count), DIMENSION, {}, 600.0, distinct=True)
         for number in range(self.count) if numbers is None else numbers:
             device, transport = make_device(self.folder, url, number, setting)
-            attendance = device._attendance
-            attendance.equipment = dataclasses.replace(
-                attendance.equipment, worker=PowerOfTwo(attendance.equipment.worker, number)
-            )
             self.devices.append(device)
             self.transports.append(transport)
             self._due.append(0.0)
+
+    def fork_devices(self, url: str, numbers: list[int]) -> int:
+        """Devices in a process of their own, which live on by themselves; returns its group."""
+        group = self.nursery.fork(
+            devices=str(self.folder),
+            url=url,
+            first=numbers[0],
+            count=len(numbers),
+            log=str(self.folder / "devices.log"),
+        )
+        self.forked.append(group)
+        return group
+
+    def set_clock(self, device: Any, clock: Callable[[], float]) -> None:
+        """Give a device another idea of the time."""
+        attendance = device._attendance
+        attendance.equipment = dataclasses.replace(attendance.equipment, clock=clock)
 
     def step_until(self, holds: Callable[[], Any], patience_s: float = PATIENCE_S) -> None:
         """Let devices do what they want to do, one step at a time, until something holds."""
@@ -188,12 +188,26 @@ class Federation:
             else:
                 self._due[index] = time.monotonic() + self.devices[index].step()
 
+    def step_in_thread(self, device: Any, meanwhile: Callable[[], Any]) -> None:
+        """Let a device begin a step whose request waits, do something, and let the step end."""
+        thread = threading.Thread(target=device.step)
+        thread.start()
+        thread.join(0.2)
+        meanwhile()
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+
     # -- what the database says ----------------------------------------------------------------------------------
 
     def database(self) -> Database:
         if not hasattr(self, "_database"):
             self._database = Database(self.settings.database_url)
         return self._database
+
+    def forget_database(self) -> None:
+        """Look through new connections from now on."""
+        self.database().close()
+        del self._database
 
     def rounds(self) -> list[round_store.Round]:
         """Every round, oldest first."""
@@ -249,9 +263,9 @@ class Federation:
         assert all(parent == max(0, version - 1) for version, parent, _ in versions)
 
     def close(self) -> None:
-        for served in self.served:
+        for group in (*(served.group for served in self.served), *self.forked):
             with suppress(ProcessLookupError):
-                os.killpg(served.group, signal.SIGKILL)
+                os.killpg(group, signal.SIGKILL)
         for device in self.devices:
             device.stop()
         if hasattr(self, "_database"):
@@ -277,7 +291,7 @@ def federate(tmp_path: Path, nursery: Nursery) -> Iterator[Callable[..., Federat
                 goal_count=devices, minimum_count=4, overselect=1.0, smallest_aggregate=4, pause_s=0.1, settle_s=0.3
             ),
             "deadlines": DeadlineSettings(
-                selecting_s=2.0, advertise_s=2.5, share_s=2.5, masked_input_s=2.5, confirm_s=2.5, unmask_s=2.5
+                selecting_s=2.0, advertise_s=20.0, share_s=20.0, masked_input_s=20.0, confirm_s=20.0, unmask_s=20.0
             ),
             "pace": PaceSettings(shortest_s=0.1, longest_s=0.5),
             "codec": CodecTarget(largest_count=1024),

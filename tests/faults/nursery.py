@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,6 +44,7 @@ DEATHS = {
 def be_coordinator(wish):
     settings = msgspec.convert(wish["coordinator"], Settings)
     lease.LEASE_S = 1.0
+    serving.READ_S = 0.5
     if wish["dies"]:
         setattr(*DEATHS[wish["dies"]], die)
 
@@ -60,10 +62,8 @@ def be_coordinator(wish):
 
 def be_devices(wish):
     first, count = wish["first"], wish["count"]
-    setting = FleetSetting(first, count, DIMENSION, {}, 600.0)
+    setting = FleetSetting(first, count, DIMENSION, {}, 600.0, distinct=True)
     fleet = [make_device(Path(wish["devices"]), wish["url"], n, setting)[0] for n in range(first, first + count)]
-    import time
-
     while True:
         time.sleep(min(device.step() for device in fleet))
 
