@@ -37,7 +37,7 @@ def main() -> None:
         executor = make_executor(settings.unmasking)
         app = create_app(settings, initial_model=initial_model(dimension), executor=executor)
         coordinator = app.extensions["coordinator"]
-        return ServedApp(app, start=coordinator.start_ticking, stop=coordinator.stopping.set, close=coordinator.close)
+        return ServedApp(app, start=coordinator.start_ticking, stop=coordinator.stop, close=coordinator.close)
 
     serve(make, host="127.0.0.1", port=0, port_file=None)
 

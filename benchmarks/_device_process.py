@@ -23,14 +23,14 @@ import msgspec
 import numpy as np
 
 from benchmarks._coordinator_process import BUNDLE_DIGEST
-from federated_protocol.messages import Abandoned, Pending, Phase, SignedMessage
+from federated_protocol.messages import Phase, SessionAnswer, SignedMessage
 from federated_protocol.plan import Plan, counter_names
 from keyboard_app.device.conditions import FixedConditions
 from keyboard_app.device.identity import DeviceIdentity
 from keyboard_app.device.local_work import Contribution, Trained
 from keyboard_app.device.policy import DevicePolicy
 from keyboard_app.device.runtime import DeviceRuntime
-from keyboard_app.device.transport import Transport
+from keyboard_app.device.transport import LONGEST_WAIT_S, Transport
 from keyboard_app.simulation.hosted_device import fleet_schedule
 
 
@@ -57,7 +57,7 @@ class CountingTransport(Transport):
     doomed: Phase | None = None
     requests = 0
 
-    def send(self, session: str, phase: Phase, message: SignedMessage) -> Pending | Abandoned:
+    def send(self, session: str, phase: Phase, message: SignedMessage) -> SessionAnswer:
         """Send, or die."""
         if phase is self.doomed:
             raise Died
@@ -106,7 +106,8 @@ class BusyLog:
 def make_device(folder: Path, url: str, number: int, setting: FleetSetting) -> tuple[DeviceRuntime, CountingTransport]:
     """A runtime over the home that the parent prepared."""
     home = folder / f"device-{number}"
-    transport = CountingTransport(url)
+    # A thread that steps several devices must not wait for one of them.
+    transport = CountingTransport(url, wait_s=LONGEST_WAIT_S if setting.count == 1 else 0)
     doomed = setting.doomed.get(number)
     transport.doomed = Phase(doomed) if doomed is not None else None
     bundle: Any = SimpleNamespace(

@@ -19,7 +19,8 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped] # gunicorn ships no types
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
-THREADS = 32
+THREADS = 192
+"""Made as they are needed. Waiting requests and streams hold most of them, see :mod:`coordinator.rounds.waiting`."""
 GRACE_S = 5
 
 

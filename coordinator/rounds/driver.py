@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from coordinator.events import Event, log_event, log_failure
+from coordinator.operation.high_water import high_water_path
 from coordinator.privacy.ledger import charge_release
 from coordinator.releases.model_store import current_model
 from coordinator.releases.rollout import rounds_paused
@@ -90,6 +91,12 @@ class RoundDriver:
         with self._database.reading() as connection:
             return any(self._is_due(connection, row, now) for row in self._running(connection))
 
+    def running(self) -> tuple[str, RoundState | None]:
+        """Session and state of the running round; ("", None) where there is none."""
+        with self._database.reading() as connection:
+            row = round_store.running_round(connection, self._settings.task)
+        return ("", None) if row is None else (row.session, row.state)
+
     def resume(self, now: float) -> None:
         """Call once at start: give the devices of a running round time to come back, or end what cannot go on."""
         with self._database.writing() as connection:
@@ -140,7 +147,7 @@ class RoundDriver:
         if rounds_paused(connection) or not task.wanted(connection):
             return False
         newest = round_store.newest_rounds(connection, task.name, 1)
-        return not newest or newest[0].ended_at is None or now >= newest[0].ended_at + self._settings.rounds.pause_s
+        return not newest or newest[0].ended_at is None or now >= newest[0].ended_at + task.pause_s
 
     def _open(self, task: RoundTask, now: float) -> bool:
         with self._database.writing() as connection:
@@ -260,7 +267,7 @@ class RoundDriver:
             )
             if moved:
                 opened.store_counters(connection, row.id)
-                charge_release(connection, row.id, opened.plan, now)
+                charge_release(connection, row.id, opened.plan, now, high_water_path(self._settings))
         if moved:
             log_event(Event.SUM_OPENED, round=row.number, inputs=row.inputs or 0, shares=answered)
         return moved

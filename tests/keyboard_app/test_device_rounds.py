@@ -33,7 +33,7 @@ from coordinator.storage.round_store import Round, newest_rounds
 from data_logging import Impression, ImpressionLog, Outcome
 from federated_protocol import signing
 from federated_protocol.enrolment import issue
-from federated_protocol.messages import Abandoned, Pending, Phase, SignedMessage
+from federated_protocol.messages import Phase, SessionAnswer, SignedMessage
 from federated_protocol.plan import TrainingSetting
 from keyboard_app.device import DeviceIdentity, DevicePolicy, DeviceRuntime, ScheduleSetting, SwitchedConditions
 from keyboard_app.device.history import Ending, History, Participation
@@ -63,11 +63,11 @@ class ObservedTransport(Transport):
     """The real transport; notes every masked input that leaves, and may lose or spoil what a test says."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, timeout_s=5.0)
+        super().__init__(url, timeout_s=5.0, wait_s=0)
         self.masked_inputs: list[tuple[str, bytes]] = []
         self.before_send: Callable[[Phase], None] = lambda phase: None
 
-    def send(self, session: str, phase: Phase, message: SignedMessage) -> Pending | Abandoned:
+    def send(self, session: str, phase: Phase, message: SignedMessage) -> SessionAnswer:
         self.before_send(phase)
         if phase is Phase.MASKED_INPUT:
             self.masked_inputs.append((session, message.payload))
