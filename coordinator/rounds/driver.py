@@ -91,11 +91,10 @@ class RoundDriver:
         with self._database.reading() as connection:
             return any(self._is_due(connection, row, now) for row in self._running(connection))
 
-    def running(self) -> tuple[str, RoundState | None]:
-        """Session and state of the running round; ("", None) where there is none."""
+    def running(self) -> dict[str, RoundState]:
+        """Session and state of every running round."""
         with self._database.reading() as connection:
-            row = round_store.running_round(connection, self._settings.task)
-        return ("", None) if row is None else (row.session, row.state)
+            return {row.session: row.state for row in self._running(connection)}
 
     def resume(self, now: float) -> None:
         """Call once at start: give the devices of a running round time to come back, or end what cannot go on."""
