@@ -17,10 +17,11 @@ import msgspec
 from sqlalchemy import Connection
 
 from coordinator.events import Event, log_event, log_failure
+from coordinator.operation.high_water import high_water_path
 from coordinator.privacy.ledger import charge_release
 from coordinator.releases.model_store import current_model
 from coordinator.releases.rollout import rounds_paused
-from coordinator.rounds import closing, planning
+from coordinator.rounds import closing, lease, planning
 from coordinator.rounds.publication import open_sum
 from coordinator.rounds.states import PHASE_OF_STATE, SHORT_REASON, RoundEvent, RoundState
 from coordinator.rounds.tasks import RoundTask, tasks_of
@@ -32,8 +33,6 @@ from federated_protocol.messages import AbandonReason, Phase
 from federated_protocol.plan import PROTOCOL_VERSION
 from federated_protocol.randomness import ByteSource
 
-LEASE_S = 30.0
-"""How long one process may open a sum before another one tries."""
 RESUME_GRACE_S = 15.0
 """After a restart, devices get at least this long (or the phase's whole time) to find the coordinator again."""
 CHECK_INS_KEPT_S = 1800.0
@@ -92,11 +91,10 @@ class RoundDriver:
         with self._database.reading() as connection:
             return any(self._is_due(connection, row, now) for row in self._running(connection))
 
-    def running(self) -> tuple[str, RoundState | None]:
-        """Session and state of the running round; ("", None) where there is none."""
+    def running(self) -> dict[str, RoundState]:
+        """Session and state of every running round."""
         with self._database.reading() as connection:
-            row = round_store.running_round(connection, self._settings.task)
-        return ("", None) if row is None else (row.session, row.state)
+            return {row.session: row.state for row in self._running(connection)}
 
     def resume(self, now: float) -> None:
         """Call once at start: give the devices of a running round time to come back, or end what cannot go on."""
@@ -148,7 +146,7 @@ class RoundDriver:
         if rounds_paused(connection) or not task.wanted(connection):
             return False
         newest = round_store.newest_rounds(connection, task.name, 1)
-        return not newest or newest[0].ended_at is None or now >= newest[0].ended_at + self._settings.rounds.pause_s
+        return not newest or newest[0].ended_at is None or now >= newest[0].ended_at + task.pause_s
 
     def _open(self, task: RoundTask, now: float) -> bool:
         with self._database.writing() as connection:
@@ -253,10 +251,11 @@ class RoundDriver:
             }
             if answered < row.quorum or not closing.can_be_opened(connection, row, Phase.UNMASK):
                 return self._abandon(connection, row, RoundEvent.SHORT, SHORT_REASON[row.state], now, **counts)
-            if not round_store.take_lease(connection, row, self._holder, now, LEASE_S):
+            if not round_store.take_lease(connection, row, self._holder, now, lease.LEASE_S):
                 return False
         try:
-            opened = open_sum(self._database, row, self._executor)
+            with lease.held(self._database, row, self._holder, now):
+                opened = open_sum(self._database, row, self._executor)
         except (FederatedProtocolError, msgspec.MsgspecError, ValueError) as error:
             log_failure(Event.SUM_FAILED, error, round=row.number)
             with self._database.writing() as connection:
@@ -267,16 +266,17 @@ class RoundDriver:
             )
             if moved:
                 opened.store_counters(connection, row.id)
-                charge_release(connection, row.id, opened.plan, now)
+                charge_release(connection, row.id, opened.plan, now, high_water_path(self._settings))
         if moved:
             log_event(Event.SUM_OPENED, round=row.number, inputs=row.inputs or 0, shares=answered)
         return moved
 
     def _finish(self, task: RoundTask, row: Round, now: float) -> bool:
         with self._database.writing() as connection:
-            if not round_store.take_lease(connection, row, self._holder, now, LEASE_S):
+            if not round_store.take_lease(connection, row, self._holder, now, lease.LEASE_S):
                 return False
-        published = task.finish(self._database, row, now)
+        with lease.held(self._database, row, self._holder, now):
+            published = task.finish(self._database, row, now)
         if published is None:
             with self._database.writing() as connection:
                 return self._abandon(connection, row, RoundEvent.REJECTED, AbandonReason.EVALUATION_GATE, now)

@@ -10,7 +10,7 @@ import msgspec
 from coordinator.experiments.click_through import metric_slots
 from coordinator.privacy.planning import plan_noise, plan_privacy
 from coordinator.releases.model_store import PublishedModel
-from coordinator.settings import Settings
+from coordinator.settings import CodecTarget, Settings
 from coordinator.storage.round_store import Round
 from federated_protocol import wire
 from federated_protocol.messages import Phase
@@ -18,6 +18,7 @@ from federated_protocol.plan import (
     LOSS_LEVELS,
     PROTOCOL_VERSION,
     AggregationSetting,
+    CodecSetting,
     MetricSetting,
     ModelReference,
     Plan,
@@ -37,10 +38,11 @@ def make_plan(
     settings: Settings, row: Round, base: PublishedModel, dimension: int, cohort: int, rng: ByteSource
 ) -> Plan:
     """Say what ``cohort`` devices are asked to do on top of the model ``base`` with ``dimension`` weights."""
-    codec = settings.codec
     aggregation = AggregationSetting(
         smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort, threat=settings.threat
     )
+    noise = plan_noise(settings, settings.codec.sent(dimension), aggregation)
+    codec = make_codec(settings.codec, dimension, cohort, rng, noise)
     plan = Plan(
         protocol_version=PROTOCOL_VERSION,
         task=settings.task,
@@ -51,16 +53,7 @@ def make_plan(
         model_version=base.version,
         model_digest=base.digest,
         training=settings.training,
-        codec=solve_codec(
-            dimension=dimension,
-            clip=codec.clip,
-            step=codec.step,
-            rotation_seed=rng(SEED_BYTES) if codec.rotate else b"",
-            weight_levels=codec.weight_levels,
-            largest_cohort=cohort,
-            count_bits=max(2, (cohort * codec.largest_count).bit_length()),
-            noise_sixteenths=plan_noise(settings, dimension, aggregation),
-        ),
+        codec=codec,
         aggregation=aggregation,
         metrics=MetricSetting(
             slots=metric_slots(base.version, settings.metrics.newest_versions),
@@ -71,26 +64,29 @@ def make_plan(
     return plan_privacy(settings, plan)
 
 
-def make_evaluation_plan(
+def make_counting_plan(
     settings: Settings,
     row: Round,
-    judged: PublishedModel,
-    baseline: PublishedModel,
+    kind: TaskKind,
+    model: PublishedModel,
     dimension: int,
-    cohort: int,
     rng: ByteSource,
+    *,
+    metrics: MetricSetting,
+    baseline: PublishedModel | None = None,
 ) -> Plan:
-    """Ask ``cohort`` devices to score their unseen offers with two models; of the update, a single zero travels."""
-    largest = max(settings.codec.largest_count, LOSS_LEVELS**2)
+    """Ask the ``row.still_in`` devices of a round for counters alone; of the update, a single zero travels."""
+    cohort = row.still_in
+    largest = max(settings.codec.largest_count, LOSS_LEVELS**2 if metrics.paired else 0)
     return Plan(
         protocol_version=PROTOCOL_VERSION,
-        task=settings.evaluation_task,
-        kind=TaskKind.EVALUATION,
+        task=row.task,
+        kind=kind,
         round=row.number,
         attempt=row.attempt,
         session=row.session,
-        model_version=judged.version,
-        model_digest=judged.digest,
+        model_version=model.version,
+        model_digest=model.digest,
         training=settings.training,
         codec=solve_codec(
             dimension=dimension,
@@ -106,13 +102,28 @@ def make_evaluation_plan(
         aggregation=AggregationSetting(
             smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort, threat=settings.threat
         ),
-        metrics=MetricSetting(
-            slots=(),
-            score_edges=settings.score_edges,
-            propensity_scale=settings.metrics.propensity_scale,
-            paired=True,
-        ),
-        baseline=ModelReference(baseline.version, baseline.digest),
+        metrics=metrics,
+        baseline=None if baseline is None else ModelReference(baseline.version, baseline.digest),
+    )
+
+
+def make_codec(
+    target: CodecTarget, dimension: int, cohort: int, rng: ByteSource, noise_sixteenths: int = 0
+) -> CodecSetting:
+    """The codec of a round for a model of ``dimension`` weights and at most ``cohort`` devices."""
+    sent = target.sent(dimension)
+    subset = (SubsetBlock(length=dimension, chosen=sent),) if sent < dimension else ()
+    return solve_codec(
+        dimension=dimension,
+        clip=target.clip,
+        step=target.step,
+        rotation_seed=rng(SEED_BYTES) if target.rotate else b"",
+        weight_levels=target.weight_levels,
+        largest_cohort=cohort,
+        count_bits=max(2, (cohort * target.largest_count).bit_length()),
+        subset=subset,
+        subset_seed=rng(SEED_BYTES) if subset else b"",
+        noise_sixteenths=noise_sixteenths,
     )
 
 
