@@ -35,6 +35,8 @@ class Language:
     """The same for the place where one is going."""
     place_cues: frozenset[str]
     """Words after which a name is probably a place."""
+    place_questions: frozenset[str]
+    """Words of a question that asks for a place."""
     aliases: Mapping[tuple[str, ...], tuple[str, ...]]
     """Word sequence -> the word sequence it also stands for."""
     concepts: Mapping[str, tuple[str, ...]]
@@ -47,6 +49,11 @@ class Language:
     sensitive_openings: frozenset[str]
     """First words of those phrases."""
     longest_alias: int
+
+    @property
+    def function_words(self) -> frozenset[str]:
+        """Words that carry no subject: function words and those that close."""
+        return self.stopwords | self.closing
 
     def stem(self, word: str) -> str:
         """Stem of one folded word."""
@@ -111,6 +118,7 @@ def language(code: str = "en") -> Language:
         origin=dict(raw["origin"]),
         destination=dict(raw["destination"]),
         place_cues=frozenset(raw["place_cues"].split()),
+        place_questions=frozenset(raw["place_questions"].split()),
         aliases=aliases,
         concepts={said: tuple(target for target in means if target != said) for said, means in concepts.items()},
         suffixes=suffixes,
