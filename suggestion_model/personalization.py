@@ -39,7 +39,7 @@ class TasteSetting:
 
     hypotheses: tuple[tuple[float, float], ...] = ((2.0, 1.0), (0.5, 0.5))
     """Beta distributions of a taste."""
-    prior: tuple[float, ...] = (0.25, 0.25)
+    prior: tuple[float, ...] = (1 / 3, 1 / 3)
     """Of each hypothesis; the rest is for no taste at all."""
     floor: float = 0.03
     """Offers less likely tapped than this are about something else: they say nothing about a taste, nor follow one."""
@@ -176,9 +176,10 @@ def relative_tastes(alpha: float, beta: float) -> Floats:
     cell = np.minimum((mass / mass[-1] * _CELLS).astype(np.int64), _CELLS - 1)
     density = np.diff(mass, prepend=0.0)
     means: Floats = np.bincount(cell, density * t, _CELLS) / np.maximum(np.bincount(cell, density, _CELLS), 1e-12)
-    return means / means.mean()
+    relative: Floats = means / means.mean()
+    return relative
 
 
 def _probability(logits: Floats) -> Floats:
-    p: Floats = 1.0 / (1.0 + np.exp(-np.clip(logits, -30.0, 30.0)))
-    return np.clip(p, 1e-9, 1 - 1e-9)
+    p: Floats = np.clip(1.0 / (1.0 + np.exp(-np.clip(logits, -30.0, 30.0))), 1e-9, 1 - 1e-9)
+    return p
