@@ -152,7 +152,8 @@ function drawTables({ rounds, metrics }) {
     return missed.length ? missed.join(", ") : Object.keys(r.dropouts).length ? "none" : "–";
   };
   const summed = (r) => (r.inputs === null ? "–" : `${number(r.inputs)} of ${number(r.selected)}`);
-  fill("rounds", rounds.map((r) => [r.attempt > 1 ? `${r.round}.${r.attempt}` : `${r.round}`, ended(r), r.published_version === null ? "–" : `v${r.published_version}`, summed(r), drops(r), kilobytes(r.bytes_up_per_device), kilobytes(r.bytes_up), seconds(r.duration_s)]), "No round has been opened yet.");
+  const graph = (r) => (r.neighbours === null ? "–" : `${r.complete_graph ? "all" : `k ${r.neighbours}`}, t ${r.shares_needed}`);
+  fill("rounds", rounds.map((r) => [r.attempt > 1 ? `${r.round}.${r.attempt}` : `${r.round}`, ended(r), r.published_version === null ? "–" : `v${r.published_version}`, summed(r), graph(r), drops(r), kilobytes(r.bytes_up_per_device), kilobytes(r.bytes_up), seconds(r.duration_s)]), "No round has been opened yet.");
   $("rounds-note").textContent = rounds.length >= 60 ? "the newest 60" : "";
 }
 
