@@ -38,16 +38,20 @@ class PersonalScores:
 
 
 def judge_personalisation(
-    learner: Learner, population: Population, shared: Weights, personalise: Personalise
+    learner: Learner,
+    population: Population,
+    shared: Weights,
+    personalise: Personalise,
+    least_offers: int = LEAST_OFFERS,
 ) -> dict[str, Any]:
-    """Score everybody who trains and has at least :data:`LEAST_OFFERS` later offers."""
+    """Score everybody who trains and has at least ``least_offers`` later offers."""
     rows = population.world.rows
     perfect = _perfect_taste(learner, population, shared)
     scored: list[PersonalScores] = []
     whose = rows.person[population.judged_rows]
     for number, person in enumerate(population.persons):
         later = population.judged_rows[(whose == person) & rows.shown[population.judged_rows]]
-        if len(later) < LEAST_OFFERS:
+        if len(later) < least_offers:
             continue
         truth = np.asarray(rows.probability[later], np.float64)
         logits = learner.logits(later, shared), personalise(number, later), perfect(later)

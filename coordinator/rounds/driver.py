@@ -21,7 +21,7 @@ from coordinator.operation.high_water import high_water_path
 from coordinator.privacy.ledger import charge_release
 from coordinator.releases.model_store import current_model
 from coordinator.releases.rollout import rounds_paused
-from coordinator.rounds import closing, lease, planning
+from coordinator.rounds import closing, lease, planning, versions
 from coordinator.rounds.publication import open_sum
 from coordinator.rounds.states import PHASE_OF_STATE, SHORT_REASON, RoundEvent, RoundState
 from coordinator.rounds.tasks import RoundTask, tasks_of
@@ -30,7 +30,6 @@ from coordinator.storage import Database, message_store, round_store
 from coordinator.storage.round_store import Round
 from federated_protocol.errors import FederatedProtocolError
 from federated_protocol.messages import AbandonReason, Phase
-from federated_protocol.plan import PROTOCOL_VERSION
 from federated_protocol.randomness import ByteSource
 
 RESUME_GRACE_S = 15.0
@@ -342,7 +341,7 @@ class RoundDriver:
 
 def _readable(plan: bytes) -> bool:
     try:
-        return planning.decode_plan(plan).protocol_version == PROTOCOL_VERSION
+        return versions.is_served(planning.decode_plan(plan).protocol_version)
     except msgspec.MsgspecError:
         return False
 

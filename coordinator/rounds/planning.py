@@ -10,13 +10,13 @@ import msgspec
 from coordinator.experiments.click_through import metric_slots
 from coordinator.privacy.planning import plan_noise, plan_privacy
 from coordinator.releases.model_store import PublishedModel
+from coordinator.rounds import versions
 from coordinator.settings import CodecTarget, Settings
 from coordinator.storage.round_store import Round
 from federated_protocol import wire
 from federated_protocol.messages import Phase
 from federated_protocol.plan import (
     LOSS_LEVELS,
-    PROTOCOL_VERSION,
     AggregationSetting,
     CodecSetting,
     MetricSetting,
@@ -44,7 +44,7 @@ def make_plan(
     noise = plan_noise(settings, settings.codec.sent(dimension), aggregation)
     codec = make_codec(settings.codec, dimension, cohort, rng, noise)
     plan = Plan(
-        protocol_version=PROTOCOL_VERSION,
+        protocol_version=row.protocol_version or versions.NEWEST,
         task=settings.task,
         kind=TaskKind.TRAINING,
         round=row.number,
@@ -79,7 +79,7 @@ def make_counting_plan(
     cohort = row.still_in
     largest = max(settings.codec.largest_count, LOSS_LEVELS**2 if metrics.paired else 0)
     return Plan(
-        protocol_version=PROTOCOL_VERSION,
+        protocol_version=row.protocol_version or versions.NEWEST,
         task=row.task,
         kind=kind,
         round=row.number,
