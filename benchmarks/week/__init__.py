@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> dict[str, Value]:
 
 
 def week_settings(authority: Identity, database_url: str, keys: Path, goal_count: int = 40) -> Settings:
-    """Three trainings a day, each judged before it goes out; usage counted every three hours; two rollout stages."""
+    """Three trainings a day, each judged before it goes out; usage counted every four hours; two rollout stages."""
     return Settings(
         authority_public_key=authority.public_key.hex(),
         database_url=database_url,
@@ -106,8 +106,8 @@ def week_settings(authority: Identity, database_url: str, keys: Path, goal_count
         training=TrainingSetting(epochs=12, batch_size=16, learning_rate=0.3, weight_cap=40),
         codec=CodecTarget(clip=1.0, step=0.001, largest_count=4096),
         optimizer=OptimizerSettings(name="average", learning_rate=0.6, prior_weight=2.0),
-        metrics=MetricSettings(analytics_every_s=3 * HOUR, holdback_percent=25.0, newest_versions=8),
-        pace=PaceSettings(shortest_s=60.0, longest_s=6 * HOUR),
+        metrics=MetricSettings(analytics_every_s=4 * HOUR, holdback_percent=25.0, newest_versions=8),
+        pace=PaceSettings(shortest_s=60.0, longest_s=12 * HOUR),
         releases=ReleaseSettings(
             keys=str(keys), rollout_stages=(25.0, 100.0), stage_s=3 * HOUR, evaluation_gate=True,
             evaluation_devices=goal_count // 2,

@@ -1,8 +1,8 @@
 """Seven days in a few minutes: simulated devices against the real coordinator, on a clock that jumps.
 
-The coordinator is the product's: storage, rounds, secure aggregation, gate, staged rollout, steward, signed releases. Its
-methods are called where HTTP would arrive. Devices run the product's protocol (signatures, shares, masks) in every round
-they join. Simulated are the people (:mod:`benchmarks.week.world`), the network, and the time.
+The coordinator is the product's: storage, rounds, secure aggregation, gate, staged rollout, steward, signed
+releases. Its methods are called where HTTP would arrive. Devices run the product's protocol (signatures, shares, masks)
+in every round they join. Simulated are the people (:mod:`benchmarks.week.world`), the network, and the time.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from keyboard_app.device.transport import Refused
 
 START = 1_798_416_000.0
 """Monday, 28 December 2026, 00:00 UTC."""
-TICK_S = 60.0
+TICK_S = 240.0
 FAULTY_FROM, FAULTY_UNTIL = 3.0, 3.45
 """Days: how long a faulty app is in the field, before its fix replaces it."""
 ROTATED_AT, RESTARTED_AT = 4.5, 2.4
@@ -84,6 +84,8 @@ class WeekSetting:
     seed: int = 0
     server: PostgresServer | None = None
     """Restarted in the middle of a round; without one the coordinator's own process is replaced."""
+    restarted_at: float = RESTARTED_AT
+    """Day after which the next round is interrupted."""
     stop_in_round: bool = False
     """End with a round under way, for a picture of it."""
 
@@ -170,7 +172,7 @@ class Week:
 
     def _story(self) -> list[tuple[float, Callable[[], None]]]:
         events: list[tuple[float, Callable[[], None]]] = [
-            (RESTARTED_AT, self._restart_soon),
+            (self.setting.restarted_at, self._restart_soon),
             (FAULTY_FROM, lambda: self._install(FAULTY_APP, GOOD_APP, 0.7)),
             (FAULTY_UNTIL, lambda: self._install(FIXED_APP, FAULTY_APP, 1.0)),
             (ROTATED_AT, self._rotate_keys),

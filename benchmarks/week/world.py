@@ -2,8 +2,8 @@
 
 Synthetic on purpose: nobody's text is needed, and the truth is known. A candidate query has 22 features; a person taps
 with probability ``sigmoid(bias + slope * <truth, features> + taste)``. The model in use sees the features and offers
-what scores above its threshold. One weight of the model, :data:`BLIND`, belongs to a feature that no logged offer ever has:
-nothing offline can see it, but a model that moves it repels people once it is live. So a gate that works from logs
+what scores above its threshold. One weight of the model, :data:`BLIND`, belongs to a feature that no logged offer ever
+has: nothing offline can see it, but a model that moves it repels people once it is live. So a gate that works from logs
 must let such a model pass, and only the comparison with the holdback can find it.
 """
 
