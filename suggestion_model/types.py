@@ -50,6 +50,10 @@ class RankerInputs:
     """[n, CANDIDATE_TOKENS] piece ids, 0-padded."""
     dense: NDArray[np.float32]
     """[n, DENSE_FEATURES], names in `suggestion_model.features.DENSE_NAMES`."""
+    hashed_ids: NDArray[np.int32]
+    """[n, HASHED_FEATURES] indices of sparse features, see `suggestion_model.hashed_features`."""
+    hashed_values: NDArray[np.float32]
+    """[n, HASHED_FEATURES], 0 where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class Example:
     context_ids: NDArray[np.int32]
     candidate_ids: NDArray[np.int32]
     dense: NDArray[np.float32]
+    hashed_ids: NDArray[np.int32]
+    hashed_values: NDArray[np.float32]
     label: float
     """1.0 tapped, 0.0 not."""
     weight: float
