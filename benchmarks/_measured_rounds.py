@@ -30,12 +30,14 @@ from federated_protocol.signing import Identity
 from keyboard_app.device.federated_client import Participation
 from keyboard_app.device.history import History
 from keyboard_app.device.identity import DeviceIdentity
+from keyboard_app.device.local_training import LocalTrainer
 from keyboard_app.device.local_work import LocalWorker
 from keyboard_app.device.model_store import ModelStore
 from keyboard_app.device.participation_states import PHASE_OF_STATE, EndKind, Equipment
 from keyboard_app.device.policy import DevicePolicy
 from keyboard_app.device.privacy_budget import PrivacyBudget
 from keyboard_app.device.transport import Traffic, Transport
+from keyboard_app.device.workbench import Workbench
 from keyboard_app.simulation.processes import Child, ChildError
 from suggestion_model.bundle import Bundle
 from suggestion_model.features import DENSE_FEATURES
@@ -174,12 +176,13 @@ def _device(home: Path, url: str, authority: Identity, stack: ExitStack) -> _Dev
     _write_offers(log, now)
     transport = stack.enter_context(closing(_CountedTransport(url)))
     policy = DevicePolicy()
+    bench = Workbench(bundle, log)
     equipment = Equipment(
         transport=transport,
         identity=identity,
         policy=policy,
         store=ModelStore(home / "models", bundle.digest, bundle.weights0, bundle.threshold0),
-        worker=LocalWorker(bundle, log, rng=np.random.default_rng(0)),
+        worker=LocalWorker(bench, log, LocalTrainer(bench, rng=np.random.default_rng(0))),
         log=log,
         history=History(home / "rounds.json"),
         budget=PrivacyBudget(home / "privacy.json", policy.epsilon_cap, policy.delta),

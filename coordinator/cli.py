@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -15,6 +17,9 @@ from coordinator.errors import CoordinatorError
 from coordinator.operation.commands import COMMANDS
 from coordinator.settings import ReleaseSettings, Settings, load_settings
 from coordinator.trust_anchor import read_trust_anchor
+
+if TYPE_CHECKING:
+    from coordinator.storage import Database
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -91,7 +96,10 @@ def serve(
 
     from coordinator.service import Coordinator
 
-    Coordinator(settings).close()  # a broken database or bundle is explained here, not by a worker that dies
+    first = Coordinator(settings)  # a broken database or bundle is explained here, not by a worker that dies
+    if small_demo:
+        click.echo(f"dashboard: sign in as {DEMO_ACCOUNT} with {demo_account(first.database)} to decide", err=True)
+    first.close()
     if settings.allow_insecure_demo:
         click.echo("INSECURE DEMO: certificates that prove nothing are accepted.", err=True)
     _serve(settings, host, port, port_file)
@@ -110,8 +118,21 @@ SMALL_DEMO: dict[str, Any] = {
     "deadlines.confirm_s": 15.0,
     "deadlines.unmask_s": 15.0,
     "pace.longest_s": 5.0,
+    "operators.public_reports": True,
 }
 """What ``--small-demo`` sets, below the other options."""
+
+
+DEMO_ACCOUNT = "demo"
+
+
+def demo_account(database: Database) -> str:
+    """Make the demo's operator account, or give it a new password; returns the password, which is stored nowhere."""
+    from coordinator.operation.accounts import Accounts, Role
+
+    password = secrets.token_urlsafe(12)
+    Accounts(database).add(DEMO_ACCOUNT, Role.OPERATOR, password, time.time())
+    return password
 
 
 def _serve(settings: Settings, host: str, port: int, port_file: Path | None) -> None:

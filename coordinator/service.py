@@ -11,7 +11,9 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coordinator.operation.high_water import HighWater, high_water_path
 from coordinator.operation.population import Population
+from coordinator.privacy.ledger import book_missing
 from coordinator.releases import ModelStore, shipped_artifact
 from coordinator.releases.steward import RolloutSteward
 from coordinator.rounds.admission import Admission
@@ -71,6 +73,7 @@ class Coordinator:
         try:
             self.models = ModelStore(self.database)
             self.models.ensure_initial(first, clock())
+            self._never_less_spent()
             self.driver = RoundDriver(self.database, settings, executor=executor)
             self.trust = Trust(settings)
             self.admission = Admission(self.database, settings, self.trust, self.wake, rng)
@@ -84,6 +87,14 @@ class Coordinator:
         except BaseException:
             self.database.close()
             raise
+
+    def _never_less_spent(self) -> None:
+        """An older database that was put in place by hand has not given privacy back."""
+        marks = high_water_path(self.settings)
+        spent = {} if marks is None else HighWater.read(marks).spent
+        if spent:
+            with self.database.writing() as connection:
+                book_missing(connection, spent)
 
     def _publisher(self) -> MetadataPublisher | None:
         """The signer of releases, where keys are configured."""

@@ -115,6 +115,8 @@ class OptimizerSettings(_Group, frozen=True):
 class MetricSettings(_Group, frozen=True):
     """Exact counters and the calibration of the trigger threshold."""
 
+    analytics_every_s: float = 0.0
+    """Count usage in rounds of their own, so long after one another, beside training; 0 counts in training alone."""
     newest_versions: int = 6
     """Treatment versions whose clicks are counted at the same time."""
     holdback_percent: float = 5.0
@@ -154,6 +156,13 @@ class UnmaskingSettings(_Group, frozen=True):
     """So many of them; 0 is one a core."""
 
 
+class OperatorSettings(_Group, frozen=True):
+    """Who may read reports; decisions always need an account."""
+
+    public_reports: bool = False
+    """Let whoever reaches the port read reports without signing in: for demos, or behind a proxy that asks."""
+
+
 class ReleaseSettings(_Group, frozen=True):
     """Signed releases and their rollout."""
 
@@ -190,6 +199,9 @@ class Settings(_Group, frozen=True):
     trust_list: str = ""
     """File with the authority's newest trust list (`authority trust`): keys, their ends, revocations; read at each
     check-in and passed on to devices. Empty for none."""
+    high_water: str = ""
+    """File of what must never fall: versions used, privacy spent; kept apart from backups. Empty: ``versions.json``
+    beside the release keys, or else in the folder of an SQLite database."""
     rounds: RoundSettings = RoundSettings()
     threat: ThreatModel = ThreatModel()
     """What the graph of a cohort is solved for; devices pin limits of their own."""
@@ -202,6 +214,7 @@ class Settings(_Group, frozen=True):
     pace: PaceSettings = PaceSettings()
     unmasking: UnmaskingSettings = UnmaskingSettings()
     releases: ReleaseSettings = ReleaseSettings()
+    operators: OperatorSettings = OperatorSettings()
 
     @property
     def authority_key_bytes(self) -> bytes:
@@ -217,6 +230,16 @@ class Settings(_Group, frozen=True):
     def evaluation_task(self) -> str:
         """The task whose rounds judge this task's versions."""
         return f"{self.task}/evaluation"
+
+    @property
+    def analytics_task(self) -> str:
+        """The task whose rounds only count usage."""
+        return f"{self.task}/analytics"
+
+    @property
+    def counting_tasks(self) -> tuple[str, str]:
+        """The tasks that count usage; a device reports each line, offer and click in one of them."""
+        return self.task, self.analytics_task
 
     @property
     def largest_cohort(self) -> int:
@@ -314,6 +337,11 @@ def validate(settings: Settings) -> None:
         (settings.optimizer.prior_weight >= 0, "optimizer.prior_weight must not be negative"),
         (0 <= settings.optimizer.momentum < 1, "optimizer.momentum must be in [0, 1)"),
         (0 <= settings.optimizer.beta2 < 1, "optimizer.beta2 must be in [0, 1)"),
+        (metrics.analytics_every_s >= 0, "metrics.analytics_every_s must not be negative"),
+        (
+            metrics.analytics_every_s == 0 or settings.privacy.noise_multiplier == 0,
+            "metrics.analytics_every_s needs privacy.noise_multiplier = 0: a task with noise counts nothing exactly",
+        ),
         (metrics.newest_versions >= 1, "metrics.newest_versions must be positive"),
         (
             metrics.score_step > 0 and metrics.highest_score > metrics.lowest_score,

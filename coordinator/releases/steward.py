@@ -31,7 +31,7 @@ class RolloutSteward:
         """Do what is due; the version that a rollback published, or None."""
         setting = self._settings.releases
         with self._database.reading() as connection:
-            newest = next(iter(metric_store.newest_counted_rounds(connection, self._settings.task, 1)), -1)
+            newest = next(iter(metric_store.newest_counted_rounds(connection, self._settings.counting_tasks, 1)), -1)
             waiting = overdue(connection, self._settings, now)
             stages_due = len(setting.rollout_stages) > 1 and self._due_stages(connection, now)
         published = None
@@ -49,7 +49,7 @@ class RolloutSteward:
 
     def _roll_back_harmful(self, now: float) -> int | None:
         with self._database.reading() as connection:
-            sums = metric_store.comparison_sums(connection, self._settings.task, ROUNDS_JUDGED)
+            sums = metric_store.comparison_sums(connection, self._settings.counting_tasks, ROUNDS_JUDGED)
             known = all_rollouts(connection, 100.0)
         harmful = self._harmful(sums, [v for v in known if v and known[v].state != WITHDRAWN])
         if harmful is None:

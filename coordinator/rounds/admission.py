@@ -17,7 +17,7 @@ from coordinator.privacy.ledger import overspends
 from coordinator.releases.rollout import offered_model
 from coordinator.rounds import pace_steering
 from coordinator.rounds.states import RoundState
-from coordinator.rounds.tasks import tasks_of
+from coordinator.rounds.tasks import RoundTask, tasks_of
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
 from coordinator.trust import Trust
@@ -188,16 +188,24 @@ class Admission:
             return ComeBack(
                 after_s=self._settings.pace.longest_s, reason=reason, current=self._current(connection, device)
             )
-        newest = round_store.newest_rounds(connection, self._settings.task, 5)
-        after_s = pace_steering.come_back_after_s(
+        hints = [self._next_selection_s(connection, task, now) for task in self._tasks if self._runs(connection, task)]
+        after_s = min(hints, default=self._settings.pace.longest_s)
+        return ComeBack(after_s=after_s, reason=reason, current=self._current(connection, device))
+
+    def _runs(self, connection: Connection, task: RoundTask) -> bool:
+        running = len(self._tasks) > 1 and round_store.running_round(connection, task.name) is not None
+        return running or len(self._tasks) == 1 or task.wanted(connection)
+
+    def _next_selection_s(self, connection: Connection, task: RoundTask, now: float) -> float:
+        newest = round_store.newest_rounds(connection, task.name, 5)
+        return pace_steering.come_back_after_s(
             now,
             next((row for row in newest if row.running), None),
             [row for row in newest if not row.running],
-            self._settings.rounds.pause_s,
+            task.pause_s,
             self._settings.pace,
             self._rng.random,
         )
-        return ComeBack(after_s=after_s, reason=reason, current=self._current(connection, device))
 
     def _current(self, connection: Connection, device: bytes) -> ModelNotice:
         return offered_model(connection, device, self._settings.releases.rollout_stages[0]).notice

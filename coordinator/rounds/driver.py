@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from coordinator.events import Event, log_event, log_failure
+from coordinator.operation.high_water import high_water_path
 from coordinator.privacy.ledger import charge_release
 from coordinator.releases.model_store import current_model
 from coordinator.releases.rollout import rounds_paused
@@ -148,7 +149,7 @@ class RoundDriver:
         if rounds_paused(connection) or not task.wanted(connection):
             return False
         newest = round_store.newest_rounds(connection, task.name, 1)
-        return not newest or newest[0].ended_at is None or now >= newest[0].ended_at + self._settings.rounds.pause_s
+        return not newest or newest[0].ended_at is None or now >= newest[0].ended_at + task.pause_s
 
     def _open(self, task: RoundTask, now: float) -> bool:
         with self._database.writing() as connection:
@@ -267,7 +268,7 @@ class RoundDriver:
             )
             if moved:
                 opened.store_counters(connection, row.id)
-                charge_release(connection, row.id, opened.plan, now)
+                charge_release(connection, row.id, opened.plan, now, high_water_path(self._settings))
         if moved:
             log_event(Event.SUM_OPENED, round=row.number, inputs=row.inputs or 0, shares=answered)
         return moved

@@ -71,26 +71,29 @@ def make_plan(
     return plan_privacy(settings, plan)
 
 
-def make_evaluation_plan(
+def make_counting_plan(
     settings: Settings,
     row: Round,
-    judged: PublishedModel,
-    baseline: PublishedModel,
+    kind: TaskKind,
+    model: PublishedModel,
     dimension: int,
-    cohort: int,
     rng: ByteSource,
+    *,
+    metrics: MetricSetting,
+    baseline: PublishedModel | None = None,
 ) -> Plan:
-    """Ask ``cohort`` devices to score their unseen offers with two models; of the update, a single zero travels."""
-    largest = max(settings.codec.largest_count, LOSS_LEVELS**2)
+    """Ask the ``row.still_in`` devices of a round for counters alone; of the update, a single zero travels."""
+    cohort = row.still_in
+    largest = max(settings.codec.largest_count, LOSS_LEVELS**2 if metrics.paired else 0)
     return Plan(
         protocol_version=PROTOCOL_VERSION,
-        task=settings.evaluation_task,
-        kind=TaskKind.EVALUATION,
+        task=row.task,
+        kind=kind,
         round=row.number,
         attempt=row.attempt,
         session=row.session,
-        model_version=judged.version,
-        model_digest=judged.digest,
+        model_version=model.version,
+        model_digest=model.digest,
         training=settings.training,
         codec=solve_codec(
             dimension=dimension,
@@ -106,13 +109,8 @@ def make_evaluation_plan(
         aggregation=AggregationSetting(
             smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort, threat=settings.threat
         ),
-        metrics=MetricSetting(
-            slots=(),
-            score_edges=settings.score_edges,
-            propensity_scale=settings.metrics.propensity_scale,
-            paired=True,
-        ),
-        baseline=ModelReference(baseline.version, baseline.digest),
+        metrics=metrics,
+        baseline=None if baseline is None else ModelReference(baseline.version, baseline.digest),
     )
 
 

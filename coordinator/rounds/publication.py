@@ -177,7 +177,7 @@ def publish(database: Database, settings: Settings, row: Round, now: float) -> i
 def _histograms(connection: Connection, settings: Settings, plan: Plan) -> ScoreHistograms:
     """Score histograms of the newest rounds that used the same bins, newest first."""
     metrics = plan.metrics
-    newest = metric_store.newest_counted_rounds(connection, settings.task, HISTOGRAM_ROUNDS)
+    newest = metric_store.newest_counted_rounds(connection, (settings.task,), HISTOGRAM_ROUNDS)
     return ScoreHistograms.accumulate(
         (
             metric_store.sums_of(connection, round_id)

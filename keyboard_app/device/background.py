@@ -42,6 +42,10 @@ class Background:
         """Step now instead of sleeping on."""
         self._wake.set()
 
+    def pause(self, seconds: float) -> None:
+        """Sleep so long, or until it is told to stop."""
+        self._stopping.wait(seconds)
+
     def tell_to_stop(self) -> None:
         """Begin no further step."""
         self._stopping.set()

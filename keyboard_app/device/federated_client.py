@@ -37,7 +37,7 @@ from federated_protocol.plan import PROTOCOL_VERSION, Plan
 from federated_protocol.signing import CHECK_IN, sign
 from keyboard_app.device.history import Ending
 from keyboard_app.device.history import Participation as HistoryEntry
-from keyboard_app.device.local_work import Contribution, Trained, TrainingStoppedError
+from keyboard_app.device.local_work import Contribution, Trained
 from keyboard_app.device.model_store import ModelRejectedError, StoredModel
 from keyboard_app.device.participation_states import (
     NEXT_PHASE_STATE,
@@ -50,6 +50,7 @@ from keyboard_app.device.participation_states import (
 )
 from keyboard_app.device.policy import PlanRefusal, PlanRefusedError
 from keyboard_app.device.transport import BadAnswer, CoordinatorUnreachable, Refused
+from keyboard_app.device.workbench import TrainingStoppedError
 from suggestion_model.errors import SuggestionModelError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_logging import ImpressionLog
-from keyboard_app.cli import LOG_FILE
+from keyboard_app.cli import CATALOG_CACHE, LOG_FILE
 from keyboard_app.device.conditions import Conditions
 from keyboard_app.device.identity import DeviceIdentity
 from keyboard_app.device.policy import DevicePolicy
@@ -86,7 +86,8 @@ class HeadlessDevice:
             clock = SimulatedClock()
             self.log = ImpressionLog(setting.home / LOG_FILE, clock=clock)
             catalog = setting.typing.catalog
-            source = load_catalog(catalog) if catalog is not None else shipped_catalog()
+            cache = setting.home / CATALOG_CACHE
+            source = load_catalog(catalog, cache=cache) if catalog is not None else shipped_catalog()
             engine = SuggestionEngine(bundle, source, self.log, clock=clock, timezone=UTC)
             self.owner = _make_owner(setting.typing, setting.home, identity, engine, self.log, clock)
         self.runtime = DeviceRuntime(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from data_logging.errors import LogError
-from keyboard_app.device.local_work import LABELLED, LocalWorker, TrainingStoppedError
-from keyboard_app.device.personal_model import PersonalModelFile, PersonalSetting
+from keyboard_app.device.local_training import LocalTrainer
+from keyboard_app.device.personal_model import PersonalModel, PersonalModelFile, PersonalSetting
 from keyboard_app.device.ranking_choice import RankingChoice
+from keyboard_app.device.workbench import LABELLED, TrainingStoppedError, Workbench
 from suggestion_model.errors import SuggestionModelError
 
 if TYPE_CHECKING:
@@ -23,7 +26,8 @@ class PersonalTraining:
 
     Args:
         log: the local log.
-        worker: trains.
+        bench: the offers of the log, and the model file.
+        trainer: trains on them.
         file: where the result is kept.
         choice: says which shared model to start from, and uses the result at once.
         setting: how.
@@ -35,7 +39,8 @@ class PersonalTraining:
     def __init__(
         self,
         log: ImpressionLog,
-        worker: LocalWorker,
+        bench: Workbench,
+        trainer: LocalTrainer,
         file: PersonalModelFile,
         choice: RankingChoice,
         setting: PersonalSetting,
@@ -44,7 +49,8 @@ class PersonalTraining:
         note_problem: Callable[[str], None],
     ) -> None:
         self._log = log
-        self._worker = worker
+        self._bench = bench
+        self._trainer = trainer
         self._file = file
         self._choice = choice
         self._setting = setting
@@ -74,7 +80,7 @@ class PersonalTraining:
         self.running = True
         try:
             begun()
-            model = self._worker.personalise(self._choice.shared, self._setting, self._clock(), should_stop)
+            model = self._fine_tuned(should_stop)
             if model is not None and self._choice.may_be_personal:
                 self._file.put(model)
         except TrainingStoppedError:
@@ -83,10 +89,37 @@ class PersonalTraining:
             self._note_problem(f"the personal model was not kept ({type(problem).__name__})")
         finally:
             self.running = False
-            self._worker.release()
+            self._bench.release()
         self._tried = knowledge
         self._due_at = now + self._interval_s
         self._choice.apply()
+
+    def _fine_tuned(self, should_stop: Callable[[], bool]) -> PersonalModel | None:
+        """Train the shared model further on all offers but the newest, which judge the result; None with too few."""
+        from suggestion_model.training import LocalSetting
+
+        shared, setting = self._choice.shared, self._setting
+        offers = self._bench.newest()
+        if len(offers) < setting.smallest_examples:
+            return None
+        cut = len(offers) - max(1, round(setting.held_out * len(offers)))
+        head = self._bench.ranker.head
+        rows = self._bench.head_rows(offers, should_stop, lambda: None)
+        how = LocalSetting(setting.epochs, min(setting.batch_size, head.batch), setting.learning_rate, setting.proximal)
+        update = self._trainer.train_rows(shared, rows.take(slice(cut)), offers[-1].id, how, should_stop)
+        weights, judges = shared.weights + update.delta, rows.take(slice(cut, None))
+        before, after = head.mean_loss(shared.weights, judges), head.mean_loss(weights, judges)
+        better = bool(np.isfinite(weights).all()) and after <= before
+        return PersonalModel(
+            base_version=shared.version,
+            base_digest=shared.digest,
+            examples=cut,
+            newest=offers[-1].id,
+            loss_shared=before,
+            loss_personal=after,
+            trained_at=self._clock(),
+            weights=weights.astype("<f4").tobytes() if better else b"",
+        )
 
     def rest(self, until: float) -> None:
         """Begin nothing before monotonic time ``until``: the owner stopped it."""
@@ -99,6 +132,7 @@ class PersonalTraining:
             OSError: the file cannot be deleted.
         """
         self._file.erase()
+        self._trainer.forget()
         self._tried = None
         self._choice.apply()
 

@@ -20,8 +20,10 @@ from keyboard_app.device.conditions import ConditionReport, Conditions
 from keyboard_app.device.history import History
 from keyboard_app.device.history import Participation as HistoryEntry
 from keyboard_app.device.identity import HOLDBACK, DeviceIdentity
-from keyboard_app.device.local_work import LocalWorker, TrainingProgress, TrainingStoppedError
+from keyboard_app.device.local_training import LocalTrainer, TrainingProgress
+from keyboard_app.device.local_work import LocalWorker
 from keyboard_app.device.model_store import ModelStore, StoredModel
+from keyboard_app.device.pace import Pace
 from keyboard_app.device.participation_states import Equipment
 from keyboard_app.device.personal_model import PersonalModel, PersonalModelFile, PersonalSetting
 from keyboard_app.device.personal_training import PersonalTraining
@@ -34,6 +36,8 @@ from keyboard_app.device.round_attendance import Enrolment, RoundAttendance, why
 from keyboard_app.device.schedule import Schedule, ScheduleSetting, WaitReason
 from keyboard_app.device.status import ON_ITS_OWN, DeviceStatus, Trouble
 from keyboard_app.device.transport import Traffic, Transport
+from keyboard_app.device.unfinished_training import UnfinishedTraining
+from keyboard_app.device.workbench import TrainingStoppedError, Workbench
 
 if TYPE_CHECKING:
     from data_logging import ImpressionLog
@@ -115,10 +119,19 @@ class DeviceRuntime:
         self._personal = PersonalModelFile(home / "models" / "personal.msgpack", self._store.dimension)
         self._choice = RankingChoice(self._store, self._personal, self._preferences, identity.arm(), engine)
         shuffles = np.random.default_rng(rng.getrandbits(63))
-        self._worker = LocalWorker(bundle, log, policy.most_examples, training_ranker, shuffles)
+        self._stop_wanted = threading.Event()
+        self._background = Background(self._guarded_step, self._leave_at_the_end)
+        bench = Workbench(bundle, log, policy.most_examples, training_ranker)
+        self._trainer = LocalTrainer(
+            bench,
+            UnfinishedTraining(home / "models" / "unfinished.msgpack"),
+            Pace(self._schedule.setting.training_share, pause=self._background.pause),
+            shuffles,
+        )
         self._personal_training = PersonalTraining(
             log,
-            self._worker,
+            bench,
+            self._trainer,
             self._personal,
             self._choice,
             personal or PersonalSetting(),
@@ -126,8 +139,6 @@ class DeviceRuntime:
             clock,
             self._trouble.note,
         )
-        self._stop_wanted = threading.Event()
-        self._background = Background(self._guarded_step, self._leave_at_the_end)
         self._conditions_asked_at = -float("inf")
         self._conditions_allow = True
         self._attendance: RoundAttendance | None = None
@@ -137,7 +148,7 @@ class DeviceRuntime:
                 identity=identity,
                 policy=policy,
                 store=self._store,
-                worker=self._worker,
+                worker=LocalWorker(bench, log, self._trainer),
                 log=log,
                 history=self._history,
                 budget=self._budget,
@@ -200,7 +211,7 @@ class DeviceRuntime:
     @property
     def progress(self) -> TrainingProgress | None:
         """How far local training is; None while none runs."""
-        return self._worker.progress
+        return self._trainer.progress
 
     def prefer(
         self, *, learning: bool | None = None, sending: bool | None = None, personal: bool | None = None
@@ -229,7 +240,7 @@ class DeviceRuntime:
 
         Once a masked update is sent, leaving would only harm the others' sum: the round is then seen through.
         """
-        if self._status.can_stop or self._worker.progress is not None:
+        if self._status.can_stop or self._trainer.progress is not None:
             self._stop_wanted.set()
             self._end_waiting()
             self.poke()

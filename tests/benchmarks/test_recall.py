@@ -12,9 +12,10 @@ from benchmarks.__main__ import main
 from benchmarks.recall import catalog_recall
 from keyboard_app.simulation.replay import ReplayLine
 from suggestion_model.catalog.language import language
-from suggestion_model.catalog.query_list import ListedQuery, QueryList
+from suggestion_model.catalog.query_index import ListedQuery
+from suggestion_model.catalog.query_list import QueryList
 
-SOURCE = QueryList(
+SOURCE = QueryList.of(
     [ListedQuery(query, "trips") for query in ("trains to york", "trains to leeds", "boats to jersey", "night boats")],
     language(),
 )
@@ -51,7 +52,7 @@ def test_earlier_lines_of_the_same_conversation_are_context_and_others_are_not()
 
 
 def test_a_query_as_good_counts_apart_from_the_very_one() -> None:
-    source = QueryList([ListedQuery("cheap trains to york", "trips")], language())
+    source = QueryList.of([ListedQuery("cheap trains to york", "trips")], language())
     found = catalog_recall(replay(("a", "cheap train to york", ("trains to york",))), source)
     assert found.coverage == 0
     assert found.recall_at_8_f1_all == 1.0

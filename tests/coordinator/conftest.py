@@ -22,7 +22,14 @@ from werkzeug.serving import make_server
 from benchmarks.postgresql_server import PostgresServer, PostgresUnavailableError
 from coordinator.app import create_app
 from coordinator.service import Coordinator
-from coordinator.settings import CodecTarget, DeadlineSettings, OptimizerSettings, RoundSettings, Settings
+from coordinator.settings import (
+    CodecTarget,
+    DeadlineSettings,
+    OperatorSettings,
+    OptimizerSettings,
+    RoundSettings,
+    Settings,
+)
 from federated_protocol import wire
 from federated_protocol.enrolment import Certificate, issue
 from federated_protocol.messages import (
@@ -281,6 +288,7 @@ def settings(tmp_path: Path, authority: Identity) -> Settings:
         ),
         codec=CodecTarget(clip=1.0, step=0.0005),
         optimizer=OptimizerSettings(name="average", learning_rate=1.0, prior_weight=0.0),
+        operators=OperatorSettings(public_reports=True),
     )
 
 

@@ -10,6 +10,7 @@ from coordinator.experiments.evaluation import GateVerdict, evaluate, loss_chang
 from coordinator.operation.audit import newest_entries
 from coordinator.releases.evaluation_gate import evaluation_of
 from coordinator.releases.rollout import all_rollouts
+from coordinator.reports import Reports
 from coordinator.settings import validate
 from coordinator.storage import round_store
 from federated_protocol.messages import Phase, Selected
@@ -177,3 +178,23 @@ def test_a_task_with_noise_has_no_exact_evaluation(gated):
     noisy = msgspec.structs.replace(gated.settings.privacy, noise_multiplier=1.0)
     with pytest.raises(SettingsError, match="evaluation_gate"):
         validate(msgspec.structs.replace(gated.settings, privacy=noisy))
+
+
+def test_usage_is_counted_between_trainings_and_joins_what_training_counted(deploy):
+    deployment = deploy(metrics={"analytics_every_s": 1.0}, rounds={"max_rounds": 1})
+    trained(deployment)
+    devices = deployment.select(5)
+    assert {d.plan.kind for d in devices} == {TaskKind.ANALYTICS}
+    names = counter_names(devices[0].plan.metrics)
+    for device in devices:
+        device.update, device.weight = device.update * 0, 0.0
+        device.counters = np.array([3 * (name == "treatment/1/lines") for name in names], np.uint64)
+    deployment.run_round(devices)
+    deployment.tick()
+    counted = {
+        (u.arm, u.version): u
+        for u in Reports(deployment.coordinator.database, deployment.settings).metrics().by_version
+    }
+    assert counted["treatment", 1].lines == 15
+    assert counted["treatment", 0].lines > 0
+    assert deployment.coordinator.models.current().version == 1
