@@ -66,7 +66,7 @@ class HashedFeatures:
         BundleError: too few buckets.
     """
 
-    def __init__(self, buckets: int, dense_names: Sequence[str], pieces: Sequence[str]) -> None:
+    def __init__(self, buckets: int, dense_names: Sequence[str], pieces: tuple[str, ...]) -> None:
         if buckets < SMALLEST_BUCKETS:
             raise BundleError(f"{buckets} hash buckets are too few; a bundle needs at least {SMALLEST_BUCKETS}.")
         self.buckets = buckets
@@ -138,6 +138,7 @@ def _turn(dense: NDArray[np.float32], columns: tuple[int, int]) -> float:
     return (math.atan2(sine, cosine) / (2 * math.pi)) % 1.0
 
 
-def _table(group: str, pieces: Sequence[str], buckets: int) -> NDArray[np.int32]:
+@lru_cache(maxsize=8)
+def _table(group: str, pieces: tuple[str, ...], buckets: int) -> NDArray[np.int32]:
     """Index of each piece in a group, int32[1 + pieces]; that of the padding is never read."""
     return np.array([0, *(bucket(f"{group} {piece}", buckets) for piece in pieces)], np.int32)

@@ -55,6 +55,28 @@ class RankerInputs:
     hashed_values: NDArray[np.float32]
     """[n, HASHED_FEATURES], 0 where there is none."""
 
+    def take(self, which: NDArray[np.integer] | slice) -> RankerInputs:
+        """Some of the rows."""
+        return RankerInputs(
+            self.context_ids[which],
+            self.candidate_ids[which],
+            self.dense[which],
+            self.hashed_ids[which],
+            self.hashed_values[which],
+        )
+
+    def example(self, row: int, label: float, weight: float = 1.0) -> Example:
+        """One row with its label and importance."""
+        return Example(
+            self.context_ids[row],
+            self.candidate_ids[row],
+            self.dense[row],
+            self.hashed_ids[row],
+            self.hashed_values[row],
+            label,
+            weight,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
