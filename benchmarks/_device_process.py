@@ -43,6 +43,8 @@ class FleetSetting(msgspec.Struct, frozen=True):
     doomed: dict[int, str]
     """Device number: the phase whose message it never sends."""
     timeout_s: float
+    distinct: bool = False
+    """Device n counts 2^n examples: a sum then names every device in it."""
 
 
 class Died(BaseException):
@@ -65,14 +67,15 @@ class CountingTransport(Transport):
 class RandomWork:
     """A worker whose update costs nothing to make: what is left is the round itself."""
 
-    def __init__(self, dimension: int, seed: int) -> None:
+    def __init__(self, dimension: int, seed: int, examples: int = 20) -> None:
         self._rng = np.random.default_rng(seed)
         self._dimension = dimension
+        self._examples = examples
 
     def train(self, plan: Plan, model: Any, should_stop: Any) -> Trained:
         """A random update of a plausible length."""
         delta = self._rng.normal(0, 0.3 * plan.codec.clip / self._dimension**0.5, self._dimension)
-        return Trained(delta.astype(np.float32), 20, 0.5, 0.4)
+        return Trained(delta.astype(np.float32), self._examples, 0.5, 0.4)
 
     def contribute(self, plan: Plan, model: Any, trained: Trained, *more: Any, **others: Any) -> Contribution:
         """Encode it as a device does."""
@@ -124,7 +127,7 @@ def make_device(folder: Path, url: str, number: int, setting: FleetSetting) -> t
         transport=transport,
         rng=random.Random(number),
     )
-    worker: Any = RandomWork(setting.dimension, number)
+    worker: Any = RandomWork(setting.dimension, number, 1 << number if setting.distinct else 20)
     attendance = runtime._attendance
     assert attendance is not None
     attendance.equipment = dataclasses.replace(attendance.equipment, worker=worker)

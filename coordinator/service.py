@@ -109,7 +109,7 @@ class Coordinator:
     def tick(self, now: float) -> None:
         """Move rounds on, look after rollouts, write counts down."""
         self.driver.tick(now)
-        self.watch.saw(*self.driver.running())
+        self.watch.saw(self.driver.running())
         self.steward.tick(now)
         if now >= self._flush_at:
             self._flush_at = now + FLUSH_S

@@ -77,13 +77,19 @@ class CodecTarget(_Group, frozen=True):
 
     clip: float = 0.3
     """Largest L2 norm of one device's update; measured norms: median 0.05, nine in ten below 0.12."""
-    step: float = 0.001
+    step: float = 0.002
     """Width of one quantisation level."""
+    most_sent: int = 448
+    """Of a model with more weights, a random subset of so many travels, drawn anew for each round; 0 sends all."""
     rotate: bool = True
     """Flatten with a randomised Hadamard rotation before rounding."""
     weight_levels: int = 256
     largest_count: int = 500
     """Most that one device adds to a counter; more is clipped, so that nobody dominates and counters stay narrow."""
+
+    def sent(self, dimension: int) -> int:
+        """Coordinates that travel of an update of a model with ``dimension`` weights."""
+        return min(dimension, self.most_sent) if self.most_sent else dimension
 
 
 class PrivacySettings(_Group, frozen=True):
@@ -150,10 +156,18 @@ class PaceSettings(_Group, frozen=True):
 class UnmaskingSettings(_Group, frozen=True):
     """What opens sums."""
 
-    executor: Literal["processes", "threads"] = "processes"
-    """Expands masks: worker processes, or threads, which need less memory and gain little. Small sums need neither."""
+    executor: Literal["processes", "threads", "cluster"] = "processes"
+    """Expands masks: worker processes, threads, which need less memory and gain little, or a Dask cluster by address.
+    Small sums need none of them."""
     workers: int = 0
-    """So many of them; 0 is one a core."""
+    """So many processes or threads; 0 is one a core."""
+    scheduler: str = ""
+    """Of the cluster: ``tls://HOST:PORT``."""
+    authority: str = ""
+    """File with the certificate that signed those of the cluster and ours."""
+    certificate: str = ""
+    key: str = ""
+    """Files with this coordinator's certificate and its private key, both PEM."""
 
 
 class OperatorSettings(_Group, frozen=True):
@@ -324,6 +338,7 @@ def validate(settings: Settings) -> None:
             1 <= codec.weight_levels <= codec.largest_count < 2**20,
             "codec must satisfy 1 <= weight_levels <= largest_count < 2^20",
         ),
+        (codec.most_sent >= 0, "codec.most_sent must be 0 (send all) or positive"),
         (codec.clip > 0 and 0 < codec.step < codec.clip, "codec must satisfy 0 < step < clip"),
         (
             settings.privacy.noise_multiplier == 0 or settings.codec.rotate,
@@ -366,6 +381,14 @@ def validate(settings: Settings) -> None:
         (1 <= len(settings.task) <= 40, "task must have 1 to 40 characters"),
         (settings.releases.stage_s > 0, "releases.stage_s must be positive"),
         (0 <= settings.unmasking.workers <= 1024, "unmasking.workers must be 0 (one a core) or up to 1024"),
+        (
+            settings.unmasking.executor != "cluster"
+            or (
+                settings.unmasking.scheduler.startswith("tls://")
+                and all((settings.unmasking.authority, settings.unmasking.certificate, settings.unmasking.key))
+            ),
+            "unmasking.executor = cluster needs unmasking.scheduler = tls://HOST:PORT, authority, certificate and key",
+        ),
         (settings.pace.poll_growth >= 0, "pace.poll_growth must not be negative"),
         (settings.pace.longest_poll_s > 0, "pace.longest_poll_s must be positive"),
         (0 < settings.pace.shortest_s <= settings.pace.longest_s, "pace must satisfy 0 < shortest_s <= longest_s"),

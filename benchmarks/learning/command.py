@@ -16,6 +16,7 @@ from benchmarks.learning.cache import default_folder
 from benchmarks.learning.laboratory import LaboratorySetting, run_laboratory
 from benchmarks.learning.methods import METHODS
 from benchmarks.learning.report import report
+from benchmarks.learning.studies import STUDIES
 from keyboard_app.simulation.people import shipped_replay
 from keyboard_app.simulation.replay import ReplayError
 from keyboard_app.simulation.typist import TypistError, load_typist_setting
@@ -61,7 +62,7 @@ def _setting(argv: Sequence[str]) -> LaboratorySetting:
     parser.add_argument("--devices", type=int, default=60, help="devices in a round (default 60)")
     parser.add_argument("--rounds", type=int, default=40, help="of every federated method (default 40)")
     parser.add_argument("--seeds", type=int, default=3, help="of typists, cohorts and orders (default 3)")
-    parser.add_argument("--methods", help=f"some of {','.join(METHODS)} (default: all that can be run)")
+    parser.add_argument("--methods", help=f"some of {','.join((*METHODS, *STUDIES))} (default: all that can be run)")
     parser.add_argument("--typist", type=Path, help="JSON that overrides constants of the simulated typist")
     parser.add_argument("--cache", type=Path, default=default_folder(), help="folder for what is kept between runs")
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 8))
@@ -76,12 +77,10 @@ def _setting(argv: Sequence[str]) -> LaboratorySetting:
         typist = load_typist_setting(options.typist)
     except TypistError as error:
         raise BenchmarkError(str(error)) from error
-    listed = options.catalog is not None and ".csv" in options.catalog.name
-    methods = (
-        tuple(options.methods.split(","))
-        if options.methods
-        else tuple(name for name in METHODS if listed or name != "reference")
-    )
+    chosen = tuple(options.methods.split(",")) if options.methods else None
+    if chosen is None:
+        listed = options.catalog is not None and ".csv" in options.catalog.name
+        chosen = (*(name for name in METHODS if listed or name != "reference"), *STUDIES)
     return LaboratorySetting(
         replay=options.replay or shipped_replay(),
         catalog=options.catalog,
@@ -89,7 +88,8 @@ def _setting(argv: Sequence[str]) -> LaboratorySetting:
         devices=options.devices,
         rounds=options.rounds,
         seeds=options.seeds,
-        methods=methods,
+        methods=tuple(name for name in chosen if name not in STUDIES),
+        studies=tuple(name for name in chosen if name in STUDIES),
         cache=options.cache,
         processes=options.processes,
         most_people=options.people,

@@ -15,6 +15,7 @@ import msgspec
 from benchmarks import BenchmarkError
 from benchmarks.learning.cache import SEEN_BY_TRAINING, UNSEEN_BY_TRAINING, Shelf, digest_of, digest_of_code
 from benchmarks.learning.methods import METHODS, Bench, run_method
+from benchmarks.learning.studies import STUDIES, run_study, worlds_of
 from benchmarks.learning.typing_stage import Typed, TypingStage
 from benchmarks.learning.workers import each
 from benchmarks.learning.worlds import World
@@ -40,6 +41,7 @@ class LaboratorySetting:
     rounds: int
     seeds: int
     methods: tuple[str, ...]
+    studies: tuple[str, ...]
     cache: Path
     processes: int
     most_people: int | None = None
@@ -51,6 +53,7 @@ class Found:
 
     results: dict[tuple[str, int], dict[str, Any]]
     """By method and seed, as :func:`benchmarks.learning.methods.run_method` gives them."""
+    studies: dict[str, dict[str, Any]]
     recall: dict[str, Any]
     typed: Typed
     devices: int
@@ -64,16 +67,19 @@ def run_laboratory(setting: LaboratorySetting, progress: Progress) -> Found:
         BenchmarkError: a method has no such name, or the replay is too small.
         ReplayError, CatalogError, BundleError: something cannot be read.
     """
-    if unknown := sorted(set(setting.methods) - set(METHODS)):
-        raise BenchmarkError(f"there is no method {unknown[0]}; there are: {', '.join(METHODS)}")
+    known = (*METHODS, *STUDIES)
+    if unknown := sorted({*setting.methods, *setting.studies} - set(known)):
+        raise BenchmarkError(f"there is no method {unknown[0]}; there are: {', '.join(known)}")
     stage = _stage(setting)
     seeds = [msgspec.structs.replace(setting.typist, seed=setting.typist.seed + seed) for seed in range(setting.seeds)]
     worlds = [World(typist) for typist in seeds]
     plain = [World(typist, source="reference") for typist in seeds] if "reference" in setting.methods else []
-    typed = stage.type([*worlds, *plain], lambda done, all_: progress("typing", done, all_))
+    studied = [world for study in setting.studies for world in worlds_of(study, seeds[0]).values()]
+    typed = stage.type([*worlds, *plain, *studied], lambda done, all_: progress("typing", done, all_))
     results = _run_jobs(setting, stage, seeds, progress)
     recall = results.pop((RECALL, 0))
-    return Found(results, recall, typed, setting.devices)
+    studies = {study: results.pop((study, 0)) for study in setting.studies}
+    return Found(results, studies, recall, typed, setting.devices)
 
 
 def _stage(setting: LaboratorySetting) -> TypingStage:
@@ -95,7 +101,7 @@ def _run_jobs(
     code = digest_of_code(SEEN_BY_TRAINING, UNSEEN_BY_TRAINING)
     jobs = []
     for seed, typist in enumerate(seeds):
-        for method in setting.methods:
+        for method in (*setting.methods, *(setting.studies if not seed else ())):
             about = (stage.key(World(typist)), code, method, str(setting.devices), str(setting.rounds), str(seed))
             jobs.append(_Job(method, seed, typist, f"{method}-{digest_of(*about)}"))
     jobs.append(_Job(RECALL, 0, seeds[0], f"{RECALL}-{digest_of(stage.key(World(TypistSetting())), code)}"))
@@ -112,7 +118,7 @@ def _run_jobs(
 
 def _turn(job: _Job) -> tuple[int, int, int]:
     """Seed by seed, as a process keeps one world; what others build on first, then what takes longest."""
-    order = ("fedavg", "fedsgd", "centralised", RECALL, *METHODS)
+    order = ("fedavg", "fedsgd", "centralised", RECALL, *STUDIES, *METHODS)
     return int(job.method == RECALL), job.seed, order.index(job.method)
 
 
@@ -128,7 +134,12 @@ class _Setup:
 def _run_job(setup: _Setup, job: _Job) -> dict[str, Any]:
     if job.method == RECALL:
         return _recall(setup.setting)
-    return run_method(job.method, _bench(setup, job.typist, job.seed))
+    bench = _bench(setup, job.typist, job.seed)
+    if job.method in STUDIES:
+        wanted = worlds_of(job.method, job.typist)
+        typed = _stage(setup.setting).type(list(wanted.values())).worlds
+        return run_study(job.method, bench, {name: typed[world] for name, world in wanted.items()})
+    return run_method(job.method, bench)
 
 
 def _recall(setting: LaboratorySetting) -> dict[str, Any]:

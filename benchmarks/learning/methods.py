@@ -17,7 +17,7 @@ from benchmarks.learning.centralised import fit_centralised
 from benchmarks.learning.federated import Algorithm, Coded, Gradient, Run, Steps, train
 from benchmarks.learning.judging import calibrated
 from benchmarks.learning.learners import Learner, RankerLearner, Weights
-from benchmarks.learning.population import Population
+from benchmarks.learning.population import Index, Population
 from benchmarks.learning.typing_stage import TypedWorld
 from coordinator.aggregation import OptimizerState, make_optimizer
 from coordinator.aggregation.optimizers import Adam, Averaging
@@ -39,6 +39,9 @@ STEP_GRID = tuple(10 ** (exponent / 2) for exponent in range(-4, 5))
 NOISE_MULTIPLIER = 4.0
 PRIVATE_CLIP = 0.1
 CHECKPOINT_ROUNDS = 10
+
+OwnLogits = Callable[[int, Index], NDArray[np.floating]]
+"""Logits of one device, by number, for some rows."""
 
 
 @dataclass
@@ -135,8 +138,16 @@ def _local_only(bench: Bench) -> tuple[NDArray[np.float32], dict[str, Any]]:
         losses[epochs] = _own_later_loss(bench, setting)
         if losses[epochs] <= min(losses.values()):
             best = setting
-    logits = _on_own_rows(bench, bench.learner.start, best, None)
-    return logits, {"epochs": best.epochs, "losses_by_epochs": {str(k): v for k, v in losses.items()}}
+
+    def alone(number: int, later: Index) -> NDArray[np.floating]:
+        start = bench.learner.start
+        change = bench.learner.train(bench.population.devices[number], start, best, [bench.seed, number])
+        return bench.learner.logits(later, start + change)
+
+    return _on_own_rows(bench, bench.learner.start, alone), {
+        "epochs": best.epochs,
+        "losses_by_epochs": {str(k): v for k, v in losses.items()},
+    }
 
 
 def _own_later_loss(bench: Bench, setting: LocalSetting) -> float:
@@ -153,29 +164,16 @@ def _own_later_loss(bench: Bench, setting: LocalSetting) -> float:
     return log_loss(np.concatenate(z), np.concatenate(y))
 
 
-def _on_own_rows(
-    bench: Bench, shared: Weights, setting: LocalSetting, keep: PersonalSetting | None
-) -> NDArray[np.float32]:
-    """Logits of all judged rows; people who train are scored by weights that are their own.
-
-    With ``keep``, own weights are used only where they beat the shared ones on the newest rows, which they were not
-    trained on.
-    """
-    population, learner = bench.population, bench.learner
+def _on_own_rows(bench: Bench, shared: Weights, own_logits: OwnLogits) -> NDArray[np.float32]:
+    """Logits of all judged rows; those of people who train by weights of their own."""
+    population = bench.population
     judged = population.judged_rows
-    logits = learner.logits(judged, shared).copy()
+    logits = bench.learner.logits(judged, shared).copy()
     whose = bench.world.rows.person[judged]
-    for number, (person, rows) in enumerate(zip(population.persons, population.devices, strict=True)):
+    for number, person in enumerate(population.persons):
         own = np.flatnonzero(whose == person)
-        if not len(own) or (keep is not None and len(rows) < keep.smallest_examples):
-            continue
-        cut = len(rows) - max(1, round(keep.held_out * len(rows))) if keep is not None else len(rows)
-        weights = shared + learner.train(rows[:cut], shared, setting, [bench.seed, number])
-        if keep is not None:
-            newest, labels = rows[cut:], population.labels[rows[cut:]]
-            if log_loss(learner.logits(newest, weights), labels) > log_loss(learner.logits(newest, shared), labels):
-                continue
-        logits[own] = learner.logits(judged[own], weights)
+        if len(own):
+            logits[own] = own_logits(number, judged[own])
     return logits
 
 
@@ -295,9 +293,29 @@ def _fedsgd(bench: Bench) -> tuple[NDArray[np.float32], dict[str, Any]]:
 def _fedavg_personalised(bench: Bench) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """FedAvg's last model, trained further on each device alone, kept where that device's newest rows agree."""
     run, _ = train_resumably(fedavg(), "fedavg", bench, bench.population)
-    keep = PersonalSetting()
+
+    def own(number: int, later: Index) -> NDArray[np.floating]:
+        return personal_logits(bench.learner, bench.population, number, run.weights, later, bench.seed)
+
+    return _on_own_rows(bench, run.weights, own), {}
+
+
+def personal_logits(
+    learner: Learner, population: Population, number: int, shared: Weights, later: Index, seed: int
+) -> NDArray[np.floating]:
+    """Logits of ``later`` by the personal model of device ``number``, or the shared one where that does better.
+
+    The newest rows of the device are not trained on and judge between the two.
+    """
+    keep, rows = PersonalSetting(), population.devices[number]
     setting = LocalSetting(keep.epochs, keep.batch_size, keep.learning_rate, keep.proximal)
-    return _on_own_rows(bench, run.weights, setting, keep), {}
+    if len(rows) >= keep.smallest_examples:
+        cut = len(rows) - max(1, round(keep.held_out * len(rows)))
+        weights = shared + learner.train(rows[:cut], shared, setting, [seed, number])
+        newest, labels = rows[cut:], population.labels[rows[cut:]]
+        if log_loss(learner.logits(newest, weights), labels) <= log_loss(learner.logits(newest, shared), labels):
+            return learner.logits(later, weights)
+    return learner.logits(later, shared)
 
 
 _SCORERS: Mapping[str, Callable[[Bench], tuple[NDArray[Any], dict[str, Any]]]] = {

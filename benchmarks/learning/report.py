@@ -48,6 +48,7 @@ def report(setting: LaboratorySetting, found: Found) -> dict[str, Value]:
         "bytes_to_target": sizes,
         "curves": {name: _curve(runs) for name, runs in methods.items()},
         "by_round": {name: _by_round(runs) for name, runs in methods.items() if "rounds" in runs[0]},
+        "studies": found.studies,
         "details": {name: _details(runs) for name, runs in methods.items()},
         "lines_per_s": found.typed.lines / max(found.typed.seconds, 1e-9),
         "lines_typed": found.typed.lines,

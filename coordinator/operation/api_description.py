@@ -12,12 +12,14 @@ from typing import Any
 import msgspec
 
 from coordinator import __doc__ as _package_doc
+from coordinator.experiments.evaluation import Evaluation
 from coordinator.operation.audit import AuditEntry
 from coordinator.operation.health import Readiness
 from coordinator.operation.model_card import ModelCard
 from coordinator.operation.operator_messages import ReleasesState, RolloutChange, SessionState, SignIn
 from coordinator.operation.population import CheckInHour
 from coordinator.reports import MetricsReport, ModelReport, RoundReport, StatusReport
+from coordinator.task_reports import PrivacyReport, TaskReport
 from coordinator.web.admin_api import LivePage
 from federated_protocol.messages import CheckInAnswer, ModelArtifact, Refusal, SessionAnswer, SignedMessage
 from federated_protocol.plan import PROTOCOL_VERSION
@@ -59,6 +61,9 @@ ADMIN_CALLS = (
     Call("get", "/admin/models", "Every version and its lineage.", tuple[ModelReport, ...]),
     Call("get", "/admin/models/{version}/card", "The card of a version.", ModelCard),
     Call("get", "/admin/metrics", "Click-through by arm, with intervals.", MetricsReport, query=("limit",)),
+    Call("get", "/admin/tasks", "What each task does and where it stands.", tuple[TaskReport, ...]),
+    Call("get", "/admin/privacy", "What the sums of each task have cost.", tuple[PrivacyReport, ...]),
+    Call("get", "/admin/evaluations", "Versions judged before they went out.", tuple[Evaluation, ...]),
     Call("get", "/admin/population", "Check-ins by hour and app version.", tuple[CheckInHour, ...]),
     Call("get", "/admin/audit", "Who decided what, when.", tuple[AuditEntry, ...], query=("limit",)),
     Call("get", "/admin/releases", "Rollout of every version, and the kill switch.", ReleasesState),

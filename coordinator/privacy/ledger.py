@@ -123,8 +123,9 @@ def _next_rho(settings: Settings, dimension: int) -> float:
 
     cohort, codec = settings.largest_cohort, settings.codec
     aggregation = AggregationSetting(smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort)
-    noise = plan_noise(settings, dimension, aggregation)
-    solved = solve_codec(dimension, codec.clip, codec.step, bytes(32), 1, cohort, noise_sixteenths=noise)
+    sent = codec.sent(dimension)
+    noise = plan_noise(settings, sent, aggregation)
+    solved = solve_codec(sent, codec.clip, codec.step, bytes(32), 1, cohort, noise_sixteenths=noise)
     privacy = settings.privacy
     return charge(solved, aggregation, PrivacySetting(privacy.delta, privacy.corrupt_fraction))
 

@@ -21,7 +21,7 @@ from coordinator.operation.high_water import high_water_path
 from coordinator.privacy.ledger import charge_release
 from coordinator.releases.model_store import current_model
 from coordinator.releases.rollout import rounds_paused
-from coordinator.rounds import closing, planning
+from coordinator.rounds import closing, lease, planning, versions
 from coordinator.rounds.publication import open_sum
 from coordinator.rounds.states import PHASE_OF_STATE, SHORT_REASON, RoundEvent, RoundState
 from coordinator.rounds.tasks import RoundTask, tasks_of
@@ -30,11 +30,8 @@ from coordinator.storage import Database, message_store, round_store
 from coordinator.storage.round_store import Round
 from federated_protocol.errors import FederatedProtocolError
 from federated_protocol.messages import AbandonReason, Phase
-from federated_protocol.plan import PROTOCOL_VERSION
 from federated_protocol.randomness import ByteSource
 
-LEASE_S = 30.0
-"""How long one process may open a sum before another one tries."""
 RESUME_GRACE_S = 15.0
 """After a restart, devices get at least this long (or the phase's whole time) to find the coordinator again."""
 CHECK_INS_KEPT_S = 1800.0
@@ -93,11 +90,10 @@ class RoundDriver:
         with self._database.reading() as connection:
             return any(self._is_due(connection, row, now) for row in self._running(connection))
 
-    def running(self) -> tuple[str, RoundState | None]:
-        """Session and state of the running round; ("", None) where there is none."""
+    def running(self) -> dict[str, RoundState]:
+        """Session and state of every running round."""
         with self._database.reading() as connection:
-            row = round_store.running_round(connection, self._settings.task)
-        return ("", None) if row is None else (row.session, row.state)
+            return {row.session: row.state for row in self._running(connection)}
 
     def resume(self, now: float) -> None:
         """Call once at start: give the devices of a running round time to come back, or end what cannot go on."""
@@ -254,10 +250,11 @@ class RoundDriver:
             }
             if answered < row.quorum or not closing.can_be_opened(connection, row, Phase.UNMASK):
                 return self._abandon(connection, row, RoundEvent.SHORT, SHORT_REASON[row.state], now, **counts)
-            if not round_store.take_lease(connection, row, self._holder, now, LEASE_S):
+            if not round_store.take_lease(connection, row, self._holder, now, lease.LEASE_S):
                 return False
         try:
-            opened = open_sum(self._database, row, self._executor)
+            with lease.held(self._database, row, self._holder, now):
+                opened = open_sum(self._database, row, self._executor)
         except (FederatedProtocolError, msgspec.MsgspecError, ValueError) as error:
             log_failure(Event.SUM_FAILED, error, round=row.number)
             with self._database.writing() as connection:
@@ -275,9 +272,10 @@ class RoundDriver:
 
     def _finish(self, task: RoundTask, row: Round, now: float) -> bool:
         with self._database.writing() as connection:
-            if not round_store.take_lease(connection, row, self._holder, now, LEASE_S):
+            if not round_store.take_lease(connection, row, self._holder, now, lease.LEASE_S):
                 return False
-        published = task.finish(self._database, row, now)
+        with lease.held(self._database, row, self._holder, now):
+            published = task.finish(self._database, row, now)
         if published is None:
             with self._database.writing() as connection:
                 return self._abandon(connection, row, RoundEvent.REJECTED, AbandonReason.EVALUATION_GATE, now)
@@ -343,7 +341,7 @@ class RoundDriver:
 
 def _readable(plan: bytes) -> bool:
     try:
-        return planning.decode_plan(plan).protocol_version == PROTOCOL_VERSION
+        return versions.is_served(planning.decode_plan(plan).protocol_version)
     except msgspec.MsgspecError:
         return False
 

@@ -7,6 +7,7 @@ passes cannot keep the others from finishing.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 import time
@@ -73,6 +74,16 @@ class _View:
     participant: Participant
 
 
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """Roster indices; settled once the masked inputs are in."""
+
+    sharers: frozenset[int]
+    """U2."""
+    alive: frozenset[int]
+    """U3."""
+
+
 class Intake:
     """Accepts the messages of a round and hands out the results of its phases.
 
@@ -102,6 +113,8 @@ class Intake:
         self._trust = trust
         self._first_percent = settings.releases.rollout_stages[0]
         self._wake = wake
+        # A copy of what cannot change any more: each of n devices would read n rows otherwise.
+        self._members = functools.lru_cache(maxsize=4)(self._read_members)
 
     def _poll_after_s(self, row: Round) -> float:
         now = self._clock()
@@ -273,6 +286,14 @@ class Intake:
             )
         return earlier.answer
 
+    def _read_members(self, round_id: int) -> _Members:
+        with self._database.reading() as connection:
+            members = round_store.all_participants(connection, round_id)
+        return _Members(
+            sharers=frozenset(m.position for m in members if m.position and m.answered(Phase.SHARE)),
+            alive=frozenset(m.position for m in members if m.position and m.answered(Phase.MASKED_INPUT)),
+        )
+
     def _check(self, view: _View, message: Message) -> None:
         """Refuse a message whose shape alone would break the round for others."""
         row, index = view.row, view.participant.position or 0
@@ -284,15 +305,11 @@ class Intake:
             elif isinstance(message, MaskedInput):
                 check_masked_input(message, vector_layout(decode_plan(row.plan or b"")))
             elif isinstance(message, Confirmation | Unmasking):
-                with self._database.reading() as connection:
-                    members = round_store.all_participants(connection, row.id)
-                sharers = [m.position for m in members if m.position and m.answered(Phase.SHARE)]
-                alive = [m.position for m in members if m.position and m.answered(Phase.MASKED_INPUT)]
-                context = run_context(row)
+                members, context = self._members(row.id), run_context(row)
                 if isinstance(message, Confirmation):
-                    check_confirmation(message, context, alive)
+                    check_confirmation(message, context, members.alive)
                 else:
-                    check_unmasking(message, index, context.graph, sharers, alive)
+                    check_unmasking(message, index, context.graph, members.sharers, members.alive)
         except ProtocolError as error:
             raise RequestRefusedError(RefusalReason.MALFORMED, str(error)) from None
 

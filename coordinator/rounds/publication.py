@@ -35,6 +35,15 @@ HISTOGRAM_ROUNDS = 30
 
 
 @dataclass(frozen=True, slots=True)
+class OpenedVector:
+    """The sum of a cohort's vectors, as integers."""
+
+    plan: Plan
+    vector: NDArray[np.uint32]
+    devices: int
+
+
+@dataclass(frozen=True, slots=True)
 class OpenedSum:
     """The sum of a cohort's vectors, and what it decodes to."""
 
@@ -85,6 +94,18 @@ class _StoredRound(Mapping[int, Unmasking]):
 
 
 def open_sum(database: Database, row: Round, executor: Executor | None) -> OpenedSum:
+    """Open the sum of a round's vectors and decode it.
+
+    Raises
+    ------
+    FederatedProtocolError
+        when the shares do not open the sum, or it exceeds what the cohort can add up to.
+    """
+    opened = open_vector(database, row, executor)
+    return OpenedSum(opened.plan, opened.vector, decode_sum(opened.vector, opened.plan.codec, opened.devices))
+
+
+def open_vector(database: Database, row: Round, executor: Executor | None) -> OpenedVector:
     """Add the masked inputs and take the masks off, from stored messages alone.
 
     The inputs are read and added in a thread beside, while the executor's workers expand the masks.
@@ -92,7 +113,7 @@ def open_sum(database: Database, row: Round, executor: Executor | None) -> Opene
     Raises
     ------
     FederatedProtocolError
-        when the shares do not open the sum, or it exceeds what the cohort can add up to.
+        when the shares do not open the sum.
     """
     plan = decode_plan(row.plan or b"")
     layout = vector_layout(plan)
@@ -107,8 +128,7 @@ def open_sum(database: Database, row: Round, executor: Executor | None) -> Opene
         masked_sum = adding.result()
     if masked_sum.members != frozenset(u3):
         raise ProtocolError(ProtocolErrorReason.BAD_VECTOR, "the stored inputs are not those of the survivors")
-    vector = masked_sum.without(masks)
-    return OpenedSum(plan, vector, decode_sum(vector, plan.codec, len(u3)))
+    return OpenedVector(plan, masked_sum.without(masks), len(u3))
 
 
 def _add_inputs(database: Database, row: Round, layout: VectorLayout, index: Mapping[bytes, int]) -> MaskedSum:

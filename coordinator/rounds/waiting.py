@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from coordinator.rounds.states import ORDER, RoundState
 
 MOST_WAITING = 128
-LONGEST_WAIT_S = 20.0
+LONGEST_WAIT_S = 30.0
 """Shorter than the patience of proxies and of devices."""
 _LOOK_UP_S = 1.0
 
 
 class RoundWatch:
-    """Where the running round stands, and who waits for it to move.
+    """Where the running rounds stand, and who waits for one to move.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class RoundWatch:
         self._moved = threading.Condition()
         self._waiting = 0
         self._ticking = False
-        self._seen: tuple[str, int] | None = None
+        self._seen: dict[str, int] = {}
 
     def begin(self) -> None:
         """From now on somebody calls :meth:`saw`, so waiting makes sense."""
@@ -47,9 +47,9 @@ class RoundWatch:
             self._ticking = False
             self._moved.notify_all()
 
-    def saw(self, session: str, state: RoundState | None) -> None:
-        """The running round is ``session`` in ``state``; ("", None) when none is running."""
-        seen = (session, ORDER.index(state)) if state is not None else None
+    def saw(self, running: Mapping[str, RoundState]) -> None:
+        """The state of every running round by session."""
+        seen = {session: ORDER.index(state) for session, state in running.items()}
         if seen != self._seen:
             with self._moved:
                 self._seen = seen
@@ -75,7 +75,7 @@ class RoundWatch:
     def _sleep(self, session: str, state: int, until: float) -> bool:
         with self._moved:
             while self._ticking and (left := until - time.monotonic()) > 0:
-                if self._seen is None or self._seen[0] != session or self._seen[1] > state:
+                if self._seen.get(session, len(ORDER)) > state:  # whatever does not run any more has left every state
                     return True
                 self._moved.wait(min(left, _LOOK_UP_S))
         return False

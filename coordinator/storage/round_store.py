@@ -39,6 +39,7 @@ class Round:
     task: str
     number: int
     attempt: int
+    protocol_version: int | None
     session: str
     state: RoundState
     reason: AbandonReason | None

@@ -38,7 +38,7 @@ from federated_protocol.messages import (
 )
 from federated_protocol.releases import RELEASES_PATH
 
-LONGEST_WAIT_S = 20
+LONGEST_WAIT_S = 30
 """Coordinators hold an answer no longer than that, however long they are asked to."""
 
 _LEGAL: dict[str, tuple[type, ...]] = {

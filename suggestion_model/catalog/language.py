@@ -35,12 +35,16 @@ class Language:
     """The same for the place where one is going."""
     place_cues: frozenset[str]
     """Words after which a name is probably a place."""
+    place_questions: frozenset[str]
+    """Words of a question that asks for a place."""
     aliases: Mapping[tuple[str, ...], tuple[str, ...]]
     """Word sequence -> the word sequence it also stands for."""
     concepts: Mapping[str, tuple[str, ...]]
     """Stem -> stems it suggests, more weakly than if they had been said."""
     suffixes: Endings
     endings: Endings
+    undoubled: str
+    """Letters that are doubled before a suffix."""
     sensitive_categories: frozenset[str]
     sensitive_phrases: tuple[str, ...]
     """Folded phrases that mark a query as sensitive, whatever its category is called."""
@@ -48,9 +52,14 @@ class Language:
     """First words of those phrases."""
     longest_alias: int
 
+    @property
+    def function_words(self) -> frozenset[str]:
+        """Words that carry no subject: function words and those that close."""
+        return self.stopwords | self.closing
+
     def stem(self, word: str) -> str:
         """Stem of one folded word."""
-        return stem(word, self.suffixes, self.endings)
+        return stem(word, self.suffixes, self.endings, self.undoubled)
 
     def is_sensitive(self, query: list[str], category: str) -> bool:
         """True when a query is about health, sexuality, religion, finance or crisis, by category name or phrase.
@@ -93,7 +102,7 @@ def language(code: str = "en") -> Language:
     endings = tuple((str(a), str(b), int(c)) for a, b, c in raw["endings"])
 
     def cut(word: str) -> str:
-        return stem(word, suffixes, endings)
+        return stem(word, suffixes, endings, raw["undoubled"])
 
     concepts: dict[str, dict[str, None]] = {}
     for concept in raw["concepts"]:
@@ -111,10 +120,12 @@ def language(code: str = "en") -> Language:
         origin=dict(raw["origin"]),
         destination=dict(raw["destination"]),
         place_cues=frozenset(raw["place_cues"].split()),
+        place_questions=frozenset(raw["place_questions"].split()),
         aliases=aliases,
         concepts={said: tuple(target for target in means if target != said) for said, means in concepts.items()},
         suffixes=suffixes,
         endings=endings,
+        undoubled=raw["undoubled"],
         sensitive_categories=frozenset(raw["sensitive_categories"].split()),
         sensitive_phrases=phrases,
         sensitive_openings=frozenset(phrase.partition(" ")[0] for phrase in phrases),

@@ -41,6 +41,8 @@ class Reading:
     """The same for each word as typed, 0 where nothing says."""
     asks_role: float
     """Role that an answer to this line fills, in [-1, 1]; 0 when it asks for none or both."""
+    asks_place: bool
+    """Whether it asks for a place."""
     asking: float
     """-1 a line that closes, +1 a line that wants something."""
     open_word: str
@@ -94,6 +96,7 @@ class Reader:
             roles=roles,
             word_roles=tuple(role_at),
             asks_role=self._asks_role(line, typed),
+            asks_place="?" in line and not tables.place_questions.isdisjoint(typed),
             asking=self._asking(line, typed),
             open_word=open_word,
         )

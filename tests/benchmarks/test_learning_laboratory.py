@@ -11,13 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from benchmarks.__main__ import main
 from benchmarks.learning.cache import Shelf, digest_of
 from benchmarks.learning.federated import Algorithm, Clear, Coded, Gradient, Steps, train
 from benchmarks.learning.judging import METRICS
 from benchmarks.learning.learners import RankerLearner
-from benchmarks.learning.population import Population
+from benchmarks.learning.personalisation import judge_personalisation
+from benchmarks.learning.population import Index, Population
 from benchmarks.learning.reference import PlainBm25
 from benchmarks.learning.typing_stage import Typed, TypingStage
 from benchmarks.learning.worlds import World
@@ -204,6 +206,36 @@ def test_one_command_reports_every_method(
     assert 0 < float(str(found["recall_at_8"])) <= float(str(found["coverage"])) <= 1
     again = run(arguments, capsys)
     assert again["methods"] == methods
+
+
+def test_perfect_knowledge_of_taste_is_the_upper_end(population: Population, learner: RankerLearner) -> None:
+    """The shared model itself goes none of the way; whoever is told the truth goes further than all of it."""
+    probability = population.world.rows.probability
+
+    def shared(number: int, later: Index) -> NDArray[np.floating]:
+        return learner.logits(later, learner.start)
+
+    def truth(number: int, later: Index) -> NDArray[np.floating]:
+        return np.log(probability[later] / (1 - probability[later]))
+
+    nothing = judge_personalisation(learner, population, learner.start, shared, 3)
+    everything = judge_personalisation(learner, population, learner.start, truth, 3)
+    assert nothing["people"] == everything["people"] > 0
+    assert nothing["relative_change_log_loss"] == nothing["people_worse_log_loss"] == 0
+    assert everything["auc"]["personal"] > everything["auc"]["shared"]
+    assert everything["log_loss"]["personal"] < everything["log_loss"]["perfect"]
+
+
+def test_studies_type_worlds_of_their_own(
+    replay: Path, catalog: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--replay", str(replay), "--catalog", str(catalog), "--cache", str(cache), "--processes", "1"]
+    arguments += ["--devices", "3", "--rounds", "1", "--seeds", "1", "--methods", "selection_bias,personalisation"]
+    studies = run(arguments, capsys)["studies"]
+    assert isinstance(studies, dict)
+    assert set(studies["selection_bias"]["without"]) == set(studies["selection_bias"]["with_propensities"])
+    assert 0 < studies["selection_bias"]["by_chance"] < studies["selection_bias"]["offered"] < 1
+    assert set(studies["personalisation"]) == {"strong", "without_tastes"}
 
 
 def test_mistakes_are_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

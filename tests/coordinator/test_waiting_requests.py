@@ -35,10 +35,10 @@ FOREVER_S = 60.0
 def test_a_place_is_left_when_the_round_moves() -> None:
     watch = RoundWatch()
     watch.begin()
-    watch.saw("one", RoundState.SHARING)
+    watch.saw({"one": RoundState.SHARING})
     with ThreadPoolExecutor(1) as pool, watch.place(FOREVER_S) as moved:
         waiting = pool.submit(moved, "one", RoundState.SHARING)
-        watch.saw("one", RoundState.COLLECTING)
+        watch.saw({"one": RoundState.COLLECTING})
         assert waiting.result(FOREVER_S)
 
 
@@ -46,17 +46,17 @@ def test_whoever_comes_late_is_not_kept() -> None:
     """The round moved on between the look at the database and the wait."""
     watch = RoundWatch()
     watch.begin()
-    watch.saw("one", RoundState.COLLECTING)
+    watch.saw({"one": RoundState.COLLECTING})
     with watch.place(FOREVER_S) as moved:
         assert moved("one", RoundState.SHARING)
-    watch.saw("two", RoundState.SELECTING)
+    watch.saw({"two": RoundState.SELECTING})
     with watch.place(FOREVER_S) as moved:
         assert moved("one", RoundState.COLLECTING)
 
 
 def test_nobody_waits_without_a_ticker_a_place_or_time() -> None:
     watch = RoundWatch(most_waiting=1)
-    watch.saw("one", RoundState.SHARING)
+    watch.saw({"one": RoundState.SHARING})
     with watch.place(FOREVER_S) as moved:
         assert not moved("one", RoundState.SHARING)
     watch.begin()
@@ -69,7 +69,7 @@ def test_nobody_waits_without_a_ticker_a_place_or_time() -> None:
 def test_the_end_of_the_process_ends_all_waiting() -> None:
     watch = RoundWatch()
     watch.begin()
-    watch.saw("one", RoundState.SHARING)
+    watch.saw({"one": RoundState.SHARING})
     with ThreadPoolExecutor(1) as pool, watch.place(FOREVER_S) as moved:
         waiting = pool.submit(moved, "one", RoundState.SHARING)
         watch.end()
