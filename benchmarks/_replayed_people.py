@@ -243,7 +243,9 @@ def _gather(people: Sequence[tuple[int, list[_TypedLine]]]) -> HeldOut:
 
         raise BenchmarkError("people who never train met no candidate at all: give a longer replay")
     return HeldOut(
-        inputs=RankerInputs(*(np.concatenate([getattr(line.inputs, name) for _, line in lines]) for name in PAIR_INPUTS)),
+        inputs=RankerInputs(
+            *(np.concatenate([getattr(line.inputs, name) for _, line in lines]) for name in PAIR_INPUTS)
+        ),
         line=np.repeat(np.arange(len(lines)), [len(line.taps) for _, line in lines]),
         taps=np.concatenate([line.taps for _, line in lines]),
         person=np.array([person for person, _ in lines], np.int64),

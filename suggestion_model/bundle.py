@@ -1,8 +1,9 @@
 """A release bundle: the files a model version 0 consists of, verified against a manifest.
 
 A bundle is a directory with ``manifest.json`` (SHA-256 of every other file), ``card.json``, ``ranker.tflite``,
-``trigger.tflite``, ``weights.npy``, ``tokenizer.model`` and ``catalog.json.gz``. Its digest is the SHA-256 of the manifest's bytes and
-names the whole. Nothing here imports LiteRT or TensorFlow: the coordinator reads weights and threshold only.
+``trigger.tflite``, ``weights.npy``, ``tokenizer.model`` and ``catalog.json.gz``. Its digest is the SHA-256 of the
+manifest's bytes and names the whole. Nothing here imports LiteRT or TensorFlow: the coordinator reads weights and
+threshold only.
 """
 
 from __future__ import annotations
@@ -159,7 +160,14 @@ class Bundle:
             if hashlib.sha256(content[name]).hexdigest() != expected:
                 raise BundleError(f"{path / name}: damaged, its SHA-256 differs from the manifest's. {_ADVICE}")
         card = _decode(path, CARD, content[CARD], Card)
-        bundle = cls(path, hashlib.sha256(manifest_bytes).hexdigest(), card, content[RANKER], content[TRIGGER], content[TOKENIZER])
+        bundle = cls(
+            path,
+            hashlib.sha256(manifest_bytes).hexdigest(),
+            card,
+            content[RANKER],
+            content[TRIGGER],
+            content[TOKENIZER],
+        )
         bundle._check_weights(content[WEIGHTS])
         return bundle
 

@@ -128,7 +128,11 @@ class HashedFeatures:
         return (
             [f"category={category}"],
             [f"hour={hour}", f"weekday={weekday}"],
-            [f"category impressions={impressions}", f"category habit={impressions},{habit}", f"overall habit={overall}"],
+            [
+                f"category impressions={impressions}",
+                f"category habit={impressions},{habit}",
+                f"overall habit={overall}",
+            ],
         )
 
 

@@ -118,9 +118,7 @@ class Fsvrg:
         mean = update_sum / spread.total
         return weights + (spread.server_scale() * mean if self.scale_server else mean)
 
-    def round(
-        self, weights: Floats, devices: list[SparseRows], spread: Spread, rng: np.random.Generator
-    ) -> Floats:
+    def round(self, weights: Floats, devices: list[SparseRows], spread: Spread, rng: np.random.Generator) -> Floats:
         """One round with every device taking part, sums in the clear: both of them are plain sums under the mask."""
         gradient = sum((gradient_sum(weights, rows) for rows in devices), np.zeros(len(weights))) / spread.total
         gradient = gradient + self.l2 * weights

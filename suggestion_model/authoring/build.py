@@ -100,7 +100,9 @@ def write_bundle(
     (out / files.RANKER).write_bytes(model)
     (out / files.TRIGGER).write_bytes(conversion.convert_head(SparseHead(HASH_BUCKETS)))
     np.save(out / files.WEIGHTS, weights, allow_pickle=False)
-    sizes = {name: (out / name).stat().st_size for name in (files.RANKER, files.TRIGGER, files.WEIGHTS, files.TOKENIZER)}
+    sizes = {
+        name: (out / name).stat().st_size for name in (files.RANKER, files.TRIGGER, files.WEIGHTS, files.TOKENIZER)
+    }
     card = _card(found, len(weights), frozen.embedding.shape, sizes)
     (out / files.CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n")
     return files.write_manifest(out)

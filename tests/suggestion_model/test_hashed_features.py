@@ -1,4 +1,4 @@
-"""The trigger's sparse features: the same index everywhere, the same row live and from the log, sums that NumPy gets."""
+"""The trigger's sparse features: the same index everywhere, the same row live and from the log, NumPy's sums."""
 
 from __future__ import annotations
 
@@ -64,10 +64,13 @@ pieces = st.lists(st.integers(0, 99), max_size=32)
 def test_every_moment_has_a_row(line: list[int], earlier: list[int], category: str, dense: list[float]) -> None:
     ids, values = HASHED.row(np.array(line, np.int32), np.array(earlier, np.int32), category, np.float32(dense))
     assert ids.shape == values.shape == (HASHED_FEATURES,)
-    assert ids.dtype == np.int32 and values.dtype == np.float32
+    assert ids.dtype == np.int32
+    assert values.dtype == np.float32
     assert ids[:RESERVED].tolist() == [BIAS_ID, SCORE_ID]
-    assert values[0] == 1.0 and values[1] == np.float32(dense[0])
-    assert (values[RESERVED:] >= 0).all() and ids.max() < BUCKETS
+    assert values[0] == 1.0
+    assert values[1] == np.float32(dense[0])
+    assert (values[RESERVED:] >= 0).all()
+    assert ids.max() < BUCKETS
     used = np.flatnonzero(values[RESERVED:]) + RESERVED
     assert (ids[used] >= RESERVED).all()
 

@@ -14,11 +14,11 @@ from tensorflow.lite.python import schema_py_generated as schema
 from suggestion_model.authoring import build, calibration, convert, encoder, heads, ranker
 from suggestion_model.bundle import CATALOG, Bundle
 from suggestion_model.features import DENSE_FEATURES
-from suggestion_model.head_trainer import HeadRows, HeadTrainer
 from suggestion_model.hashed_features import HASHED_FEATURES
+from suggestion_model.head_trainer import HeadRows, HeadTrainer
 from suggestion_model.runtime import PAIR_INPUTS, SIGNATURES, Ranker
 from suggestion_model.training import make_batch
-from suggestion_model.types import RankerInputs
+from suggestion_model.types import Example, RankerInputs
 
 WIDTH = 12
 PIECES = 8000

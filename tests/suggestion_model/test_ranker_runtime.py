@@ -36,9 +36,7 @@ def test_scores_do_not_depend_on_how_many_are_asked_at_once(ranker: Ranker, rand
     ranker.set_weights(np.random.default_rng(0).standard_normal(ranker.dimension).astype(np.float32))
     inputs = random_inputs(19, 1)
     together = ranker.scores(inputs)
-    one_by_one = [
-        ranker.scores(inputs.take(slice(i, i + 1)))[0] for i in range(19)
-    ]
+    one_by_one = [ranker.scores(inputs.take(slice(i, i + 1)))[0] for i in range(19)]
     assert together == pytest.approx(one_by_one, abs=1e-5)
     assert together.dtype == np.float32
     assert ranker.scores(random_inputs(0, 1)).shape == (0,)
@@ -143,4 +141,4 @@ def test_threads_sharing_a_ranker_do_not_disturb_each_other(ranker: Ranker, rand
 
 def test_a_model_file_that_is_none_is_named(shipped: Bundle) -> None:
     with pytest.raises(BundleError, match=r"ranker\.tflite"):
-        Ranker(Bundle(shipped.path, shipped.digest, shipped.card, b"TFL3 nonsense", shipped.tokenizer))
+        Ranker(replace(shipped, ranker=b"TFL3 nonsense"))
