@@ -53,7 +53,7 @@ class SparseRows:
 
 def logits(weights: Floats, rows: SparseRows) -> Floats:
     """Logits, float64[n]."""
-    return np.einsum("np,np->n", weights[rows.ids], rows.values)
+    return np.asarray(np.einsum("np,np->n", weights[rows.ids], rows.values), np.float64)
 
 
 def sigmoid(z: Floats) -> Floats:
@@ -70,7 +70,8 @@ def loss_sum(weights: Floats, rows: SparseRows) -> float:
 def gradient_sum(weights: Floats, rows: SparseRows) -> Floats:
     """Gradient of :func:`loss_sum`, float64[d]."""
     error = (sigmoid(logits(weights, rows)) - rows.label) * rows.weight
-    return np.bincount(rows.ids.ravel(), (error[:, None] * rows.values).ravel(), minlength=len(weights))
+    summed = np.bincount(rows.ids.ravel(), (error[:, None] * rows.values).ravel(), minlength=len(weights))
+    return np.asarray(summed, np.float64)
 
 
 def objective(weights: Floats, rows: SparseRows, l2: float) -> float:

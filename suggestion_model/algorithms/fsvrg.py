@@ -16,12 +16,13 @@ are seen (:func:`count_vector`). The ridge is the same on every device: its part
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sparse import Floats, SparseRows, feature_counts, gradient_sum, sigmoid
+from ..sparse import Floats, SparseRows, feature_counts, gradient_sum, logits, sigmoid
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +100,14 @@ class Fsvrg:
         scale = np.ones(len(weights))
         if self.scale_device:
             scale = spread.device_scale(feature_counts(rows, len(weights)), len(rows))
-        anchor = sigmoid(np.einsum("np,np->n", weights[rows.ids], rows.values))
+        anchor = sigmoid(logits(weights, rows))
         moved = np.zeros(len(weights))
         towards = h * gradient
         keep = 1.0 - h * self.l2
         for i in rng.permutation(len(rows)):
             ids, values = rows.ids[i], rows.values[i]
             z = float((weights[ids] + moved[ids]) @ values)
-            error = (float(sigmoid(np.float64(z))) - anchor[i]) * rows.weight[i]
+            error = (0.5 * (1.0 + math.tanh(0.5 * z)) - anchor[i]) * rows.weight[i]
             if self.l2:
                 moved *= keep
             moved -= towards
