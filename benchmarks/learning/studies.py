@@ -48,6 +48,6 @@ def _personalisation(bench: Bench, world: TypedWorld) -> dict[str, Any]:
     shared = train(fedavg(), learner, population, bench.devices, bench.rounds, bench.seed).weights
 
     def personalise(number: int, later: Index) -> NDArray[np.floating]:
-        return personal_logits(learner, population, number, shared, later, bench.seed)
+        return personal_logits(learner, population, number, shared, later)
 
     return judge_personalisation(learner, population, shared, personalise)
