@@ -17,8 +17,9 @@ def test_a_shards_sum_is_that_of_its_people_trained_one_by_one() -> None:
     head, rng = HeadTrainer.load(bundle.ranker), np.random.default_rng(0)
 
     def person(count: int) -> HeadRows:
+        # Numbers that any input can hold, a feature or an index.
         inputs = {
-            name: rng.standard_normal((count, *shape[1:])).astype(kind) for name, (kind, shape) in head.inputs.items()
+            name: rng.integers(0, 2, (count, *shape[1:])).astype(kind) for name, (kind, shape) in head.inputs.items()
         }
         return HeadRows(inputs, (rng.random(count) < 0.3).astype(np.float32), np.ones(count, np.float32))
 
