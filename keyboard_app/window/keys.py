@@ -17,6 +17,7 @@ from keyboard_app.window.focus import Target
 from keyboard_app.window.input import KeyInput, Shift
 from keyboard_app.window.key_pictures import AlternatesRow, LayerPicture, PressedKeys, Preview, whole_picture
 from keyboard_app.window.layouts import Action, Key, PlacedKey, key_at, place
+from keyboard_app.window.painting import Box
 from keyboard_app.window.presses import Presses
 from keyboard_app.window.theme import Theme
 
@@ -49,12 +50,13 @@ class KeyboardView(Widget):
         self._dragged: dict[Any, float] = {}
         self._flashing: set[Key] = set()
         self._repeat: Any = None
+        self._changes: set[Box] = set()
         at_rest = InstructionGroup()
         self._picture = whole_picture(at_rest)
         self.canvas.add(at_rest)
         pressed = InstructionGroup()
         self.canvas.add(pressed)
-        self._pressed = PressedKeys(pressed, theme)
+        self._pressed = PressedKeys(pressed, theme, self._changes.add)
         self._overlay = InstructionGroup()
         self.canvas.after.add(self._overlay)
         self.bind(pos=self._rebuild, size=self._rebuild)
@@ -93,6 +95,12 @@ class KeyboardView(Widget):
             for placed in self._placed
         ]
 
+    def take_changes(self) -> set[Box]:
+        """Rectangles that changed since this was asked last: a press changes one key and its preview."""
+        changes = set(self._changes)
+        self._changes.clear()
+        return changes
+
     def refresh(self) -> None:
         """Draw the layer and the labels as they are now."""
         if self.width < 2 or self.height < 2:
@@ -109,6 +117,7 @@ class KeyboardView(Widget):
         texture = self._pictures[what].texture
         if self._picture.texture is not texture:
             self._picture.texture = texture
+            self._changes.add((self.x, self.y, self.width, self.height))
         self._paint()
 
     def flash(self, character: str) -> None:
@@ -247,7 +256,7 @@ class KeyboardView(Widget):
     def _show_preview(self, touch: Any, placed: PlacedKey) -> None:
         if placed.key.action is not Action.TYPE:
             return
-        preview = self._spare_previews.pop() if self._spare_previews else Preview(self._overlay, self._theme)
+        preview = self._spare_previews.pop() if self._spare_previews else Preview(self._overlay, self._theme, self._changes.add)
         self._previews[touch.uid] = preview
         preview.show(self._keys.label(placed.key), placed, self.right)
 
@@ -262,7 +271,9 @@ class KeyboardView(Widget):
             return
         self._end_touch(touch)
         box = (self.x, self.y, self.width, self.height)
-        row = self._alternates[touch] = AlternatesRow(self._overlay, self._theme, keys, placed, box)
+        row = self._alternates[touch] = AlternatesRow(
+            self._overlay, self._theme, keys, placed, box, self._changes.add
+        )
         self._presses.replace(touch, row.chosen)
         self._paint()
 

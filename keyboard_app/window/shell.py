@@ -36,6 +36,8 @@ class Shell(Widget):
         learning: what the learning status shows, asked when it is opened; None while nothing can be learned.
     """
 
+    drawn_by_children = True
+
     def __init__(
         self,
         screen: KeyboardScreen,
