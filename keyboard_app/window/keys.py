@@ -256,7 +256,11 @@ class KeyboardView(Widget):
     def _show_preview(self, touch: Any, placed: PlacedKey) -> None:
         if placed.key.action is not Action.TYPE:
             return
-        preview = self._spare_previews.pop() if self._spare_previews else Preview(self._overlay, self._theme, self._changes.add)
+        preview = (
+            self._spare_previews.pop()
+            if self._spare_previews
+            else Preview(self._overlay, self._theme, self._changes.add)
+        )
         self._previews[touch.uid] = preview
         preview.show(self._keys.label(placed.key), placed, self.right)
 
@@ -271,9 +275,7 @@ class KeyboardView(Widget):
             return
         self._end_touch(touch)
         box = (self.x, self.y, self.width, self.height)
-        row = self._alternates[touch] = AlternatesRow(
-            self._overlay, self._theme, keys, placed, box, self._changes.add
-        )
+        row = self._alternates[touch] = AlternatesRow(self._overlay, self._theme, keys, placed, box, self._changes.add)
         self._presses.replace(touch, row.chosen)
         self._paint()
 

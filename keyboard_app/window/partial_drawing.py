@@ -122,6 +122,7 @@ class PartialDrawing:
         canvas, box = widget.canvas, (*widget.pos, *widget.size)
         holds = isinstance(widget, Container)
         own = _own_instructions(widget) if holds else []
+        where = widget.take_changes() if isinstance(widget, Particular) else {box}
         was, self._last[widget] = before.get(widget), (box, len(own))
         if was != self._last[widget]:
             changed.append(box)
@@ -131,7 +132,7 @@ class PartialDrawing:
             if any(instruction.needs_redraw for instruction in own):
                 changed.append(box)
         elif canvas.needs_redraw:
-            changed.extend(widget.take_changes() if isinstance(widget, Particular) else [box])
+            changed.extend(where)
         if holds:
             for child in widget.children:
                 self._look_at(child, before, changed)
