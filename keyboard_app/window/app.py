@@ -13,6 +13,7 @@ from kivy.app import App
 from kivy.clock import Clock
 from kivy.core.window import Window
 
+from keyboard_app.window.environment import settle_memory
 from keyboard_app.window.event_loop import wait_for_events
 from keyboard_app.window.instances import Instances
 from keyboard_app.window.partial_drawing import PartialDrawing, keeps_what_was_shown
@@ -83,6 +84,7 @@ class KeyboardApp(App):
         self.root.type(self._type_text)
         if self._exit_after_s is not None:
             Clock.schedule_once(self._end, self._exit_after_s)
+        settle_memory()
 
     def on_stop(self) -> None:
         """Let go of timers and the hardware keyboard."""

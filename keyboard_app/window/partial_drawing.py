@@ -6,7 +6,8 @@ draw again the rectangles in which something changed. The whole tree of widgets 
 off outside: what is on the screen is the same as if all of it had been drawn.
 
 Which rectangles changed follows from Kivy's own marks on canvases: a widget that is marked, that moved, came or went
-has changed in its box, where it was and where it is. Where nothing did, and a frame is wanted all the same, all is drawn.
+has changed in its box, where it was and where it is. Where nothing did, and a frame is wanted all the same, the whole
+window is drawn.
 """
 
 # mypy: disallow_any_unimported=False
