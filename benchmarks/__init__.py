@@ -1,6 +1,6 @@
 """Benchmarks: ``python -m benchmarks NAME [options] [--json]``; ``python -m benchmarks`` lists them.
 
-A benchmark is a module ``benchmarks/NAME.py`` (``-`` in the name for ``_`` in the file) with
+A benchmark is a module ``benchmarks/NAME.py`` (``-`` in the name for ``_`` in the file), or a package, with
 
 ``DESCRIPTION: str``
     one line for the list, and

@@ -16,7 +16,16 @@ _FOLDER = Path(__file__).parent
 
 def names() -> list[str]:
     """Names of all benchmarks."""
-    return sorted(file.stem.replace("_", "-") for file in _FOLDER.glob("[!_]*.py") if description(file) is not None)
+    return sorted(_files())
+
+
+def _files() -> dict[str, Path]:
+    """The module of each benchmark, by name; a package is known by its ``__init__``."""
+    packages = {folder.parent.name: folder for folder in _FOLDER.glob("[!_]*/__init__.py")}
+    modules = {file.stem: file for file in _FOLDER.glob("[!_]*.py")}
+    return {
+        name.replace("_", "-"): file for name, file in (packages | modules).items() if description(file) is not None
+    }
 
 
 def description(file: Path) -> str | None:
@@ -33,8 +42,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = [argument for argument in argv if argument != "--json"]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
-        for name in names():
-            print(f"  {name:<14} {description(_FOLDER / (name.replace('-', '_') + '.py'))}")
+        for name, file in sorted(_files().items()):
+            print(f"  {name:<14} {description(file)}")
         return 0
     name, *options = arguments
     if name.replace("_", "-") not in names():

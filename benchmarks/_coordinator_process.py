@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from coordinator.aggregation.mask_workers import make_executor
 from coordinator.app import create_app
 from coordinator.events import configure_logging
 from coordinator.serving import ServedApp, serve
@@ -35,10 +34,10 @@ def main() -> None:
 
     def make() -> ServedApp:
         configure_logging(40)
-        executor = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+        executor = make_executor(settings.unmasking)
         app = create_app(settings, initial_model=initial_model(dimension), executor=executor)
         coordinator = app.extensions["coordinator"]
-        return ServedApp(app, start=coordinator.start_ticking, stop=coordinator.stopping.set, close=coordinator.close)
+        return ServedApp(app, start=coordinator.start_ticking, stop=coordinator.stop, close=coordinator.close)
 
     serve(make, host="127.0.0.1", port=0, port_file=None)
 

@@ -23,14 +23,14 @@ import msgspec
 import numpy as np
 
 from benchmarks._coordinator_process import BUNDLE_DIGEST
-from federated_protocol.messages import Abandoned, Pending, Phase, SignedMessage
+from federated_protocol.messages import Phase, SessionAnswer, SignedMessage
 from federated_protocol.plan import Plan, counter_names
 from keyboard_app.device.conditions import FixedConditions
 from keyboard_app.device.identity import DeviceIdentity
 from keyboard_app.device.local_work import Contribution, Trained
 from keyboard_app.device.policy import DevicePolicy
 from keyboard_app.device.runtime import DeviceRuntime
-from keyboard_app.device.transport import Transport
+from keyboard_app.device.transport import LONGEST_WAIT_S, Transport
 from keyboard_app.simulation.hosted_device import fleet_schedule
 
 
@@ -43,6 +43,8 @@ class FleetSetting(msgspec.Struct, frozen=True):
     doomed: dict[int, str]
     """Device number: the phase whose message it never sends."""
     timeout_s: float
+    distinct: bool = False
+    """Device n counts 2^n examples: a sum then names every device in it."""
 
 
 class Died(BaseException):
@@ -55,7 +57,7 @@ class CountingTransport(Transport):
     doomed: Phase | None = None
     requests = 0
 
-    def send(self, session: str, phase: Phase, message: SignedMessage) -> Pending | Abandoned:
+    def send(self, session: str, phase: Phase, message: SignedMessage) -> SessionAnswer:
         """Send, or die."""
         if phase is self.doomed:
             raise Died
@@ -65,14 +67,15 @@ class CountingTransport(Transport):
 class RandomWork:
     """A worker whose update costs nothing to make: what is left is the round itself."""
 
-    def __init__(self, dimension: int, seed: int) -> None:
+    def __init__(self, dimension: int, seed: int, examples: int = 20) -> None:
         self._rng = np.random.default_rng(seed)
         self._dimension = dimension
+        self._examples = examples
 
     def train(self, plan: Plan, model: Any, should_stop: Any) -> Trained:
         """A random update of a plausible length."""
         delta = self._rng.normal(0, 0.3 * plan.codec.clip / self._dimension**0.5, self._dimension)
-        return Trained(delta.astype(np.float32), 20, 0.5, 0.4)
+        return Trained(delta.astype(np.float32), self._examples, 0.5, 0.4)
 
     def contribute(self, plan: Plan, model: Any, trained: Trained, *more: Any, **others: Any) -> Contribution:
         """Encode it as a device does."""
@@ -103,7 +106,8 @@ class BusyLog:
 def make_device(folder: Path, url: str, number: int, setting: FleetSetting) -> tuple[DeviceRuntime, CountingTransport]:
     """A runtime over the home that the parent prepared."""
     home = folder / f"device-{number}"
-    transport = CountingTransport(url)
+    # A thread that steps several devices must not wait for one of them.
+    transport = CountingTransport(url, wait_s=LONGEST_WAIT_S if setting.count == 1 else 0)
     doomed = setting.doomed.get(number)
     transport.doomed = Phase(doomed) if doomed is not None else None
     bundle: Any = SimpleNamespace(
@@ -123,9 +127,10 @@ def make_device(folder: Path, url: str, number: int, setting: FleetSetting) -> t
         transport=transport,
         rng=random.Random(number),
     )
-    worker: Any = RandomWork(setting.dimension, number)
-    assert runtime._equipment is not None
-    runtime._equipment = dataclasses.replace(runtime._equipment, worker=worker)
+    worker: Any = RandomWork(setting.dimension, number, 1 << number if setting.distinct else 20)
+    attendance = runtime._attendance
+    assert attendance is not None
+    attendance.equipment = dataclasses.replace(attendance.equipment, worker=worker)
     return runtime, transport
 
 

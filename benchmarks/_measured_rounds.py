@@ -1,23 +1,24 @@
 """Real rounds, counted byte by byte: a coordinator process, real devices over HTTP, some of which vanish.
 
-Each device is what a window's device runs (participation, training, codec, secure aggregation, transport), stepped by
-one loop; its log holds a handful of made-up offers, and what it holds changes no message's size. Dropouts advertise
+Each device is what a window's device runs (participation, training, codec, secure aggregation, transport), on a thread
+of its own; its log holds a handful of made-up offers, and what it holds changes no message's size. Dropouts advertise
 keys and fall silent before a random later phase. Counted are request lines, headers and bodies of everything from
 check-in to the new model, polls included; TLS and TCP framing are not.
 """
 
 from __future__ import annotations
 
-import heapq
 import random
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,12 +30,14 @@ from federated_protocol.signing import Identity
 from keyboard_app.device.federated_client import Participation
 from keyboard_app.device.history import History
 from keyboard_app.device.identity import DeviceIdentity
+from keyboard_app.device.local_training import LocalTrainer
 from keyboard_app.device.local_work import LocalWorker
 from keyboard_app.device.model_store import ModelStore
 from keyboard_app.device.participation_states import PHASE_OF_STATE, EndKind, Equipment
 from keyboard_app.device.policy import DevicePolicy
 from keyboard_app.device.privacy_budget import PrivacyBudget
 from keyboard_app.device.transport import Traffic, Transport
+from keyboard_app.device.workbench import Workbench
 from keyboard_app.simulation.processes import Child, ChildError
 from suggestion_model.bundle import Bundle
 from suggestion_model.features import DENSE_FEATURES
@@ -65,10 +68,10 @@ class _CountedTransport(Transport):
         super().__init__(base_url)
         self.requests: list[tuple[str, int]] = []
 
-    def _request(self, method: str, path: str, body: bytes | None, largest: int) -> bytes:
+    def _request(self, method: str, path: str, *rest: Any) -> bytes:
         before = self.traffic.up
         try:
-            return super()._request(method, path, body, largest)
+            return super()._request(method, path, *rest)
         finally:
             what = "model" if "/models/" in path else path.partition("?")[0].rpartition("/")[2]
             self.requests.append((f"{method} {what}", self.traffic.up - before))
@@ -79,7 +82,6 @@ class _Device:
     participation: Participation
     transport: _CountedTransport
     vanishes: Phase | None = None
-    due: float = field(default=0.0)
 
 
 def measure_round(
@@ -128,8 +130,6 @@ def _settings(devices: int, dropout: float, deadline_s: float) -> tuple[str, ...
         "rounds.max_rounds=1",
         f"threat.dropout={max(dropout, 0.1)}",
         "deadlines.selecting_s=300",
-        "pace.poll_growth=4",  # bytes are what is measured: devices ask seldom, and rounds take longer
-        "pace.longest_poll_s=600",
         "deadlines.advertise_s=300",
         *(f"deadlines.{phase}_s={deadline_s}" for phase in ("share", "masked_input", "confirm", "unmask")),
     )
@@ -176,12 +176,13 @@ def _device(home: Path, url: str, authority: Identity, stack: ExitStack) -> _Dev
     _write_offers(log, now)
     transport = stack.enter_context(closing(_CountedTransport(url)))
     policy = DevicePolicy()
+    bench = Workbench(bundle, log)
     equipment = Equipment(
         transport=transport,
         identity=identity,
         policy=policy,
         store=ModelStore(home / "models", bundle.digest, bundle.weights0, bundle.threshold0),
-        worker=LocalWorker(bundle, log, rng=np.random.default_rng(0)),
+        worker=LocalWorker(bench, log, LocalTrainer(bench, rng=np.random.default_rng(0))),
         log=log,
         history=History(home / "rounds.json"),
         budget=PrivacyBudget(home / "privacy.json", policy.epsilon_cap, policy.delta),
@@ -227,19 +228,19 @@ def _bundle() -> Bundle:
 
 
 def _run(devices: list[_Device]) -> None:
-    """Step everybody when they want to be stepped, until those who stay are done."""
-    start = time.monotonic()
-    due = [(start, i) for i in range(len(devices))]
-    heapq.heapify(due)
-    while due and time.monotonic() - start < PATIENCE_S:
-        at, i = heapq.heappop(due)
-        time.sleep(max(0.0, at - time.monotonic()))
-        device = devices[i]
-        if device.vanishes is not None and PHASE_OF_STATE.get(device.participation.state) is device.vanishes:
-            continue
-        wait = device.participation.step()
-        if device.participation.end is None:
-            heapq.heappush(due, (time.monotonic() + wait, i))
+    """Step every device on its own thread, as often as it wants to be stepped, until it is done or vanishes."""
+    until = time.monotonic() + PATIENCE_S
+
+    def live(device: _Device) -> None:
+        participation = device.participation
+        while participation.end is None and time.monotonic() < until:
+            if device.vanishes is not None and PHASE_OF_STATE.get(participation.state) is device.vanishes:
+                return
+            time.sleep(participation.step())
+
+    with ThreadPoolExecutor(len(devices)) as threads:
+        for done in [threads.submit(live, device) for device in devices]:
+            done.result()
 
 
 def _sum_up(stayed: list[_Device], devices: int, wall_s: float) -> RoundBytes:

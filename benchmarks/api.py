@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import urllib3
 
@@ -29,9 +28,9 @@ from coordinator.storage.tables import participants, rounds
 from federated_protocol import wire
 from federated_protocol.enrolment import issue
 from federated_protocol.messages import CheckIn, MaskedInput, Phase
-from federated_protocol.plan import PROTOCOL_VERSION, Plan, counter_names
+from federated_protocol.plan import PROTOCOL_VERSION
 from federated_protocol.signing import CHECK_IN, Identity, sign
-from federated_protocol.update_codec import layout
+from federated_protocol.vector_layout import VectorLayout, pack
 
 DESCRIPTION = "check-ins and 100 kB uploads a second, p99, on SQLite and PostgreSQL"
 DIMENSION = 62_000
@@ -137,32 +136,37 @@ def _collecting(database: Database, task: str, devices: list[Identity]) -> list[
         encoded = planning.encode_plan(plan)
         connection.execute(participants.delete().where(participants.c.round_id == row.id))
         members = [
-            {
-                "round_id": row.id,
-                "device": d.fingerprint,
-                "public_key": d.public_key,
-                "joined_at": 0.0,
-                "position": i + 1,
-            }
-            for i, d in enumerate(devices)
-        ]
+            {"round_id": row.id, "device": device.fingerprint, "public_key": device.public_key,
+             "certificate": b"", "joined_at": 0.0, "position": place}
+            for place, device in enumerate(devices, start=1)
+        ]  # fmt: skip
         connection.execute(participants.insert(), members)
+        n = len(devices)
         connection.execute(
             rounds.update()
             .where(rounds.c.id == row.id)
             .values(
-                state="collecting", plan=encoded, plan_digest=planning.digest(encoded), still_in=len(devices) + 1,
-                quorum=20, selected=len(devices), advertised=len(devices), shared=len(devices),
-                deadline=time.time() + 600,
+                state="collecting", plan=encoded, plan_digest=planning.digest(encoded), still_in=n + 1, quorum=20,
+                selected=n, advertised=n, shared=n, neighbours=n - 1, threshold=n // 2 + 1,
+                root=secrets.token_bytes(32), deadline=time.time() + 600,
             )
         )  # fmt: skip
-    decoded = msgspec.msgpack.decode(encoded, type=Plan)
-    size = layout(decoded.codec, len(counter_names(decoded.metrics))).packed_bytes
+        row = round_store.running_round(connection, task)
+        assert row is not None
+    layout = planning.vector_layout(plan)
+    binding = planning.binding_of(row, Phase.MASKED_INPUT)
     path = f"/v1/sessions/{row.session}/{Phase.MASKED_INPUT.value}"
+    messages = ((MaskedInput(_random_vector(layout)), device) for device in devices)
     return [
-        (path, wire.encode(sign(MaskedInput(secrets.token_bytes(size)), Phase.MASKED_INPUT, row.session, device)))
-        for device in devices
+        (path, wire.encode(sign(message, Phase.MASKED_INPUT, row.session, device, binding)))
+        for message, device in messages
     ]
+
+
+def _random_vector(layout: VectorLayout) -> bytes:
+    vector = np.frombuffer(secrets.token_bytes(4 * layout.length), np.uint32).copy()
+    layout.reduce(vector)
+    return pack(vector, layout)
 
 
 def _run(url: str, requests: list[tuple[str, bytes]], connections: int) -> Rate:

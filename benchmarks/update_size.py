@@ -1,50 +1,56 @@
 """Bytes of a device's round, all of them, and what smaller updates cost in quality.
 
 Bytes are counted on real rounds with real dropouts (:mod:`benchmarks._measured_rounds`). Quality compares federated
-training whose sums go through the shipped codec with the same training on float32 sums in the clear: same people, same
-examples, same seeds for dropout and order. Click-through is expected (the typist's probabilities) on people who never
-trained, each model at its own operating point; the interval resamples people and seeds.
+training whose sums go through a codec with the same training on float sums in the clear: same people, same examples,
+same seeds for dropout and order. Click-through is expected (the typist's probabilities) on people who never trained,
+each model at its own operating point; the interval resamples people and seeds.
 
-``ratio`` is against the float32 update of the whole ranker, counted as embedding table and head (the encoder between
-them is left out, which makes the ratio smaller); ``ratio_head`` against the head's own float32.
+(a) trains the shipped head through the shipped codec. (b) trains the whole ranker, embedding and encoder too, along a
+seeded random subspace, and is compared with training every weight of it in the clear; beside its own loss stands its
+click-through against (a)'s. ``ratio`` is a float32 update of the whole ranker over all bytes sent, ``ratio_head``
+one of the head. A masked input differs between (a), (b) and a larger head in its packed vector alone, so the bytes of
+the latter two are (a)'s, measured, with that part exchanged.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
+import hashlib
+import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import BenchmarkError, Value
+from benchmarks import Value
+from benchmarks._codec_errors import error_table
+from benchmarks._federated_training import Head, Laboratory, MakeCodec, Trainable, Weights, Whole
 from benchmarks._measured_rounds import RoundBytes, measure_round
-from benchmarks._replayed_people import HeldOut, People, type_everything
-from coordinator.settings import Settings
-from federated_protocol.plan import CodecSetting, SubsetBlock
-from federated_protocol.update_codec import decode_sum, encode, layout, solve_codec
-from federated_protocol.update_codec.rotation import rotate
-from federated_protocol.update_codec.rounding import rounding_variance
+from benchmarks._replayed_people import People, type_everything
+from coordinator.rounds.planning import make_codec
+from coordinator.settings import CodecTarget, Settings
+from federated_protocol.update_codec import layout
 from keyboard_app.simulation.lift import lift
 from keyboard_app.simulation.people import shipped_replay
 from keyboard_app.simulation.splits import outline
 from keyboard_app.simulation.typist import TypistSetting
 from suggestion_model.bundle import Bundle
-from suggestion_model.runtime import Ranker
-from suggestion_model.training import LocalSetting, train_locally
-from suggestion_model.types import Example
 
 DESCRIPTION = "bytes of a device's round, and what smaller updates cost in click-through"
 
 GOALS = {0.1: 6_000, 0.3: 12_000}
 GOAL_LOSS = 0.03
 GOAL_RATIO = 100
-PUBLISHED_NMSE = {1: 1.335, 2: 0.107, 4: 0.0043}
-"""Hadamard + stochastic rounding, mean of 10 clients, d = 8192 lognormal (arXiv 2108.08842's comparison)."""
-Weights = NDArray[np.float32]
+LARGE_HEAD = 7_300
+"""Weights of a head of 29 kB."""
+MOVED = (4096, 1024)
+"""Coordinates of the subspace that move the embedding, and the encoder."""
+WHOLE_CODEC = CodecTarget(most_sent=0)
 
 
 def main(argv: Sequence[str]) -> dict[str, Value]:
@@ -61,42 +67,96 @@ def main(argv: Sequence[str]) -> dict[str, Value]:
     parser.add_argument("--clients", type=int, default=100, help="devices in the measured rounds (default 100)")
     parser.add_argument("--devices", type=int, default=100, help="training devices of the quality part (default 100)")
     parser.add_argument("--rounds", type=int, default=15, help="federated rounds of the quality part (default 15)")
-    parser.add_argument("--seeds", type=int, default=8, help="pairs of trainings (default 8)")
+    parser.add_argument("--seeds", type=int, default=8, help="pairs of trainings of the head (default 8)")
+    parser.add_argument("--whole-seeds", type=int, default=3, help="pairs of trainings of the whole ranker (default 3)")
     parser.add_argument("--held-out", type=int, default=200, help="people scored, at most (default 200)")
-    parser.add_argument("--dropouts", type=float, nargs="*", default=[0.1, 0.3], help="of the measured rounds")
-    parser.add_argument("--deadline", type=float, default=30.0, help="seconds a phase waits for those who vanished")
+    parser.add_argument("--dropouts", type=float, nargs="+", default=[0.1, 0.3], help="of the measured rounds")
+    parser.add_argument("--deadline", type=float, default=60.0, help="seconds a phase waits for those who vanished")
+    parser.add_argument("--cache", type=Path, help="folder for finished parts: a run that was ended goes on there")
     options = parser.parse_args(argv)
-    replay = options.replay or shipped_replay()
-    devices = min(options.devices, len(outline(replay).who_may_train))
+    parts = Parts(options)
 
-    _say("counting bytes of real rounds")
-    rounds = {dropout: measure_round(options.clients, dropout, options.deadline) for dropout in options.dropouts}
-    _say("typing")
-    people = type_everything(
-        replay, options.catalog, devices, options.rounds, options.held_out, TypistSetting(), seed=0
-    )
-    _say("training")
-    quality = _quality(people, options.rounds, options.seeds)
-    table = error_table()
+    rounds = {
+        dropout: parts.bytes_of(dropout, partial(measure_round, options.clients, dropout, options.deadline))
+        for dropout in options.dropouts
+    }
+    first = rounds[options.dropouts[0]].bytes_up
+    bundle, settings = Bundle.shipped(), Settings(authority_public_key="00" * 32)
+    people = parts.people()
+    quality = Quality(parts, people, settings)
+    head = Head(bundle, settings.training)
+    moved = Whole(bundle, settings.training, MOVED, bytes(32))
+    whole = Whole(bundle, settings.training, None, bytes(32))
+    cohort = max(options.clients, len(people.devices))
+    head_codec = _codec(settings.codec, len(head.start), cohort)
+    whole_codec = _codec(WHOLE_CODEC, len(moved.start), cohort)
+    large_codec = _codec(settings.codec, LARGE_HEAD, cohort)
+    clear = quality.trained("head-clear", head, None, options.seeds)
+    coded = quality.trained("head-coded", head, head_codec, options.seeds)
+    whole_clear = quality.trained("whole-clear", whole, None, options.whole_seeds)
+    whole_coded = quality.trained("whole-coded", moved, whole_codec, options.whole_seeds)
 
-    bundle = Bundle.shipped()
-    head, shape = 4 * len(bundle.weights0), bundle.architecture
-    whole = 4 * (shape.vocabulary * shape.embedding_dimensions) + head
-    first = rounds[options.dropouts[0]].bytes_up if options.dropouts else math.nan
+    whole_bytes = 4 * whole.weights
+
+    def up_with(codec: MakeCodec) -> dict[str, float]:
+        more = layout(codec(bytes), 0).packed_bytes - layout(head_codec(bytes), 0).packed_bytes
+        return {f"{dropout:g}": round(found.bytes_up + more, 1) for dropout, found in rounds.items()}
+
+    whole_up, large_up = up_with(whole_codec), up_with(large_codec)
+    whole_first, large_first = next(iter(whole_up.values())), next(iter(large_up.values()))
     return {
         "bytes_up": first,
-        "ratio": whole / first,
+        "bytes_down": rounds[options.dropouts[0]].bytes_down,
+        "ratio": whole_bytes / first,
         "goal_ratio": GOAL_RATIO,
-        "ratio_head": head / first,
-        **quality,
+        "ratio_head": 4 * len(head.start) / first,
+        **quality.cost(clear, coded),
         "goal_loss_high": GOAL_LOSS,
         "clients": options.clients,
         "rounds_measured": [_row(dropout, measured) for dropout, measured in rounds.items()],
         "up_by_request": {f"{dropout:g}": measured.up_by_request for dropout, measured in rounds.items()},
-        "whole_ranker_float32_bytes": whole,
-        "head_float32_bytes": head,
-        "errors": table,
+        **_described(head_codec),
+        "seeds": options.seeds,
+        "training_devices": len(people.devices),
+        "examples": sum(len(device.examples) for device in people.devices),
+        "held_out_people": people.held_out.people,
+        "whole_ranker_float32_bytes": whole_bytes,
+        "head_float32_bytes": 4 * len(head.start),
+        "whole_ranker": {
+            "how": "a seeded random subspace moves embedding and encoder; the head moves as it is",
+            "weights": whole.weights,
+            "subspace": len(moved.start),
+            "bytes_up": whole_first,
+            "bytes_up_by_dropout": whole_up,
+            "ratio": whole_bytes / whole_first,
+            **quality.cost(whole_clear, whole_coded),
+            "seeds": options.whole_seeds,
+            **_described(whole_codec),
+            "click_through_against_head": quality.lift_of(coded[: len(whole_coded)], whole_coded),
+        },
+        "lift_over_version_0": {
+            "head_clear": quality.over_start(head, clear),
+            "head": quality.over_start(head, coded),
+            "whole_clear": quality.over_start(head, whole_clear),
+            "whole": quality.over_start(head, whole_coded),
+        },
+        "head_of_29_kb": {
+            "weights": LARGE_HEAD,
+            "bytes_up_by_dropout": large_up,
+            **_described(large_codec),
+            "ratio_head": 4 * LARGE_HEAD / large_first,
+        },
+        "errors": error_table(),
     }
+
+
+def _codec(target: CodecTarget, dimension: int, cohort: int) -> MakeCodec:
+    return lambda rng: make_codec(target, dimension, cohort, rng)
+
+
+def _described(codec: MakeCodec) -> dict[str, Value]:
+    setting = codec(bytes)
+    return {"bits": setting.bits, "sent": setting.sent, "update_bytes": layout(setting, 0).packed_bytes}
 
 
 def _row(dropout: float, measured: RoundBytes) -> dict[str, Value]:
@@ -112,175 +172,91 @@ def _row(dropout: float, measured: RoundBytes) -> dict[str, Value]:
     }
 
 
-# -- quality -------------------------------------------------------------------------------------------------------
+class Quality:
+    """Trained models, and what one costs against another."""
 
-
-def _quality(people: People, rounds: int, seeds: int) -> dict[str, Value]:
-    """Pairs of trainings: in the clear, and through the shipped codec."""
-    laboratory = Laboratory(people, rounds)
-    clear = [laboratory.train(seed, None) for seed in range(seeds)]
-    coded = [laboratory.train(seed, laboratory.shipped_codec) for seed in range(seeds)]
-    pairs, differences = [], []
-    for plain, small in zip(clear, coded, strict=True):
-        logits = laboratory.logits(plain), laboratory.logits(small)
-        pairs.append((people.held_out.scored(logits[0]), people.held_out.scored(logits[1])))
-        differences.append(people.held_out.auc(logits[1]) - people.held_out.auc(logits[0]))
-    found = lift(pairs, people.held_out.people, np.random.default_rng(0))
-    setting = laboratory.shipped_codec(bytes(32), bytes(32))
-    return {
-        "relative_ctr_loss": {"mean": -found.lift, "low": -found.high, "high": -found.low},
-        "auc_difference": float(np.mean(differences)),
-        "bits": setting.bits,
-        "sent": setting.sent,
-        "update_bytes": layout(setting, 0).packed_bytes,
-        "training_devices": len(people.devices),
-        "examples": sum(len(device.examples) for device in people.devices),
-        "seeds": seeds,
-        "held_out_people": people.held_out.people,
-    }
-
-
-class Laboratory:
-    """Federated averaging of the head on recorded examples, with any codec in the middle."""
-
-    def __init__(self, people: People, rounds: int, dropout: float = 0.1) -> None:
+    def __init__(self, parts: Parts, people: People, settings: Settings) -> None:
+        self._parts = parts
         self._people = people
-        self._rounds = rounds
-        self._dropout = dropout
-        self._settings = Settings(authority_public_key="00" * 32)
-        bundle = Bundle.shipped()
-        self._start = bundle.weights0
-        self._ranker = Ranker(bundle)
-        self._held_out: HeldOut = people.held_out
+        self._laboratory = Laboratory(people, parts.rounds, settings.training.weight_cap)
 
-    def shipped_codec(self, rotation_seed: bytes, subset_seed: bytes) -> CodecSetting:
-        """What the coordinator's default settings give for this cohort."""
-        codec = self._settings.codec
-        cohort = math.ceil(len(self._people.devices) * self._settings.rounds.overselect)
-        return solve_codec(
-            len(self._start),
-            codec.clip,
-            codec.step,
-            rotation_seed,
-            codec.weight_levels,
-            cohort,
-            (cohort * codec.largest_count).bit_length(),
-        )
+    def trained(self, name: str, model: Trainable, codec: MakeCodec | None, seeds: int) -> list[NDArray[np.float32]]:
+        """The held-out logits of the model that each seed leads to."""
 
-    def train(self, seed: int, codec: object) -> Weights:
-        """All rounds; ``codec`` makes a setting from two seeds, None sums float64 in the clear."""
-        rng = np.random.default_rng(seed)
-        weights = self._start.copy()
-        for number in range(self._rounds):
-            present = [d for d in self._people.devices if rng.random() >= self._dropout]
-            seeds = rng.bytes(32), rng.bytes(32)
-            updates = [(i, *self._local(weights, d.at_round(number), seed, i)) for i, d in enumerate(present)]
-            mean = self._mean(updates, codec(*seeds) if callable(codec) else None, seed, number)
-            weights = (weights + mean).astype(np.float32)
-        return weights
+        def logits(seed: int) -> Weights:
+            return self._laboratory.logits(model, self._laboratory.train(model, codec, seed))
 
-    def logits(self, weights: Weights) -> NDArray[np.float32]:
-        """Of every held-out candidate."""
-        self._ranker.set_weights(weights)
-        return self._ranker.scores(self._held_out.inputs)
+        return [self._parts.array(f"{name}-{seed}", partial(logits, seed)) for seed in range(seeds)]
 
-    def _local(self, weights: Weights, examples: Sequence[Example], seed: int, i: int) -> tuple[Weights, float]:
-        training = self._settings.training
-        if not examples:
-            return np.zeros_like(weights), 0.0
-        setting = LocalSetting(training.epochs, training.batch_size, training.learning_rate, training.proximal)
-        update = train_locally(self._ranker, weights, examples, setting, np.random.default_rng([seed, i]))
-        return update.delta, min(len(examples), training.weight_cap) / training.weight_cap
+    def cost(self, plain: Sequence[Weights], small: Sequence[Weights]) -> dict[str, Value]:
+        """What the second costs against the first, seed by seed."""
+        found = self.lift_of(plain, small)
+        auc = self._people.held_out.auc
+        return {
+            "relative_ctr_loss": {"mean": -found["mean"], "low": -found["high"], "high": -found["low"]},
+            "auc_difference": float(np.mean([auc(b) - auc(a) for a, b in zip(plain, small, strict=True)])),
+        }
 
-    @staticmethod
-    def _mean(
-        updates: Sequence[tuple[int, Weights, float]], setting: CodecSetting | None, seed: int, number: int
-    ) -> NDArray[np.float64]:
-        total = sum(weight for _, _, weight in updates)
-        if total == 0:
-            return np.zeros(len(updates[0][1]) if updates else 1)
-        if setting is None:
-            terms = [weight * delta.astype(np.float64) for _, delta, weight in updates]
-            return np.asarray(np.sum(terms, axis=0), np.float64) / total
-        vectors = [
-            encode(delta, weight, [], setting, np.random.default_rng([seed, number, i]).bytes)
-            for i, delta, weight in updates
-        ]
-        summed = np.asarray(np.sum(vectors, axis=0, dtype=np.uint64), np.uint64).astype(np.uint32)
-        layout(setting, 0).reduce(summed)
-        return decode_sum(summed, setting, len(vectors)).mean_update()
+    def lift_of(self, one: Sequence[Weights], other: Sequence[Weights]) -> dict[str, float]:
+        """Relative click-through of the second over the first."""
+        held_out = self._people.held_out
+        pairs = [(held_out.scored(a), held_out.scored(b)) for a, b in zip(one, other, strict=True)]
+        found = lift(pairs, held_out.people, np.random.default_rng(0))
+        return {"mean": found.lift, "low": found.low, "high": found.high}
+
+    def over_start(self, head: Head, logits: Sequence[Weights]) -> dict[str, float]:
+        """Relative click-through over version 0."""
+        start = self._parts.array("version-0", lambda: self._laboratory.logits(head, head.start))
+        return self.lift_of([start] * len(logits), logits)
 
 
-# -- error against bits and subset ---------------------------------------------------------------------------------
+class Parts:
+    """Finished parts of a run, kept in a folder of the caller's where one is given, and read from there again."""
 
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self.replay: Path = options.replay or shipped_replay()
+        self.rounds: int = options.rounds
+        self._folder: Path | None = None
+        if options.cache is not None:
+            same = (options.catalog, options.devices, options.rounds, options.held_out, Bundle.shipped().digest)
+            name = hashlib.sha256(self.replay.read_bytes() + repr(same).encode()).hexdigest()[:16]
+            self._folder = options.cache / name
+            self._folder.mkdir(parents=True, exist_ok=True)
 
-def error_table(dimension: int = 8192, clients: int = 10) -> list[dict[str, Value]]:
-    """Normalised squared error of a mean of lognormal vectors, by levels and by the share that travels.
+    def bytes_of(self, dropout: float, measure: Callable[[], RoundBytes]) -> RoundBytes:
+        """Bytes of a measured round."""
+        name = f"bytes-{self._options.clients}-{dropout:g}-{self._options.deadline:g}.json"
+        raw = self._kept(name, lambda: msgspec.json.encode(measure()))
+        return msgspec.json.decode(raw, type=RoundBytes)
 
-    The step spans the largest rotated coordinate of all clients with 2^bits levels. Theory: ``(1/p - 1) |mean|^2`` for
-    the subset, and ``sum f (1 - f) step^2 / (p clients)^2`` for the rounding (f fractional parts), both over |x|^2 = 1.
-    """
-    rows: list[dict[str, Value]] = []
-    updates = [_lognormal(dimension, seed) for seed in range(clients)]
-    mean = np.mean(updates, axis=0)
-    for share in (1.0, 0.25, 0.0625):
-        for bits in (1, 2, 4, 8):
-            blocks = (SubsetBlock(length=dimension, chosen=round(dimension * share)),) if share < 1 else ()
-            measured, theory, width = [], [], 0
-            for trial in range(4):
-                rng = np.random.default_rng(trial)
-                seeds = rng.bytes(32), rng.bytes(32) if blocks else b""
-                rough = solve_codec(dimension, 1.0, 0.1, seeds[0], 100, clients, 24, blocks, seeds[1])
-                sent = [_travelling(x, rough) for x in updates]
-                step = 2 * max(float(np.abs(x).max()) for x in sent) / (2**bits - 1)
-                setting = solve_codec(dimension, 1.0, step, seeds[0], 100, clients, 24, blocks, seeds[1])
-                vectors = [encode(x, 1.0, [], setting, rng.bytes) for x in updates]
-                summed = np.asarray(np.sum(vectors, axis=0, dtype=np.uint64), np.uint64).astype(np.uint32)
-                layout(setting, 0).reduce(summed)
-                found = decode_sum(summed, setting, clients).mean_update()
-                measured.append(float(((found - mean) ** 2).sum()))
-                rounding = sum(rounding_variance(x / step) for x in sent) * step**2
-                theory.append((1 / share - 1) * float(mean @ mean) + rounding / (share * clients) ** 2)
-                width = setting.bits
-            rows.append(
-                {
-                    "subset": share,
-                    "bits": bits,
-                    "nmse": float(np.mean(measured)),
-                    "theory": float(np.mean(theory)),
-                    "own_steps": _with_own_steps(updates, bits) if share == 1 else None,
-                    "published": PUBLISHED_NMSE.get(bits) if share == 1 else None,
-                    "wire_bits": width,
-                    "bytes": layout(setting, 0).packed_bytes,
-                }
+    def people(self) -> People:
+        """Everybody's examples and held-out lines."""
+        options = self._options
+
+        def type_all() -> bytes:
+            devices = min(options.devices, len(outline(self.replay).who_may_train))
+            found = type_everything(
+                self.replay, options.catalog, devices, options.rounds, options.held_out, TypistSetting(), seed=0
             )
-    return rows
+            return pickle.dumps(found)
 
+        people: People = pickle.loads(self._kept("people.pickle", type_all))
+        return people
 
-def _with_own_steps(updates: Sequence[NDArray[np.float64]], bits: int) -> float:
-    """What the error would be if each client had a step of its own, which masks do not allow: as published."""
-    error = 0.0
-    for x in updates:
-        y = rotate(x, bytes(32))
-        step = float(y.max() - y.min()) / (2**bits - 1)
-        error += rounding_variance((y - y.min()) / step) * step**2
-    return error / len(updates) ** 2
+    def array(self, name: str, make: Callable[[], Weights]) -> Weights:
+        """One float32 array."""
+        raw = self._kept(f"{name}.f4", lambda: make().astype("<f4").tobytes())
+        return np.frombuffer(raw, "<f4")
 
-
-def _travelling(x: NDArray[np.float64], setting: CodecSetting) -> NDArray[np.float64]:
-    from federated_protocol.update_codec.subset import chosen_coordinates
-
-    part = x[chosen_coordinates(setting.subset, setting.subset_seed)[0]] if setting.subset else x
-    return rotate(part, setting.rotation_seed)
-
-
-def _lognormal(dimension: int, seed: int) -> NDArray[np.float64]:
-    x = np.random.default_rng(seed).lognormal(size=dimension)
-    return np.asarray(x / np.linalg.norm(x), np.float64)
-
-
-def _say(what: str) -> None:
-    print(f"update_size: {what}", file=sys.stderr)
-
-
-__all__ = ["DESCRIPTION", "BenchmarkError", "Laboratory", "error_table", "main"]
+    def _kept(self, name: str, make: Callable[[], Any]) -> bytes:
+        path = None if self._folder is None else self._folder / name
+        if path is not None and path.exists():
+            return path.read_bytes()
+        print(f"update_size: {name.rpartition('.')[0]}", file=sys.stderr, flush=True)
+        made: bytes = make()
+        if path is not None:
+            part = path.with_name(name + ".part")
+            part.write_bytes(made)
+            part.replace(path)
+        return made

@@ -12,6 +12,7 @@ from flask import Flask
 from coordinator.operation.telemetry import install_metrics
 from coordinator.service import Coordinator
 from coordinator.settings import Settings
+from coordinator.web.access import guard_reports
 from coordinator.web.admin_api import admin_api
 from coordinator.web.dashboard import dashboard
 from coordinator.web.device_api import device_api, install_error_answers
@@ -39,6 +40,7 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_MESSAGE_BYTES
     app.config["PROPAGATE_EXCEPTIONS"] = False
     app.extensions["coordinator"] = coordinator
+    guard_reports(app, coordinator)
     app.register_blueprint(device_api(coordinator))
     app.register_blueprint(admin_api(coordinator))
     app.register_blueprint(operator_api(coordinator))

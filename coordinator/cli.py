@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -13,8 +15,11 @@ import msgspec
 from coordinator.command_options import as_url, open_reports, settings_options, show
 from coordinator.errors import CoordinatorError
 from coordinator.operation.commands import COMMANDS
-from coordinator.settings import Settings, load_settings
+from coordinator.settings import ReleaseSettings, Settings, load_settings
 from coordinator.trust_anchor import read_trust_anchor
+
+if TYPE_CHECKING:
+    from coordinator.storage import Database
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,7 +31,7 @@ def coordinator() -> None:
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--authority-public-key", required=True, help="Hex, or the public.key that `authority init` wrote.")
 def init(directory: Path, authority_public_key: str) -> None:
-    """Write coordinator.toml with every setting and its default to DIRECTORY."""
+    """Write coordinator.toml with every setting to DIRECTORY: defaults, and new versions judged before they go out."""
     anchor = read_trust_anchor(authority_public_key)
     target = directory / "coordinator.toml"
     if target.exists():
@@ -36,6 +41,7 @@ def init(directory: Path, authority_public_key: str) -> None:
         authority_public_key=anchor.public_key.hex(),
         allow_insecure_demo=anchor.insecure_demo,
         database_url=f"sqlite:///{directory.resolve() / 'coordinator.sqlite'}",
+        releases=ReleaseSettings(evaluation_gate=True),
     )
     target.write_text(_as_toml(settings), "utf-8")
     click.echo(f"wrote {target}; start with `coordinator serve --config {target}`")
@@ -90,7 +96,10 @@ def serve(
 
     from coordinator.service import Coordinator
 
-    Coordinator(settings).close()  # a broken database or bundle is explained here, not by a worker that dies
+    first = Coordinator(settings)  # a broken database or bundle is explained here, not by a worker that dies
+    if small_demo:
+        click.echo(f"dashboard: sign in as {DEMO_ACCOUNT} with {demo_account(first.database)} to decide", err=True)
+    first.close()
     if settings.allow_insecure_demo:
         click.echo("INSECURE DEMO: certificates that prove nothing are accepted.", err=True)
     _serve(settings, host, port, port_file)
@@ -109,8 +118,21 @@ SMALL_DEMO: dict[str, Any] = {
     "deadlines.confirm_s": 15.0,
     "deadlines.unmask_s": 15.0,
     "pace.longest_s": 5.0,
+    "operators.public_reports": True,
 }
 """What ``--small-demo`` sets, below the other options."""
+
+
+DEMO_ACCOUNT = "demo"
+
+
+def demo_account(database: Database) -> str:
+    """Make the demo's operator account, or give it a new password; returns the password, which is stored nowhere."""
+    from coordinator.operation.accounts import Accounts, Role
+
+    password = secrets.token_urlsafe(12)
+    Accounts(database).add(DEMO_ACCOUNT, Role.OPERATOR, password, time.time())
+    return password
 
 
 def _serve(settings: Settings, host: str, port: int, port_file: Path | None) -> None:
@@ -118,13 +140,12 @@ def _serve(settings: Settings, host: str, port: int, port_file: Path | None) -> 
     from coordinator.events import Event, configure_logging, log_event
 
     def make() -> serving.ServedApp:
-        from concurrent.futures import ThreadPoolExecutor
-
+        from coordinator.aggregation.mask_workers import make_executor
         from coordinator.app import create_app
         from coordinator.service import Coordinator
 
         configure_logging()
-        executor = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="masks")
+        executor = make_executor(settings.unmasking)
         app = create_app(settings, executor=executor)
         served: Coordinator = app.extensions["coordinator"]
 
@@ -134,10 +155,10 @@ def _serve(settings: Settings, host: str, port: int, port_file: Path | None) -> 
 
         def close() -> None:
             served.close()
-            executor.shutdown(wait=False)
+            executor.shutdown(wait=False, cancel_futures=True)
             log_event(Event.STOPPED)
 
-        return serving.ServedApp(app, start=start, stop=served.stopping.set, close=close)
+        return serving.ServedApp(app, start=start, stop=served.stop, close=close)
 
     serving.serve(make, host=host, port=port, port_file=port_file)
 
@@ -239,7 +260,7 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 
 def _as_toml(settings: Settings) -> str:
-    lines = ["# Settings of a coordinator. Every value below is a default; docs: coordinator/settings.py", ""]
+    lines = ["# Every setting of a coordinator; what each means: coordinator/settings.py", ""]
     groups: list[tuple[str, dict[str, Any]]] = []
     for name, value in msgspec.to_builtins(settings).items():
         if isinstance(value, dict):

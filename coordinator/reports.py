@@ -178,10 +178,10 @@ class Reports:
         """Click-through by arm and version over all rounds, and by round over the newest ``limit``."""
         task = self._settings.task
         with self._database.reading() as connection:
-            by_version = usage_by_arm(metric_store.usage_totals(connection, task))
+            by_version = usage_by_arm(metric_store.usage_totals(connection, self._settings.counting_tasks))
             numbers = {row.id: row.number for row in round_store.newest_rounds(connection, task, 10 * limit)}
             by_round = []
-            for round_id in reversed(metric_store.newest_counted_rounds(connection, task, limit)):
+            for round_id in reversed(metric_store.newest_counted_rounds(connection, (task,), limit)):
                 usages = usage_by_arm(metric_store.usage_sums_of(connection, round_id))
                 by_round.append(
                     RoundUsage(
@@ -199,7 +199,7 @@ class Reports:
     def comparisons(self, limit: int = 200) -> tuple[Comparison, ...]:
         """Every version counted in the newest ``limit`` sums against the holdback, oldest version first."""
         with self._database.reading() as connection:
-            sums = metric_store.comparison_sums(connection, self._settings.task, limit)
+            sums = metric_store.comparison_sums(connection, self._settings.counting_tasks, limit)
         setting = self._settings.metrics
         versions = sorted({u.version for row in sums for u in usage_by_arm(row) if u.arm == TREATMENT and u.version})
         return tuple(

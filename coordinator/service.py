@@ -11,12 +11,15 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coordinator.operation.high_water import HighWater, high_water_path
 from coordinator.operation.population import Population
+from coordinator.privacy.ledger import book_missing
 from coordinator.releases import ModelStore, shipped_artifact
-from coordinator.releases.rollout import RolloutSteward
+from coordinator.releases.steward import RolloutSteward
 from coordinator.rounds.admission import Admission
 from coordinator.rounds.driver import RoundDriver, Ticker
 from coordinator.rounds.intake import Intake
+from coordinator.rounds.waiting import RoundWatch
 from coordinator.settings import Settings, validate
 from coordinator.storage import Database
 from coordinator.trust import Trust
@@ -70,10 +73,12 @@ class Coordinator:
         try:
             self.models = ModelStore(self.database)
             self.models.ensure_initial(first, clock())
+            self._never_less_spent()
             self.driver = RoundDriver(self.database, settings, executor=executor)
             self.trust = Trust(settings)
             self.admission = Admission(self.database, settings, self.trust, self.wake, rng)
-            self.intake = Intake(self.database, settings, self.trust, self.wake, self.clock)
+            self.watch = RoundWatch()
+            self.intake = Intake(self.database, settings, self.trust, self.wake, self.clock, self.watch)
             self.steward = RolloutSteward(self.database, settings)
             self.population = Population(self.database)
             self.admission.on_check_in = self.population.saw
@@ -82,6 +87,14 @@ class Coordinator:
         except BaseException:
             self.database.close()
             raise
+
+    def _never_less_spent(self) -> None:
+        """An older database that was put in place by hand has not given privacy back."""
+        marks = high_water_path(self.settings)
+        spent = {} if marks is None else HighWater.read(marks).spent
+        if spent:
+            with self.database.writing() as connection:
+                book_missing(connection, spent)
 
     def _publisher(self) -> MetadataPublisher | None:
         """The signer of releases, where keys are configured."""
@@ -96,6 +109,7 @@ class Coordinator:
     def tick(self, now: float) -> None:
         """Move rounds on, look after rollouts, write counts down."""
         self.driver.tick(now)
+        self.watch.saw(self.driver.running())
         self.steward.tick(now)
         if now >= self._flush_at:
             self._flush_at = now + FLUSH_S
@@ -113,15 +127,21 @@ class Coordinator:
         if self._ticker is None:
             self._ticker = Ticker(self, self.clock, interval_s)
             self._ticker.start()
+            self.watch.begin()
 
     @property
     def ticking(self) -> bool:
         """Whether a ticker thread runs in this process."""
         return self._ticker is not None
 
+    def stop(self) -> None:
+        """The process is about to end: streams finish, and nobody waits any more."""
+        self.stopping.set()
+        self.watch.end()
+
     def close(self) -> None:
         """End streams, stop ticking and close the database."""
-        self.stopping.set()
+        self.stop()
         if self._ticker is not None:
             self._ticker.stop()
             self._ticker = None

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
+import socket
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +17,17 @@ from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped] # gunicorn ships no types
+from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
-THREADS = 32
+THREADS = 192
+"""Made as they are needed. Waiting requests and streams hold most of them, see :mod:`coordinator.rounds.waiting`."""
 GRACE_S = 5
+
+
+CONNECTIONS = 4096
+"""Open at a time in one process; devices keep theirs for the length of a round."""
+READ_S = 20.0
+"""A request, body and all, has to arrive within this time; a phone on a bad line sends 100 kB in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +51,52 @@ def serve(
     Prints one line ``listening on http://host:port`` when requests are answered. Port 0 takes a free port, which is in
     that line and, as a number, in ``port_file``.
     """
+    _allow_connections()
     _Server(make, host, port, port_file, threads).run()
+
+
+class ImpatientWorker(ThreadWorker):  # type: ignore[misc] # its base is untyped
+    """gthread, but nobody holds one of its threads by sending a request drop by drop.
+
+    After :data:`READ_S` nothing more is read from the connection: a request that had not arrived by then fails, an
+    answer that is still being waited for or streamed does not.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._reading: dict[TConn, float] = {}
+        self._watch = threading.Thread(target=self._end_late_reads, name="late-reads", daemon=True)
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        self._watch.start()
+        super().run()
+
+    def handle(self, conn: TConn) -> Any:
+        """Answer one request."""
+        self._reading[conn] = time.monotonic() + READ_S
+        try:
+            return super().handle(conn)
+        finally:
+            self._reading.pop(conn, None)
+
+    def _end_late_reads(self) -> None:
+        while True:
+            time.sleep(min(1.0, READ_S / 4))
+            now = time.monotonic()
+            for conn, until in list(self._reading.items()):
+                if now >= until:
+                    self._reading.pop(conn, None)
+                    with contextlib.suppress(OSError):  # it is closed already
+                        conn.sock.shutdown(socket.SHUT_RD)
+
+
+def _allow_connections() -> None:
+    """Each is an open file, of which a process may have 1,024 unless it asks."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 2 * CONNECTIONS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Server(BaseApplication):  # type: ignore[misc] # its base is untyped
@@ -56,10 +114,10 @@ class _Server(BaseApplication):  # type: ignore[misc] # its base is untyped
     def load_config(self) -> None:
         settings: dict[str, Any] = {
             "bind": self._bind,
-            "worker_class": "gthread",
+            "worker_class": ImpatientWorker,
             "workers": 1,
             "threads": self._threads,
-            "worker_connections": 1000,
+            "worker_connections": CONNECTIONS,
             "backlog": 1024,
             "keepalive": 30,
             "timeout": 120,

@@ -77,13 +77,19 @@ class CodecTarget(_Group, frozen=True):
 
     clip: float = 0.3
     """Largest L2 norm of one device's update; measured norms: median 0.05, nine in ten below 0.12."""
-    step: float = 0.001
+    step: float = 0.002
     """Width of one quantisation level."""
+    most_sent: int = 448
+    """Of a model with more weights, a random subset of so many travels, drawn anew for each round; 0 sends all."""
     rotate: bool = True
     """Flatten with a randomised Hadamard rotation before rounding."""
     weight_levels: int = 256
     largest_count: int = 500
     """Most that one device adds to a counter; more is clipped, so that nobody dominates and counters stay narrow."""
+
+    def sent(self, dimension: int) -> int:
+        """Coordinates that travel of an update of a model with ``dimension`` weights."""
+        return min(dimension, self.most_sent) if self.most_sent else dimension
 
 
 class PrivacySettings(_Group, frozen=True):
@@ -115,6 +121,8 @@ class OptimizerSettings(_Group, frozen=True):
 class MetricSettings(_Group, frozen=True):
     """Exact counters and the calibration of the trigger threshold."""
 
+    analytics_every_s: float = 0.0
+    """Count usage in rounds of their own, so long after one another, beside training; 0 counts in training alone."""
     newest_versions: int = 6
     """Treatment versions whose clicks are counted at the same time."""
     holdback_percent: float = 5.0
@@ -145,6 +153,22 @@ class PaceSettings(_Group, frozen=True):
     """And after this at the latest."""
 
 
+class UnmaskingSettings(_Group, frozen=True):
+    """What opens sums."""
+
+    executor: Literal["processes", "threads"] = "processes"
+    """Expands masks: worker processes, or threads, which need less memory and gain little. Small sums need neither."""
+    workers: int = 0
+    """So many of them; 0 is one a core."""
+
+
+class OperatorSettings(_Group, frozen=True):
+    """Who may read reports; decisions always need an account."""
+
+    public_reports: bool = False
+    """Let whoever reaches the port read reports without signing in: for demos, or behind a proxy that asks."""
+
+
 class ReleaseSettings(_Group, frozen=True):
     """Signed releases and their rollout."""
 
@@ -154,6 +178,13 @@ class ReleaseSettings(_Group, frozen=True):
     """Percentages of devices a new version is told to, one stage after the other."""
     stage_s: float = 86_400.0
     """Seconds a version stays in a stage, unless it harms."""
+    evaluation_gate: bool = False
+    """Judge a new version on offers no training has seen, in a round of its own, before the first device ranks with
+    it. Needs a task without noise. ``coordinator init`` switches it on."""
+    evaluation_devices: int = 20
+    """Devices whose offers must be in that sum; with fewer it is asked again."""
+    evaluation_patience_s: float = 86_400.0
+    """A version that could not be judged for so long is withdrawn."""
     automatic_rollback: bool = True
     """Withdraw a version whose click-through or clicks fell, by the confidence sequence."""
 
@@ -174,6 +205,9 @@ class Settings(_Group, frozen=True):
     trust_list: str = ""
     """File with the authority's newest trust list (`authority trust`): keys, their ends, revocations; read at each
     check-in and passed on to devices. Empty for none."""
+    high_water: str = ""
+    """File of what must never fall: versions used, privacy spent; kept apart from backups. Empty: ``versions.json``
+    beside the release keys, or else in the folder of an SQLite database."""
     rounds: RoundSettings = RoundSettings()
     threat: ThreatModel = ThreatModel()
     """What the graph of a cohort is solved for; devices pin limits of their own."""
@@ -184,7 +218,9 @@ class Settings(_Group, frozen=True):
     optimizer: OptimizerSettings = OptimizerSettings()
     metrics: MetricSettings = MetricSettings()
     pace: PaceSettings = PaceSettings()
+    unmasking: UnmaskingSettings = UnmaskingSettings()
     releases: ReleaseSettings = ReleaseSettings()
+    operators: OperatorSettings = OperatorSettings()
 
     @property
     def authority_key_bytes(self) -> bytes:
@@ -195,6 +231,21 @@ class Settings(_Group, frozen=True):
     def authority_keys(self) -> tuple[bytes, ...]:
         """All authority keys that certificates may be signed with, 32 bytes each, before any trust list."""
         return (self.authority_key_bytes, *(bytes.fromhex(key) for key in self.former_authority_keys))
+
+    @property
+    def evaluation_task(self) -> str:
+        """The task whose rounds judge this task's versions."""
+        return f"{self.task}/evaluation"
+
+    @property
+    def analytics_task(self) -> str:
+        """The task whose rounds only count usage."""
+        return f"{self.task}/analytics"
+
+    @property
+    def counting_tasks(self) -> tuple[str, str]:
+        """The tasks that count usage; a device reports each line, offer and click in one of them."""
+        return self.task, self.analytics_task
 
     @property
     def largest_cohort(self) -> int:
@@ -279,6 +330,7 @@ def validate(settings: Settings) -> None:
             1 <= codec.weight_levels <= codec.largest_count < 2**20,
             "codec must satisfy 1 <= weight_levels <= largest_count < 2^20",
         ),
+        (codec.most_sent >= 0, "codec.most_sent must be 0 (send all) or positive"),
         (codec.clip > 0 and 0 < codec.step < codec.clip, "codec must satisfy 0 < step < clip"),
         (
             settings.privacy.noise_multiplier == 0 or settings.codec.rotate,
@@ -292,6 +344,11 @@ def validate(settings: Settings) -> None:
         (settings.optimizer.prior_weight >= 0, "optimizer.prior_weight must not be negative"),
         (0 <= settings.optimizer.momentum < 1, "optimizer.momentum must be in [0, 1)"),
         (0 <= settings.optimizer.beta2 < 1, "optimizer.beta2 must be in [0, 1)"),
+        (metrics.analytics_every_s >= 0, "metrics.analytics_every_s must not be negative"),
+        (
+            metrics.analytics_every_s == 0 or settings.privacy.noise_multiplier == 0,
+            "metrics.analytics_every_s needs privacy.noise_multiplier = 0: a task with noise counts nothing exactly",
+        ),
         (metrics.newest_versions >= 1, "metrics.newest_versions must be positive"),
         (
             metrics.score_step > 0 and metrics.highest_score > metrics.lowest_score,
@@ -306,7 +363,16 @@ def validate(settings: Settings) -> None:
             and list(settings.releases.rollout_stages) == sorted(set(settings.releases.rollout_stages)),
             "releases.rollout_stages must be rising percentages above 0, up to 100",
         ),
+        (
+            not settings.releases.evaluation_gate or settings.privacy.noise_multiplier == 0,
+            "releases.evaluation_gate needs privacy.noise_multiplier = 0: an evaluation counts exactly, and a task "
+            "with noise must not",
+        ),
+        (settings.releases.evaluation_devices >= 2, "releases.evaluation_devices must be at least 2"),
+        (settings.releases.evaluation_patience_s > 0, "releases.evaluation_patience_s must be positive"),
+        (1 <= len(settings.task) <= 40, "task must have 1 to 40 characters"),
         (settings.releases.stage_s > 0, "releases.stage_s must be positive"),
+        (0 <= settings.unmasking.workers <= 1024, "unmasking.workers must be 0 (one a core) or up to 1024"),
         (settings.pace.poll_growth >= 0, "pace.poll_growth must not be negative"),
         (settings.pace.longest_poll_s > 0, "pace.longest_poll_s must be positive"),
         (0 < settings.pace.shortest_s <= settings.pace.longest_s, "pace must satisfy 0 < shortest_s <= longest_s"),

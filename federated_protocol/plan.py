@@ -22,6 +22,11 @@ class TaskKind(enum.StrEnum):
     """What the secure sum is for."""
 
     TRAINING = "training"
+    """A sum of updates, from which the next model is made."""
+    EVALUATION = "evaluation"
+    """A model is judged before anybody ranks with it: histograms of its scores by label; nothing is trained."""
+    ANALYTICS = "analytics"
+    """Usage is counted; nothing is trained or scored."""
 
 
 class TrainingSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,6 +104,14 @@ class MetricSlot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int
 
 
+class ModelReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A published model by number and content."""
+
+    version: int
+    digest: str
+    """SHA-256 (hex) of its artifact."""
+
+
 class MetricSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Exact counters that ride in the secure vector, in the order given by :func:`counter_names`.
 
@@ -115,6 +128,8 @@ class MetricSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :data:`USAGE_MOMENTS`; squares stay below ``usage_clip**2``."""
     exact: bool = True
     """False in a task with differential privacy: nothing is counted."""
+    paired: bool = False
+    """In an evaluation: the same offers are scored by the plan's ``baseline`` as well."""
 
 
 class Adversary(enum.StrEnum):
@@ -170,6 +185,17 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The label devices and dashboards show; it follows from ``noise``."""
     noise: PrivacySetting | None = None
     """None: the sums are exact and carry no guarantee."""
+    baseline: ModelReference | None = None
+    """In an evaluation: the model in the field, scored on the same offers."""
+
+
+LOSS_CLIP = 0.25
+"""Nats: a device reports by how much the judged model changes its mean log loss, clipped at this on both sides."""
+LOSS_LEVELS = 64
+"""Steps between no change and the clip. The rounded change is shifted up by this, because counters are not negative."""
+LOSS_CHANGE = ("loss_change/devices", "loss_change/sum", "loss_change/squares")
+"""Devices that scored any offer, their shifted changes, and the squares of the changes (unshifted): an interval for
+the mean change at the level of devices follows."""
 
 
 USAGE_MOMENTS = ("n", "c", "m", "cc", "mm", "cm")
@@ -184,8 +210,9 @@ def counter_names(metrics: MetricSetting) -> tuple[str, ...]:
 
     First ``examples`` and ``devices_with_examples``; ``devices/{arm}`` for each arm of the slots; then per slot
     ``{arm}/{version}/`` with ``lines``, ``offers``, ``clicks`` and :data:`USAGE_MOMENTS`; then
-    ``clicks_by_score/{bin}`` and ``offers_by_score/{bin}`` for ``len(score_edges) + 1`` bins, lowest scores first.
-    Empty when nothing may be counted exactly.
+    ``clicks_by_score/{bin}`` and ``offers_by_score/{bin}`` for ``len(score_edges) + 1`` bins, lowest scores first; when
+    ``paired``, the same under the baseline, with ``baseline_`` in front, and :data:`LOSS_CHANGE`. Empty when nothing
+    may be counted exactly.
     """
     if not metrics.exact:
         return ()
@@ -196,6 +223,9 @@ def counter_names(metrics: MetricSetting) -> tuple[str, ...]:
     bins = len(metrics.score_edges) + 1
     names += [f"clicks_by_score/{b}" for b in range(bins)]
     names += [f"offers_by_score/{b}" for b in range(bins)]
+    if metrics.paired:
+        names += [f"baseline_{what}_by_score/{b}" for what in ("clicks", "offers") for b in range(bins)]
+        names += LOSS_CHANGE
     return tuple(names)
 
 

@@ -15,6 +15,8 @@ import click
 HOME_VARIABLE = "KEYBOARD_APP_HOME"
 LOG_FILE = "log.sqlite"
 """Name of the local log inside a device's home folder."""
+CATALOG_CACHE = "catalog-cache"
+"""Folder in a device's home that keeps the index of its query list."""
 
 
 def default_home() -> Path:

@@ -1,13 +1,20 @@
-"""Local training on one device: ClientUpdate of federated averaging (arXiv 1602.05629, algorithm 1)."""
+"""Local training on one device: ClientUpdate of federated averaging (arXiv 1602.05629, algorithm 1).
+
+A run is cut into calls of bounded length. Between two calls it can be stopped, and what was reached, a
+:class:`Progress`, is enough to go on later as if nothing had happened: the order of the examples in each epoch follows
+from the run's seed alone.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .head_trainer import HeadRows, HeadTrainer
 from .runtime import Batch, Ranker
 from .types import Example
 
@@ -27,6 +34,18 @@ class LocalSetting:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands: all that is needed to go on with it on the same examples and setting."""
+
+    seed: int
+    """Of the order of the examples, 0..2^63 - 1."""
+    steps: int
+    """Steps done."""
+    weights: NDArray[np.float32]
+    """float32[d], as learned so far."""
+
+
+@dataclass(frozen=True, slots=True)
 class LocalUpdate:
     """What training made of the examples."""
 
@@ -40,6 +59,90 @@ class LocalUpdate:
     steps: int
     stopped: bool
     """True when ``should_stop`` ended it early; the delta holds what was learned so far."""
+    progress: Progress
+    """To go on with a run that was stopped."""
+
+
+class LocalRun:
+    """One run over n >= 0 examples, as the head sees them; :meth:`advance` it until it is :attr:`done`.
+
+    Args:
+        head: does the steps.
+        start: float32[d], the weights to start from, and to be pulled towards.
+        rows: the examples.
+        setting: epochs, batch, step size.
+        progress: begin here; ``Progress(seed, 0, start)`` for a new run.
+        steps_a_call: at most so many steps in one call; the file's own limit when None.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        head: HeadTrainer,
+        start: NDArray[np.float32],
+        rows: HeadRows,
+        setting: LocalSetting,
+        progress: Progress,
+        steps_a_call: int | None = None,
+    ) -> None:
+        if not (1 <= setting.batch_size <= head.batch) or setting.epochs < 1 or setting.proximal < 0:
+            raise ValueError(f"Local training needs a batch of 1..{head.batch}, at least one epoch and proximal >= 0.")
+        self._head = head
+        self._start = start
+        self._rows = rows
+        self._setting = setting
+        self._seed = progress.seed
+        self._weights = progress.weights
+        self._steps = progress.steps
+        self._order = whole_order(progress.seed, len(rows), setting)
+        self._most = head.steps_a_call if steps_a_call is None else max(1, min(steps_a_call, head.steps_a_call))
+        self._fits = len(rows) <= head.rows_a_call
+        if not self._fits:
+            self._most = max(1, min(self._most, head.rows_a_call // setting.batch_size))
+
+    @property
+    def steps_in_all(self) -> int:
+        """Steps of the whole run."""
+        return len(self._order)
+
+    @property
+    def done(self) -> bool:
+        """Whether every epoch is over."""
+        return self._steps >= self.steps_in_all
+
+    @property
+    def progress(self) -> Progress:
+        """Where it stands."""
+        return Progress(self._seed, self._steps, self._weights)
+
+    def advance(self) -> None:
+        """Make one call of the model file.
+
+        Raises:
+            RankerInputError: weights or examples do not fit the model file.
+        """
+        order, rows = self._order[self._steps : self._steps + self._most], self._rows
+        if not len(order):
+            return
+        if not self._fits:
+            # More examples than a call can hold: it gets those of its steps alone, in the order they come.
+            there = order >= 0
+            rows, order = rows.take(order[there]), np.where(there, np.cumsum(there).reshape(order.shape) - 1, -1)
+        rate = self._setting.learning_rate
+        pull = min(rate * self._setting.proximal, 1.0)
+        self._weights = self._head.train(self._weights, rows, order, rate, pull=pull, anchor=self._start)
+        self._steps += len(order)
+
+
+def whole_order(seed: int, examples: int, setting: LocalSetting) -> NDArray[np.int32]:
+    """Which examples each step of a run takes, int32[epochs * ceil(examples / batch), batch]; -1 for none."""
+    rng = np.random.default_rng(seed)
+    order = np.full((setting.epochs, math.ceil(examples / setting.batch_size) * setting.batch_size), -1, np.int32)
+    for epoch in order:
+        epoch[:examples] = rng.permutation(examples)
+    return order.reshape(-1, setting.batch_size)
 
 
 def train_locally(
@@ -53,47 +156,65 @@ def train_locally(
     """Train from ``weights`` on ``examples`` in random order; the gradient is computed inside the model file.
 
     Args:
-        ranker: does the steps. Its own weights are put back afterwards; meanwhile it must serve nobody else, so give
-            training a ranker of its own.
+        ranker: does the steps; its own weights are not touched.
         weights: float32[d], where to start.
         examples: any number; none gives a zero update.
         setting: epochs, batch, step size.
         rng: shuffles.
-        should_stop: asked before each step (conditions changed, the person said stop).
+        should_stop: asked between calls, which last a few milliseconds (conditions changed, the person said stop).
 
     Raises:
         RankerInputError: weights or examples do not fit the model file.
         ValueError: a setting is out of range.
     """
-    if not (1 <= setting.batch_size <= ranker.train_batch) or setting.epochs < 1 or setting.proximal < 0:
-        raise ValueError(
-            f"Local training needs a batch of 1..{ranker.train_batch}, at least one epoch and proximal >= 0."
-        )
-    live = ranker.weights()
-    try:
-        ranker.set_weights(weights)
-        before = mean_loss(ranker, examples)
-        steps, stopped = 0, False
-        for _ in range(setting.epochs):
-            order = rng.permutation(len(examples))
-            for start in range(0, len(order), setting.batch_size):
-                if should_stop():
-                    stopped = True
-                    break
-                chosen = [examples[int(i)] for i in order[start : start + setting.batch_size]]
-                ranker.train_step(make_batch(chosen, ranker.train_batch), setting.learning_rate)
-                if setting.proximal:
-                    now = ranker.weights()
-                    pull = np.float32(min(setting.learning_rate * setting.proximal, 1.0))
-                    ranker.set_weights(now - pull * (now - weights))
-                steps += 1
-            if stopped:
-                break
-        trained = ranker.weights()
-        after = mean_loss(ranker, examples) if steps else before
-        return LocalUpdate(trained - weights, len(examples), before, after, steps, stopped)
-    finally:
-        ranker.set_weights(live)
+    progress = Progress(int(rng.integers(2**63)), 0, weights)
+    return train_rows(ranker.head, weights, ranker.head_rows(examples), setting, progress, should_stop)
+
+
+def train_rows(
+    head: HeadTrainer,
+    weights: NDArray[np.float32],
+    rows: HeadRows,
+    setting: LocalSetting,
+    progress: Progress,
+    should_stop: Callable[[], bool] = lambda: False,
+    between_calls: Callable[[LocalRun], None] = lambda run: None,
+    steps_a_call: int | None = None,
+) -> LocalUpdate:
+    """Train on examples as the head sees them; :func:`train_locally` with every choice open.
+
+    Args:
+        head: does the steps.
+        weights: float32[d], the weights to start from.
+        rows: the examples.
+        setting: epochs, batch, step size.
+        progress: begin here; ``Progress(seed, 0, weights)`` for a new run.
+        should_stop: asked before each call.
+        between_calls: hears of the run before each call; may sleep to keep a device responsive.
+        steps_a_call: bounds what a stop has to wait for; the file's own limit when None.
+
+    Raises:
+        RankerInputError: weights or examples do not fit the model file.
+        ValueError: a setting is out of range.
+    """
+    run = LocalRun(head, weights, rows, setting, progress, steps_a_call)
+    stopped = False
+    while not run.done and not stopped:
+        between_calls(run)
+        stopped = should_stop()
+        if not stopped:
+            run.advance()
+    reached = run.progress
+    before = head.mean_loss(weights, rows)
+    return LocalUpdate(
+        delta=reached.weights - weights,
+        examples=len(rows),
+        loss_before=before,
+        loss_after=head.mean_loss(reached.weights, rows) if reached.steps else before,
+        steps=reached.steps,
+        stopped=stopped,
+        progress=reached,
+    )
 
 
 def make_batch(examples: Sequence[Example], size: int) -> Batch:
@@ -111,22 +232,3 @@ def make_batch(examples: Sequence[Example], size: int) -> Batch:
         label,
         weight,
     )
-
-
-def mean_loss(ranker: Ranker, examples: Sequence[Example]) -> float:
-    """Weighted mean cross-entropy of the ranker's weights on ``examples``; 0 without examples."""
-    total = weight = 0.0
-    for start in range(0, len(examples), ranker.train_batch):
-        batch = make_batch(examples[start : start + ranker.train_batch], ranker.train_batch)
-        total += ranker.evaluate(batch)[0]
-        weight += float(batch.weight.sum())
-    return total / weight if weight else 0.0
-
-
-def example_scores(ranker: Ranker, examples: Sequence[Example]) -> NDArray[np.float32]:
-    """Logits of ``examples`` under the ranker's weights, float32[n]."""
-    scores = np.empty(len(examples), np.float32)
-    for start in range(0, len(examples), ranker.train_batch):
-        chosen = examples[start : start + ranker.train_batch]
-        scores[start : start + len(chosen)] = ranker.evaluate(make_batch(chosen, ranker.train_batch))[1][: len(chosen)]
-    return scores

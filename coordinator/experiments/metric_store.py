@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from sqlalchemy import Connection, func, insert, select
 
@@ -16,12 +16,12 @@ def add_sums(connection: Connection, round_id: int, sums: Mapping[str, int]) -> 
         connection.execute(insert(metric_sums), rows)
 
 
-def usage_totals(connection: Connection, task: str) -> dict[str, int]:
-    """Lines, offers and clicks by arm and version, summed over all rounds of a task."""
+def usage_totals(connection: Connection, tasks: Collection[str]) -> dict[str, int]:
+    """Lines, offers and clicks by arm and version, summed over all rounds of these tasks."""
     query = (
         select(metric_sums.c.name, func.sum(metric_sums.c.value))
         .join(rounds, rounds.c.id == metric_sums.c.round_id)
-        .where(rounds.c.task == task, metric_sums.c.name.like("%/%/%"))
+        .where(rounds.c.task.in_(tasks), metric_sums.c.name.like("%/%/%"))
         .group_by(metric_sums.c.name)
     )
     return {name: int(value) for name, value in connection.execute(query)}
@@ -33,9 +33,9 @@ def sums_of(connection: Connection, round_id: int) -> dict[str, int]:
     return {name: int(value) for name, value in connection.execute(query)}
 
 
-def comparison_sums(connection: Connection, task: str, limit: int = 200) -> list[dict[str, int]]:
+def comparison_sums(connection: Connection, tasks: Collection[str], limit: int = 200) -> list[dict[str, int]]:
     """Usage, moments and arm sizes of each of the newest ``limit`` opened sums, oldest first."""
-    newest = newest_counted_rounds(connection, task, limit)
+    newest = newest_counted_rounds(connection, tasks, limit)
     found: dict[int, dict[str, int]] = {round_id: {} for round_id in reversed(newest)}
     if newest:
         query = select(metric_sums.c.round_id, metric_sums.c.name, metric_sums.c.value).where(
@@ -55,12 +55,12 @@ def usage_sums_of(connection: Connection, round_id: int) -> dict[str, int]:
     return {name: int(value) for name, value in connection.execute(query)}
 
 
-def newest_counted_rounds(connection: Connection, task: str, limit: int) -> list[int]:
+def newest_counted_rounds(connection: Connection, tasks: Collection[str], limit: int) -> list[int]:
     """Ids of the newest rounds whose sum was opened, newest first."""
     query = (
         select(metric_sums.c.round_id)
         .join(rounds, rounds.c.id == metric_sums.c.round_id)
-        .where(rounds.c.task == task)
+        .where(rounds.c.task.in_(tasks))
         .distinct()
         .order_by(metric_sums.c.round_id.desc())
         .limit(limit)

@@ -24,6 +24,7 @@ SESSION_S = 8 * 3600.0
 FREE_FAILURES = 5
 """Wrong passwords before an account closes, first for 30 s, then twice as long each time, at most an hour."""
 SHORTEST_PASSWORD = 12
+TOKEN_DAYS = 90.0
 _SALT_BYTES = 16
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 _NOBODY = b"\0" * _SALT_BYTES
@@ -123,6 +124,23 @@ class Accounts:
         with self._database.reading() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else Session(row.name, Role(row.role), row.csrf)
+
+    def issue_token(self, name: str, now: float, days: float = TOKEN_DAYS) -> str:
+        """A bearer token with which a script reads reports as ``name``; it decides nothing, and ends with the account.
+
+        Raises
+        ------
+        AccountError
+            when there is no such account.
+        """
+        token = secrets.token_urlsafe(32)
+        with self._database.writing() as connection:
+            if connection.scalar(select(accounts.c.name).where(accounts.c.name == name)) is None:
+                raise AccountError("there is no such account: see `coordinator accounts list`")
+            values = {"token": _digest(token), "account": name, "csrf": "", "expires_at": now + 86_400.0 * days}
+            connection.execute(insert(account_sessions).values(**values))
+            record(connection, now, COMMAND_LINE, "token", f"{name} may read for {days:g} days")
+        return token
 
     def sign_out(self, cookie: str) -> None:
         """End a session."""

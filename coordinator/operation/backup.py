@@ -4,8 +4,8 @@ The file is gzip over MessagePack objects: a header, then batches of rows by tab
 round under way (participants, messages, results, check-ins) and sessions of operators are left out: a backup must not
 keep what is to be deleted within the hour. A round that was running is ended on restore.
 
-Devices refuse signed metadata with a lower version, and a model number must never name two models. So both continue
-above ``versions.json`` beside the keys (:class:`~coordinator.releases.metadata_publisher.HighWater`), which is not part
+Devices refuse signed metadata with a lower version, a model number must never name two models, and privacy that was
+spent stays spent. So all three continue from the marks of :mod:`coordinator.operation.high_water`, which are not part
 of a backup.
 """
 
@@ -22,6 +22,8 @@ from sqlalchemy import Table, func, insert, select, text, update
 
 from coordinator.errors import StorageError
 from coordinator.operation.audit import COMMAND_LINE, record
+from coordinator.operation.high_water import HighWater
+from coordinator.privacy.ledger import book_missing
 from coordinator.releases.rollout import republish
 from coordinator.storage import Database, tables
 from coordinator.storage.tables import metadata, models, release_metadata, rounds
@@ -90,13 +92,14 @@ def back_up(database: Database, target: Path, now: float) -> BackupSummary:
     return BackupSummary(now, counts, newest)
 
 
-def restore(database: Database, source: Path, now: float, keys: Path | None = None) -> BackupSummary:
+def restore(database: Database, source: Path, now: float, marks: Path | None = None) -> BackupSummary:
     """Fill a new database from a backup, in one transaction.
 
     Parameters
     ----------
-    keys
-        The online folder of the release keys; with it the next metadata and model versions lie above all used ones.
+    marks
+        The high-water file, or the online folder that holds it: with it the next metadata and model versions lie above
+        all used ones, and no task has spent less privacy than before.
 
     Raises
     ------
@@ -137,13 +140,12 @@ def restore(database: Database, source: Path, now: float, keys: Path | None = No
         }
         connection.execute(update(rounds).where(rounds.c.ended_at.is_(None)).values(**ended))
         newest = connection.scalar(select(func.max(models.c.version))) or 0
-        if keys is not None:
-            from coordinator.releases.metadata_publisher import HighWater
-
-            used = HighWater.read(keys)
+        if marks is not None:
+            used = HighWater.read(marks)
             connection.execute(release_metadata.delete().where(release_metadata.c.role.not_in(("root", "targets"))))
             if used.model > newest:
                 newest = republish(connection, newest, now=now, above=used.model)
+            book_missing(connection, used.spent)
         record(connection, now, COMMAND_LINE, "restore", f"backup of {int(header.made_at)}, model {newest}")
     return BackupSummary(header.made_at, counts, newest)
 

@@ -215,6 +215,19 @@ def remove(config: Path | None, database: str | None, name: str) -> None:
     Accounts(_database(config, database)[0]).remove(name, time.time())
 
 
+@accounts.command()
+@settings_options
+@click.argument("name")
+@click.option("--days", default=90.0, show_default=True, type=click.FloatRange(0, min_open=True))
+@_JSON
+def token(config: Path | None, database: str | None, name: str, days: float, as_json: bool) -> None:
+    """Print a token with which a script reads reports as NAME: `Authorization: Bearer TOKEN`. It decides nothing."""
+    from coordinator.operation.accounts import Accounts
+
+    made = Accounts(_database(config, database)[0]).issue_token(name, time.time(), days)
+    click.echo(msgspec.json.encode({"account": name, "token": made, "days": days}) if as_json else made)
+
+
 @accounts.command("list")
 @settings_options
 @_JSON
@@ -243,21 +256,20 @@ def backup(config: Path | None, database: str | None, target: Path, as_json: boo
 @click.argument("source", type=click.Path(dir_okay=False, path_type=Path))
 @_JSON
 def restore(config: Path | None, database: str | None, source: Path, as_json: bool) -> None:
-    """Fill a new database from the backup SOURCE; no metadata or model version is ever used again."""
+    """Fill a new database from the backup SOURCE; no version is used again, no privacy is given back."""
     from coordinator.operation.backup import restore as fill
+    from coordinator.operation.high_water import high_water_path
     from coordinator.storage import Database
 
     settings = settings_of(config, database)
-    where = Path(settings.releases.keys) if settings.releases.keys else None
+    where = high_water_path(settings)
     opened = Database(as_url(settings.database_url))
     summary = fill(opened, source, time.time(), where)
     opened.close()
     line = f"restored; the newest model is version {summary.newest_model}"
     click.echo(msgspec.json.encode(summary) if as_json else line)
     if where is None and not as_json:
-        click.echo(
-            "without releases.keys (see --config) versions may be used again: restore with it if devices pin a root"
-        )
+        click.echo("set releases.keys or high_water: without their marks versions and privacy spent may fall")
 
 
 @click.command()

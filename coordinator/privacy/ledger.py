@@ -10,16 +10,22 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+import msgspec
 from sqlalchemy import Connection, func, insert, select
 
+from coordinator.operation.high_water import Spent, raising
 from coordinator.releases.model_store import current_model, load_artifact
 from coordinator.settings import Settings
-from coordinator.storage.tables import privacy_charges, rounds
+from coordinator.storage.tables import meta, privacy_charges, rounds
 from federated_protocol.plan import NO_DP_GUARANTEE, AggregationSetting, Plan, PrivacySetting
 from federated_protocol.privacy import charge, check_privacy, epsilon_of, largest_rho
 from federated_protocol.update_codec import solve_codec
+
+_EARLIER = "spent earlier/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +48,48 @@ class Spending:
 
 
 def spending(connection: Connection, task: str) -> Spending:
-    """Read the ledger of a task."""
+    """Read the ledger of a task, with what an earlier life of this coordinator spent beyond it."""
     noisy = select(privacy_charges.c.rho).where(privacy_charges.c.task == task).order_by(privacy_charges.c.round_id)
     found = [float(rho) for rho in connection.scalars(noisy)]
-    return Spending(tuple(rho for rho in found if rho > 0), sum(rho == 0 for rho in found))
+    earlier = _earlier(connection, task)
+    rhos = [rho for rho in (earlier.rho, *found) if rho > 0]
+    return Spending(tuple(rhos), sum(rho == 0 for rho in found) + earlier.without_noise)
 
 
-def charge_release(connection: Connection, round_id: int, plan: Plan, now: float) -> None:
-    """Book the sum of a round, once; call it in the transaction that stores the opened sum."""
+def charge_release(connection: Connection, round_id: int, plan: Plan, now: float, marks: Path | None = None) -> None:
+    """Book the sum of a round, once; call it in the transaction that stores the opened sum.
+
+    ``marks`` is the high-water file (:mod:`coordinator.operation.high_water`): raised before the transaction commits.
+    """
     known = connection.scalar(
         select(func.count()).select_from(privacy_charges).where(privacy_charges.c.round_id == round_id)
     )
-    if not known:
-        rho = check_privacy(plan)
-        connection.execute(insert(privacy_charges).values(round_id=round_id, task=plan.task, rho=rho, charged_at=now))
+    if known:
+        return
+    rho = check_privacy(plan)
+    connection.execute(insert(privacy_charges).values(round_id=round_id, task=plan.task, rho=rho, charged_at=now))
+    if marks is not None:
+        total = spending(connection, plan.task)
+        with raising(marks) as found:
+            spent = Spent(total.rho, total.without_noise)
+            found.spent[plan.task] = spent.at_least(found.spent.get(plan.task, Spent()))
+
+
+def book_missing(connection: Connection, spent: Mapping[str, Spent]) -> None:
+    """Charge every task whose ledger adds up to less than ``spent`` with the difference."""
+    for task, wanted in spent.items():
+        known, earlier = spending(connection, task), _earlier(connection, task)
+        rho = max(0.0, wanted.rho - known.rho)
+        sums = max(0, wanted.without_noise - known.without_noise)
+        if rho > 1e-12 * wanted.rho or sums:
+            more = msgspec.json.encode(Spent(earlier.rho + rho, earlier.without_noise + sums)).decode()
+            connection.execute(meta.delete().where(meta.c.name == _EARLIER + task))
+            connection.execute(insert(meta).values(name=_EARLIER + task, value=more))
+
+
+def _earlier(connection: Connection, task: str) -> Spent:
+    value = connection.scalar(select(meta.c.value).where(meta.c.name == _EARLIER + task))
+    return Spent() if value is None else msgspec.json.decode(value, type=Spent)
 
 
 def affords(connection: Connection, settings: Settings, plan: Plan) -> bool:
@@ -89,8 +123,9 @@ def _next_rho(settings: Settings, dimension: int) -> float:
 
     cohort, codec = settings.largest_cohort, settings.codec
     aggregation = AggregationSetting(smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort)
-    noise = plan_noise(settings, dimension, aggregation)
-    solved = solve_codec(dimension, codec.clip, codec.step, bytes(32), 1, cohort, noise_sixteenths=noise)
+    sent = codec.sent(dimension)
+    noise = plan_noise(settings, sent, aggregation)
+    solved = solve_codec(sent, codec.clip, codec.step, bytes(32), 1, cohort, noise_sixteenths=noise)
     privacy = settings.privacy
     return charge(solved, aggregation, PrivacySetting(privacy.delta, privacy.corrupt_fraction))
 

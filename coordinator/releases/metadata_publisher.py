@@ -5,24 +5,23 @@ made: it compares what is signed with what is there, before a device reads the t
 metadata that lags behind a model another device was told of.
 
 Versions only rise, even when an older backup of the database is restored: before a version is used, it is noted in
-``versions.json`` beside the keys (:class:`HighWater`), and the next one starts above both.
+``versions.json`` beside the keys (:mod:`coordinator.operation.high_water`), and the next one starts above both.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, delete, func, insert, select
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 
 from coordinator.errors import ReleaseError
+from coordinator.operation.high_water import HighWater, raising
 from coordinator.releases.signing_keys import (
     LIFETIME_DAYS,
     ROOT,
@@ -42,29 +41,6 @@ VERSIONS_KEPT = 20
 """Older snapshot and rounds files are pruned; a device in the middle of a refresh still finds its own."""
 MODELS_SIGNED = 64
 """Newest round models that stay valid targets."""
-
-
-class HighWater(msgspec.Struct):
-    """Highest versions ever used, by role; kept outside the database and its backups."""
-
-    roles: dict[str, int] = msgspec.field(default_factory=dict)
-    model: int = 0
-
-    @classmethod
-    def read(cls, online: Path) -> HighWater:
-        """Of an online folder; empty when there is none yet."""
-        try:
-            return msgspec.json.decode((online / "versions.json").read_bytes(), type=cls)
-        except FileNotFoundError:
-            return cls()
-        except (msgspec.DecodeError, OSError):
-            raise ReleaseError(f"{online / 'versions.json'} cannot be read: restore it") from None
-
-    def write(self, online: Path) -> None:
-        """Replace the file whole."""
-        part = online / "versions.part"
-        part.write_bytes(msgspec.json.format(msgspec.json.encode(self)))
-        os.replace(part, online / "versions.json")
 
 
 class MetadataPublisher:
@@ -204,11 +180,10 @@ class MetadataPublisher:
         signers = online_signers(self._online, key_ids)
         if not signers:
             raise ReleaseError(f"{self._online} holds no key of the role {role}: copy it from the key ceremony")
-        marks = HighWater.read(self._online)
-        version = max(version, marks.roles.get(role, 0)) + 1
-        newest_model = connection.scalar(select(func.max(models.c.version))) or 0
-        marks.roles[role], marks.model = version, max(marks.model, newest_model)
-        marks.write(self._online)  # before the commit: a version lost in a crash is skipped, never used twice
+        with raising(self._online) as marks:  # before the commit: a version lost in a crash is skipped
+            version = max(version, marks.roles.get(role, 0)) + 1
+            newest_model = connection.scalar(select(func.max(models.c.version))) or 0
+            marks.roles[role], marks.model = version, max(marks.model, newest_model)
         metadata: Metadata[Any] = Metadata(make(version))
         for signer in signers:
             metadata.sign(signer, append=True)

@@ -84,7 +84,7 @@ class ModelStore:
     def all(self) -> list[PublishedModel]:
         """Every version, oldest first."""
         with self._database.reading() as connection:
-            return [_published(row._mapping) for row in connection.execute(_summary().order_by(models.c.version))]
+            return [_published(row._mapping) for row in connection.execute(summary().order_by(models.c.version))]
 
     def artifact(self, version: int) -> bytes | None:
         """The canonical bytes of a version, None when there is no such version."""
@@ -94,7 +94,12 @@ class ModelStore:
 
 def current_model(connection: Connection) -> PublishedModel:
     """The newest version, inside a transaction."""
-    row = connection.execute(_summary().order_by(models.c.version.desc()).limit(1)).one_or_none()
+    return newest_of(connection, summary().order_by(models.c.version.desc()).limit(1))
+
+
+def newest_of(connection: Connection, query: Select[Any], values: dict[str, Any] | None = None) -> PublishedModel:
+    """The one version that a narrowed :func:`summary` finds; every database holds at least version 0."""
+    row = connection.execute(query, values).one_or_none()
     if row is None:
         raise ReleaseError("the database holds no model: start the coordinator once with its bundle")
     return _published(row._mapping)
@@ -102,7 +107,7 @@ def current_model(connection: Connection) -> PublishedModel:
 
 def published_model(connection: Connection, version: int) -> PublishedModel:
     """One version, inside a transaction."""
-    row = connection.execute(_summary().where(models.c.version == version)).one_or_none()
+    row = connection.execute(summary().where(models.c.version == version)).one_or_none()
     if row is None:
         raise ReleaseError(f"model version {version} is not in the database")
     return _published(row._mapping)
@@ -154,7 +159,8 @@ def weights_of(artifact: ModelArtifact) -> NDArray[np.float64]:
     return np.frombuffer(artifact.weights, dtype="<f4").astype(np.float64)
 
 
-def _summary() -> Select[Any]:
+def summary() -> Select[Any]:
+    """What a :class:`PublishedModel` is read from; callers narrow it."""
     return select(
         models.c.version,
         models.c.parent,

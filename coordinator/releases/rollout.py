@@ -9,28 +9,42 @@ it out of the signed targets as well. The holdback is apart from all this: those
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from coordinator.errors import ReleaseError
-from coordinator.experiments import metric_store
-from coordinator.experiments.click_through import usage_by_arm
-from coordinator.experiments.comparison import TREATMENT, compare_over_rounds
-from coordinator.operation.audit import AUTOMATIC, record
-from coordinator.releases.model_store import PublishedModel, add_model, current_model, load_artifact, published_model
+from coordinator.operation.audit import record
+from coordinator.releases.model_store import (
+    PublishedModel,
+    add_model,
+    load_artifact,
+    newest_of,
+    published_model,
+    summary,
+)
 from coordinator.rounds.states import RoundEvent
-from coordinator.settings import Settings
-from coordinator.storage import Database, round_store
+from coordinator.storage import round_store
 from coordinator.storage.tables import meta, models, rollouts, rounds
 from federated_protocol.messages import AbandonReason
 
-STAGED, LIVE, WITHDRAWN = "staged", "live", "withdrawn"
+CANDIDATE, STAGED, LIVE, WITHDRAWN = "candidate", "staged", "live", "withdrawn"
 _SALT = b"federated-keyboard rollout\0"
 _PAUSED = "rounds_paused"
-ROUNDS_JUDGED = 200
+_OFFERED = (
+    summary()
+    .outerjoin(rollouts, rollouts.c.version == models.c.version)
+    .where(
+        (models.c.version == 0)
+        | (
+            (func.coalesce(rollouts.c.percent, bindparam("first_percent")) > bindparam("bucket"))
+            & (func.coalesce(rollouts.c.state, STAGED) != WITHDRAWN)
+        )
+    )
+    .order_by(models.c.version.desc())
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +68,8 @@ def offered_model(connection: Connection, device: bytes, first_percent: float) -
 
     ``first_percent`` is the share of devices a version begins with that nobody has decided about yet.
     """
-    percent = func.coalesce(rollouts.c.percent, first_percent)
-    query = (
-        select(models.c.version)
-        .outerjoin(rollouts, rollouts.c.version == models.c.version)
-        .where((models.c.version == 0) | ((percent > rollout_bucket(device)) & _not_withdrawn()))
-        .order_by(models.c.version.desc())
-        .limit(1)
-    )
-    version = connection.scalar(query)
-    return current_model(connection) if version is None else published_model(connection, version)
+    asked = {"first_percent": first_percent, "bucket": rollout_bucket(device)}
+    return newest_of(connection, _OFFERED, asked)
 
 
 def all_rollouts(connection: Connection, first_percent: float) -> dict[int, Rollout]:
@@ -103,6 +109,22 @@ def set_percent(connection: Connection, version: int, percent: float, *, now: fl
         raise ReleaseError("version 0 ships with the app: every device has it")
     _decide(connection, version, LIVE if percent >= 100 else STAGED, percent, reason, now)
     record(connection, now, actor, "rollout", f"version {version} to {percent:g} % ({reason})")
+
+
+def hold_back(connection: Connection, version: int, *, now: float) -> None:
+    """Make a new version a candidate: nobody is told of it until it was judged."""
+    _decide(connection, version, CANDIDATE, 0.0, "to be evaluated", now)
+
+
+def awaiting_evaluation(connection: Connection) -> int | None:
+    """The version that is to be judged next, None when there is none."""
+    waiting: int | None = connection.scalar(select(func.min(rollouts.c.version)).where(rollouts.c.state == CANDIDATE))
+    return waiting
+
+
+def let_out(connection: Connection, version: int, percent: float, *, now: float, actor: str) -> None:
+    """Tell the first ``percent`` of the devices of a version that passed its evaluation."""
+    set_percent(connection, version, percent, now=now, actor=actor, reason="evaluation passed")
 
 
 def roll_back(connection: Connection, bad: int, *, now: float, actor: str, reason: str) -> int:
@@ -169,67 +191,6 @@ def pause_rounds(connection: Connection, paused: bool, *, now: float, actor: str
 def rounds_paused(connection: Connection) -> bool:
     """Whether no further round may open."""
     return connection.scalar(select(meta.c.value).where(meta.c.name == _PAUSED)) is not None
-
-
-class RolloutSteward:
-    """Looks at every newly opened sum: rolls back what harms, moves what does not to its next stage."""
-
-    def __init__(self, database: Database, settings: Settings) -> None:
-        self._database = database
-        self._settings = settings
-        self._judged = -1
-
-    def tick(self, now: float) -> int | None:
-        """Do what is due; the version that a rollback published, or None."""
-        setting = self._settings.releases
-        with self._database.reading() as connection:
-            newest = next(iter(metric_store.newest_counted_rounds(connection, self._settings.task, 1)), -1)
-            stages_due = len(setting.rollout_stages) > 1 and self._due_stages(connection, now)
-        published = None
-        if newest != self._judged and setting.automatic_rollback:
-            published = self._roll_back_harmful(now)
-        self._judged = newest
-        for version, percent in stages_due or ():
-            with self._database.writing() as connection:
-                if all_rollouts(connection, setting.rollout_stages[0])[version].state == STAGED:
-                    set_percent(connection, version, percent, now=now, actor=AUTOMATIC, reason="next stage")
-        return published
-
-    def _roll_back_harmful(self, now: float) -> int | None:
-        with self._database.reading() as connection:
-            sums = metric_store.comparison_sums(connection, self._settings.task, ROUNDS_JUDGED)
-            known = all_rollouts(connection, 100.0)
-        harmful = self._harmful(sums, [v for v in known if v and known[v].state != WITHDRAWN])
-        if harmful is None:
-            return None
-        version, verdict = harmful
-        with self._database.writing() as connection:
-            state = connection.scalar(select(rollouts.c.state).where(rollouts.c.version == version))
-            if state == WITHDRAWN:  # another process was faster
-                return None
-            return roll_back(connection, version, now=now, actor=AUTOMATIC, reason=verdict)
-
-    def _harmful(self, sums: Sequence[dict[str, int]], standing: Sequence[int]) -> tuple[int, str] | None:
-        counted = {usage.version for row in sums for usage in usage_by_arm(row) if usage.arm == TREATMENT}
-        setting = self._settings.metrics
-        for version in sorted(counted & set(standing)):
-            found = compare_over_rounds(version, sums, setting.holdback_percent / 100, level=setting.confidence)
-            if found.verdict.harmful:
-                return version, found.verdict.value
-        return None
-
-    def _due_stages(self, connection: Connection, now: float) -> list[tuple[int, float]]:
-        setting = self._settings.releases
-        due = []
-        for rollout in all_rollouts(connection, setting.rollout_stages[0]).values():
-            following = [p for p in setting.rollout_stages if p > rollout.percent]
-            if rollout.state == STAGED and following and now >= rollout.changed_at + setting.stage_s:
-                due.append((rollout.version, following[0]))
-        return due[-1:]  # only the newest: older ones are superseded
-
-
-def _not_withdrawn() -> ColumnElement[bool]:
-    return func.coalesce(rollouts.c.state, STAGED) != WITHDRAWN
 
 
 def _decide(connection: Connection, version: int, state: str, percent: float, reason: str, now: float) -> None:

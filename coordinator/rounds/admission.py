@@ -15,8 +15,9 @@ from sqlalchemy import Connection
 from coordinator.errors import RequestRefusedError
 from coordinator.privacy.ledger import overspends
 from coordinator.releases.rollout import offered_model
-from coordinator.rounds import pace_steering
+from coordinator.rounds import pace_steering, versions
 from coordinator.rounds.states import RoundState
+from coordinator.rounds.tasks import RoundTask, tasks_of
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
 from coordinator.trust import Trust
@@ -40,12 +41,10 @@ from federated_protocol.messages import (
     SignedMessage,
     UpgradeRequired,
 )
-from federated_protocol.plan import PROTOCOL_VERSION
 
 CLOCK_SKEW_S = 600.0
 """Largest difference between the device's clock and ours."""
 NONCE_BYTES = (8, 32)
-OLDEST_PROTOCOL_VERSION = PROTOCOL_VERSION
 
 
 class Admission:
@@ -74,6 +73,7 @@ class Admission:
         self._trust = trust
         self._wake = wake
         self._rng = rng or random.Random()
+        self._tasks = tasks_of(settings)
         self.on_check_in: Callable[[str, float], None] = lambda app_version, now: None
         """Told of every verified check-in: the app's version and the time."""
 
@@ -87,12 +87,12 @@ class Admission:
         """
         check_in, public_key = self._verified(signed, now)
         self.on_check_in(check_in.app_version, now)
-        if check_in.protocol_version < OLDEST_PROTOCOL_VERSION:
-            return wire.encode(UpgradeRequired(oldest_protocol_version=OLDEST_PROTOCOL_VERSION))
-        if check_in.protocol_version > PROTOCOL_VERSION:
+        if check_in.protocol_version < versions.oldest():
+            return wire.encode(UpgradeRequired(oldest_protocol_version=versions.oldest()))
+        if check_in.protocol_version > versions.NEWEST:
             raise RequestRefusedError(
                 RefusalReason.UPGRADE_REQUIRED,
-                f"this coordinator serves protocol versions up to {PROTOCOL_VERSION}: upgrade the coordinator",
+                f"this coordinator serves protocol versions up to {versions.NEWEST}: upgrade the coordinator",
             )
         if not check_in.wants_round:
             with self._database.reading() as connection:
@@ -144,7 +144,7 @@ class Admission:
                 raise RequestRefusedError(
                     RefusalReason.CONFLICTING_REPEAT, "this nonce was used for another check-in: draw a fresh one"
                 )
-            decided, full = self._decide(connection, signed.device, public_key, check_in.certificate, now)
+            decided, full = self._decide(connection, signed.device, public_key, check_in, now)
             answer = wire.encode(decided)
             message_store.add_check_in(
                 connection, device=signed.device, nonce=check_in.nonce, digest=digest, answer=answer, now=now
@@ -152,21 +152,29 @@ class Admission:
             return answer, full
 
     def _decide(
-        self, connection: Connection, device: bytes, public_key: bytes, certificate: bytes, now: float
+        self, connection: Connection, device: bytes, public_key: bytes, check_in: CheckIn, now: float
     ) -> tuple[CheckInAnswer, bool]:
-        row = round_store.running_round(connection, self._settings.task, lock=True)
-        if row is None:
+        running = [
+            row
+            for task in self._tasks
+            if (row := round_store.running_round(connection, task.name, lock=True)) is not None
+        ]
+        if not running:
             spent = overspends(connection, self._settings)
             reason = ComeBackReason.PRIVACY_BUDGET if spent else ComeBackReason.NO_ROUND
             return self._come_back(connection, device, reason, now), False
-        if row.state is not RoundState.SELECTING:
+        row = next((row for row in running if row.state is RoundState.SELECTING), None)
+        spoken = check_in.protocol_version
+        if row is None or (row.protocol_version or spoken) != spoken:  # whoever joins first says what a cohort speaks
             return self._come_back(connection, device, ComeBackReason.PACE, now), False
         cohort = row.still_in
         known = round_store.participant(connection, row.id, device) is not None
         if not known and cohort >= self._settings.largest_cohort:
             return self._come_back(connection, device, ComeBackReason.ROUND_FULL, now), True
         if not known:
-            round_store.join(connection, row.id, device, public_key, certificate, now)
+            round_store.join(connection, row.id, device, public_key, check_in.certificate, now)
+            if row.protocol_version is None:
+                round_store.change_round(connection, row.id, protocol_version=spoken)
             cohort += 1
         selected = Selected(
             session=row.session,
@@ -181,16 +189,24 @@ class Admission:
             return ComeBack(
                 after_s=self._settings.pace.longest_s, reason=reason, current=self._current(connection, device)
             )
-        newest = round_store.newest_rounds(connection, self._settings.task, 5)
-        after_s = pace_steering.come_back_after_s(
+        hints = [self._next_selection_s(connection, task, now) for task in self._tasks if self._runs(connection, task)]
+        after_s = min(hints, default=self._settings.pace.longest_s)
+        return ComeBack(after_s=after_s, reason=reason, current=self._current(connection, device))
+
+    def _runs(self, connection: Connection, task: RoundTask) -> bool:
+        running = len(self._tasks) > 1 and round_store.running_round(connection, task.name) is not None
+        return running or len(self._tasks) == 1 or task.wanted(connection)
+
+    def _next_selection_s(self, connection: Connection, task: RoundTask, now: float) -> float:
+        newest = round_store.newest_rounds(connection, task.name, 5)
+        return pace_steering.come_back_after_s(
             now,
             next((row for row in newest if row.running), None),
             [row for row in newest if not row.running],
-            self._settings.rounds.pause_s,
+            task.pause_s,
             self._settings.pace,
             self._rng.random,
         )
-        return ComeBack(after_s=after_s, reason=reason, current=self._current(connection, device))
 
     def _current(self, connection: Connection, device: bytes) -> ModelNotice:
         return offered_model(connection, device, self._settings.releases.rollout_stages[0]).notice

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
@@ -17,22 +17,21 @@ import msgspec
 from sqlalchemy import Connection
 
 from coordinator.events import Event, log_event, log_failure
-from coordinator.privacy.ledger import affords, charge_release, overspends
-from coordinator.releases.model_store import current_model, load_artifact
+from coordinator.operation.high_water import high_water_path
+from coordinator.privacy.ledger import charge_release
+from coordinator.releases.model_store import current_model
 from coordinator.releases.rollout import rounds_paused
-from coordinator.rounds import closing, planning
-from coordinator.rounds.publication import open_sum, publish
+from coordinator.rounds import closing, lease, planning, versions
+from coordinator.rounds.publication import open_sum
 from coordinator.rounds.states import PHASE_OF_STATE, SHORT_REASON, RoundEvent, RoundState
+from coordinator.rounds.tasks import RoundTask, tasks_of
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
 from coordinator.storage.round_store import Round
 from federated_protocol.errors import FederatedProtocolError
 from federated_protocol.messages import AbandonReason, Phase
-from federated_protocol.plan import PROTOCOL_VERSION
 from federated_protocol.randomness import ByteSource
 
-LEASE_S = 30.0
-"""How long one process may open a sum before another one tries."""
 RESUME_GRACE_S = 15.0
 """After a restart, devices get at least this long (or the phase's whole time) to find the coordinator again."""
 CHECK_INS_KEPT_S = 1800.0
@@ -44,10 +43,12 @@ BEFORE_ANY_INPUT = (
 
 
 class RoundDriver:
-    """Moves the rounds of one task.
+    """Moves the rounds of every task of a deployment.
 
     Parameters
     ----------
+    tasks
+        What rounds are for; those of the settings by default.
     rng
         Secure byte source for session ids and rotation seeds.
     executor
@@ -58,12 +59,14 @@ class RoundDriver:
         self,
         database: Database,
         settings: Settings,
+        tasks: Sequence[RoundTask] | None = None,
         *,
         rng: ByteSource = secrets.token_bytes,
         executor: Executor | None = None,
     ) -> None:
         self._database = database
         self._settings = settings
+        self._tasks = {task.name: task for task in tasks or tasks_of(settings)}
         self._rng = rng
         self._executor = executor
         self._holder = secrets.token_hex(8)
@@ -74,83 +77,87 @@ class RoundDriver:
         if not self._ticking.acquire(blocking=False):
             return
         try:
-            for _ in range(2 * len(RoundState)):
-                if not self._step(now):
-                    break
+            for task in self._tasks.values():
+                for _ in range(2 * len(RoundState)):
+                    if not self._step(task, now):
+                        break
             self._clean(now)
         finally:
             self._ticking.release()
 
     def due(self, now: float) -> bool:
-        """Whether a tick would find something to do for the running round."""
+        """Whether a tick would find something to do for a running round."""
         with self._database.reading() as connection:
-            row = round_store.running_round(connection, self._settings.task)
-            return row is not None and self._is_due(connection, row, now)
+            return any(self._is_due(connection, row, now) for row in self._running(connection))
+
+    def running(self) -> dict[str, RoundState]:
+        """Session and state of every running round."""
+        with self._database.reading() as connection:
+            return {row.session: row.state for row in self._running(connection)}
 
     def resume(self, now: float) -> None:
         """Call once at start: give the devices of a running round time to come back, or end what cannot go on."""
         with self._database.writing() as connection:
-            row = round_store.running_round(connection, self._settings.task, lock=True)
-            if row is None:
-                return
-            if row.plan is not None and not _readable(row.plan):
-                self._abandon(connection, row, RoundEvent.STOPPED, AbandonReason.COORDINATOR_RESTARTED, now)
-                return
-            grace = min(RESUME_GRACE_S, self._duration(row.state))
-            round_store.change_round(connection, row.id, deadline=max(row.deadline, now + grace))
-        log_event(Event.ROUND_RESUMED, round=row.number, state=list(RoundState).index(row.state))
+            for row in self._running(connection, lock=True):
+                if row.plan is not None and not _readable(row.plan):
+                    self._abandon(connection, row, RoundEvent.STOPPED, AbandonReason.COORDINATOR_RESTARTED, now)
+                    continue
+                grace = min(RESUME_GRACE_S, self._duration(row.state))
+                round_store.change_round(connection, row.id, deadline=max(row.deadline, now + grace))
+                log_event(Event.ROUND_RESUMED, round=row.number, state=list(RoundState).index(row.state))
 
     def stop_round(self, now: float) -> bool:
-        """End the running round by an operator's decision; False when none is running."""
+        """End the running rounds by an operator's decision; False when none is running."""
         with self._database.writing() as connection:
-            row = round_store.running_round(connection, self._settings.task, lock=True)
-            return row is not None and self._abandon(connection, row, RoundEvent.STOPPED, AbandonReason.OPERATOR, now)
+            stopped = 0
+            for row in self._running(connection, lock=True):
+                stopped += self._abandon(connection, row, RoundEvent.STOPPED, AbandonReason.OPERATOR, now)
+        return stopped > 0
 
-    def _step(self, now: float) -> bool:
+    def _running(self, connection: Connection, *, lock: bool = False) -> list[Round]:
+        found = (round_store.running_round(connection, name, lock=lock) for name in self._tasks)
+        return [row for row in found if row is not None]
+
+    def _step(self, task: RoundTask, now: float) -> bool:
         """Take one step; whether there may be another one."""
         with self._database.reading() as connection:
-            row = round_store.running_round(connection, self._settings.task)
-            due = self._may_open(connection, now) if row is None else self._is_due(connection, row, now)
+            row = round_store.running_round(connection, task.name)
+            due = self._may_open(connection, task, now) if row is None else self._is_due(connection, row, now)
         if not due:
             return False
         if row is None:
-            return self._open(now)
+            return self._open(task, now)
         if row.state is RoundState.UNMASKING:
             return self._close_unmasking(row, now)
         if row.state is RoundState.AGGREGATED:
-            return self._publish(row, now)
+            return self._finish(task, row, now)
         with self._database.writing() as connection:
-            row = round_store.running_round(connection, self._settings.task, lock=True)
+            row = round_store.running_round(connection, task.name, lock=True)
             if row is None or not self._is_due(connection, row, now):
                 return False
             if row.state is RoundState.SELECTING:
-                return self._close_selection(connection, row, now)
+                return self._close_selection(connection, task, row, now)
             return self._close_phase(connection, row, now)
 
     # -- opening and selecting -----------------------------------------------------------------------------------
 
-    def _may_open(self, connection: Connection, now: float) -> bool:
-        rounds, task = self._settings.rounds, self._settings.task
-        if rounds_paused(connection):
+    def _may_open(self, connection: Connection, task: RoundTask, now: float) -> bool:
+        if rounds_paused(connection) or not task.wanted(connection):
             return False
-        if rounds.max_rounds and round_store.published_count(connection, task) >= rounds.max_rounds:
-            return False
-        if overspends(connection, self._settings):
-            return False
-        newest = round_store.newest_rounds(connection, task, 1)
-        return not newest or newest[0].ended_at is None or now >= newest[0].ended_at + rounds.pause_s
+        newest = round_store.newest_rounds(connection, task.name, 1)
+        return not newest or newest[0].ended_at is None or now >= newest[0].ended_at + task.pause_s
 
-    def _open(self, now: float) -> bool:
+    def _open(self, task: RoundTask, now: float) -> bool:
         with self._database.writing() as connection:
-            if not self._may_open(connection, now):
+            if not self._may_open(connection, task, now):
                 return False
-            last = next(iter(round_store.newest_rounds(connection, self._settings.task, 1)), None)
+            last = next(iter(round_store.newest_rounds(connection, task.name, 1)), None)
             # A retry is the same round only if nobody can have masked an input for it.
             again = last is not None and last.reason in BEFORE_ANY_INPUT
             number = 1 if last is None else last.number if again else last.number + 1
             return round_store.open_round(
                 connection,
-                task=self._settings.task,
+                task=task.name,
                 number=number,
                 attempt=last.attempt + 1 if last is not None and again else 1,
                 session=self._rng(8).hex(),
@@ -172,27 +179,23 @@ class RoundDriver:
             return row.still_in >= self._settings.rounds.goal_count and settled
         return message_store.count_messages(connection, row.id, PHASE_OF_STATE[row.state]) >= row.still_in
 
-    def _close_selection(self, connection: Connection, row: Round, now: float) -> bool:
+    def _close_selection(self, connection: Connection, task: RoundTask, row: Round, now: float) -> bool:
         if row.still_in == 0:  # nobody was there: wait on, an abandoned round would tell nobody anything
             round_store.change_round(connection, row.id, deadline=now + self._settings.deadlines.selecting_s)
             return False
         if row.still_in < row.quorum:
             return self._abandon(connection, row, RoundEvent.SHORT, SHORT_REASON[row.state], now, selected=row.still_in)
-        base = current_model(connection)
-        artifact, _ = load_artifact(connection, base.version)
-        plan = planning.make_plan(
-            self._settings, row, base, len(artifact.weights) // 4, cohort=row.still_in, rng=self._rng
-        )
-        if not affords(connection, self._settings, plan):
-            reason = AbandonReason.PRIVACY_BUDGET
+        prepared = task.prepare(connection, row, self._rng)
+        if prepared is None or not task.affords(connection, prepared.plan):
+            reason = AbandonReason.OPERATOR if prepared is None else AbandonReason.PRIVACY_BUDGET
             return self._abandon(connection, row, RoundEvent.STOPPED, reason, now, selected=row.still_in)
-        encoded = planning.encode_plan(plan)
+        encoded = planning.encode_plan(prepared.plan)
         return self._move(
             connection,
             row,
             RoundEvent.QUORUM,
             now,
-            base_version=base.version,
+            base_version=prepared.base.version,
             plan=encoded,
             plan_digest=planning.digest(encoded),
             selected=row.still_in,
@@ -247,10 +250,11 @@ class RoundDriver:
             }
             if answered < row.quorum or not closing.can_be_opened(connection, row, Phase.UNMASK):
                 return self._abandon(connection, row, RoundEvent.SHORT, SHORT_REASON[row.state], now, **counts)
-            if not round_store.take_lease(connection, row, self._holder, now, LEASE_S):
+            if not round_store.take_lease(connection, row, self._holder, now, lease.LEASE_S):
                 return False
         try:
-            opened = open_sum(self._database, row, self._executor)
+            with lease.held(self._database, row, self._holder, now):
+                opened = open_sum(self._database, row, self._executor)
         except (FederatedProtocolError, msgspec.MsgspecError, ValueError) as error:
             log_failure(Event.SUM_FAILED, error, round=row.number)
             with self._database.writing() as connection:
@@ -261,16 +265,17 @@ class RoundDriver:
             )
             if moved:
                 opened.store_counters(connection, row.id)
-                charge_release(connection, row.id, opened.plan, now)
+                charge_release(connection, row.id, opened.plan, now, high_water_path(self._settings))
         if moved:
             log_event(Event.SUM_OPENED, round=row.number, inputs=row.inputs or 0, shares=answered)
         return moved
 
-    def _publish(self, row: Round, now: float) -> bool:
+    def _finish(self, task: RoundTask, row: Round, now: float) -> bool:
         with self._database.writing() as connection:
-            if not round_store.take_lease(connection, row, self._holder, now, LEASE_S):
+            if not round_store.take_lease(connection, row, self._holder, now, lease.LEASE_S):
                 return False
-        published = publish(self._database, self._settings, row, now)
+        with lease.held(self._database, row, self._holder, now):
+            published = task.finish(self._database, row, now)
         if published is None:
             with self._database.writing() as connection:
                 return self._abandon(connection, row, RoundEvent.REJECTED, AbandonReason.EVALUATION_GATE, now)
@@ -336,7 +341,7 @@ class RoundDriver:
 
 def _readable(plan: bytes) -> bool:
     try:
-        return planning.decode_plan(plan).protocol_version == PROTOCOL_VERSION
+        return versions.is_served(planning.decode_plan(plan).protocol_version)
     except msgspec.MsgspecError:
         return False
 

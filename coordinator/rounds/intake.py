@@ -7,6 +7,7 @@ passes cannot keep the others from finishing.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 import time
@@ -18,6 +19,7 @@ from coordinator.releases.rollout import offered_model
 from coordinator.rounds.pace_steering import poll_after_s, poll_interval_s
 from coordinator.rounds.planning import binding_of, decode_plan, run_context, vector_layout
 from coordinator.rounds.states import PHASE_OF_STATE, RoundState, has_passed
+from coordinator.rounds.waiting import RoundWatch
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
 from coordinator.storage.round_store import Participant, Round
@@ -72,6 +74,16 @@ class _View:
     participant: Participant
 
 
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """Roster indices; settled once the masked inputs are in."""
+
+    sharers: frozenset[int]
+    """U2."""
+    alive: frozenset[int]
+    """U3."""
+
+
 class Intake:
     """Accepts the messages of a round and hands out the results of its phases.
 
@@ -81,6 +93,8 @@ class Intake:
         Its list is passed on to devices.
     wake
         Called when the last expected message of a phase has arrived, so that the phase closes at once.
+    watch
+        Lets requests wait for a result; by default none does.
     """
 
     def __init__(
@@ -90,18 +104,21 @@ class Intake:
         trust: Trust,
         wake: Callable[[], None],
         clock: Callable[[], float] = time.time,
+        watch: RoundWatch | None = None,
     ) -> None:
         self._clock = clock
+        self._watch = watch or RoundWatch()
         self._pace = settings.pace
         self._database = database
         self._trust = trust
         self._first_percent = settings.releases.rollout_stages[0]
         self._wake = wake
+        # A copy of what cannot change any more: each of n devices would read n rows otherwise.
+        self._members = functools.lru_cache(maxsize=4)(self._read_members)
 
-    def _pending(self, row: Round) -> bytes:
+    def _poll_after_s(self, row: Round) -> float:
         now = self._clock()
-        pause = poll_after_s(row.still_in, now - row.state_since, row.deadline - now, self._pace, random.random())
-        return wire.encode(Pending(retry_after_s=pause))
+        return poll_after_s(row.still_in, now - row.state_since, row.deadline - now, self._pace, random.random())
 
     def size_limit(self, session: str, phase: Phase) -> int:
         """Largest request body for a phase of this session, bytes; raises for an unknown session."""
@@ -151,7 +168,7 @@ class Intake:
             return _abandoned(view.row)
         _expect_phase(view.row, view.participant, phase)
         self._check(view, message)
-        answer = self._pending(view.row)
+        answer = wire.encode(Pending(retry_after_s=self._poll_after_s(view.row)))
         with self._database.writing() as connection:
             row = round_store.round_by_session(connection, session, lock=True)
             member = round_store.participant(connection, view.row.id, signed.device)
@@ -179,37 +196,64 @@ class Intake:
             self._wake()
         return answer
 
-    def plan(self, session: str, device: bytes) -> bytes:
-        """The plan for a selected device, ``Pending`` while selecting, ``Abandoned`` after that."""
-        view = self._view(session, device)
+    def plan(self, session: str, device: bytes, wait_s: float = 0.0) -> bytes:
+        """The plan for a selected device, ``Pending`` while selecting, ``Abandoned`` after that.
+
+        ``wait_s`` as for :meth:`result`.
+        """
+        return self._awaited(session, device, wait_s, self._plan, lambda row: poll_interval_s(row.still_in))
+
+    def result(self, session: str, phase: Phase, device: bytes, wait_s: float = 0.0) -> bytes:
+        """The outcome of a phase for this device, or ``Pending``, or ``Abandoned``.
+
+        An open phase is waited for up to ``wait_s`` seconds where there is room to.
+        """
+
+        def outcome(view: _View) -> bytes | None:
+            return self._outcome(view, phase, device)
+
+        return self._awaited(session, device, wait_s, outcome, self._poll_after_s)
+
+    def _awaited(
+        self,
+        session: str,
+        device: bytes,
+        wait_s: float,
+        answer: Callable[[_View], bytes | None],
+        poll_after_s: Callable[[Round], float],
+    ) -> bytes:
+        with self._watch.place(wait_s) as moved:
+            while True:
+                view = self._view(session, device)
+                found = _abandoned(view.row) if view.row.state is RoundState.ABANDONED else answer(view)
+                if found is not None:
+                    return found
+                if not moved(session, view.row.state):
+                    return wire.encode(Pending(retry_after_s=poll_after_s(view.row)))
+
+    def _plan(self, view: _View) -> bytes | None:
         row = view.row
-        if row.state is RoundState.ABANDONED:
-            return _abandoned(row)
         if row.state is RoundState.SELECTING or row.plan is None:
-            return wire.encode(Pending(retry_after_s=poll_interval_s(row.still_in)))
+            return None
         if view.participant.dropped_in is not None:
             raise _out()
         return wire.encode(PlanAnswer(plan=row.plan, trust=self._trust.encoded()))
 
-    def result(self, session: str, phase: Phase, device: bytes) -> bytes:
-        """The outcome of a phase for this device, or ``Pending``, or ``Abandoned``."""
-        view = self._view(session, device)
+    def _outcome(self, view: _View, phase: Phase, device: bytes) -> bytes | None:
         row, member = view.row, view.participant
-        if row.state is RoundState.ABANDONED:
-            return _abandoned(row)
         if phase is Phase.UNMASK:
             # A device whose input is in the sum hears how it ended, even if it was too late to unmask.
             if not member.answered(Phase.MASKED_INPUT):
                 raise _out()
             if row.state is not RoundState.PUBLISHED:
-                return self._pending(row)
+                return None
             with self._database.reading() as connection:
                 offered = offered_model(connection, device, self._first_percent)
             return wire.encode(Finished(current=offered.notice, participants=row.inputs or 0))
         if not member.answered(phase):
             raise _out()
         if not has_passed(row.state, phase):
-            return self._pending(row)
+            return None
         with self._database.reading() as connection:
             answer = message_store.result(connection, row.id, phase, device)
         if answer is None:
@@ -242,6 +286,14 @@ class Intake:
             )
         return earlier.answer
 
+    def _read_members(self, round_id: int) -> _Members:
+        with self._database.reading() as connection:
+            members = round_store.all_participants(connection, round_id)
+        return _Members(
+            sharers=frozenset(m.position for m in members if m.position and m.answered(Phase.SHARE)),
+            alive=frozenset(m.position for m in members if m.position and m.answered(Phase.MASKED_INPUT)),
+        )
+
     def _check(self, view: _View, message: Message) -> None:
         """Refuse a message whose shape alone would break the round for others."""
         row, index = view.row, view.participant.position or 0
@@ -253,15 +305,11 @@ class Intake:
             elif isinstance(message, MaskedInput):
                 check_masked_input(message, vector_layout(decode_plan(row.plan or b"")))
             elif isinstance(message, Confirmation | Unmasking):
-                with self._database.reading() as connection:
-                    members = round_store.all_participants(connection, row.id)
-                sharers = [m.position for m in members if m.position and m.answered(Phase.SHARE)]
-                alive = [m.position for m in members if m.position and m.answered(Phase.MASKED_INPUT)]
-                context = run_context(row)
+                members, context = self._members(row.id), run_context(row)
                 if isinstance(message, Confirmation):
-                    check_confirmation(message, context, alive)
+                    check_confirmation(message, context, members.alive)
                 else:
-                    check_unmasking(message, index, context.graph, sharers, alive)
+                    check_unmasking(message, index, context.graph, members.sharers, members.alive)
         except ProtocolError as error:
             raise RequestRefusedError(RefusalReason.MALFORMED, str(error)) from None
 

@@ -10,15 +10,19 @@ import msgspec
 from coordinator.experiments.click_through import metric_slots
 from coordinator.privacy.planning import plan_noise, plan_privacy
 from coordinator.releases.model_store import PublishedModel
-from coordinator.settings import Settings
+from coordinator.rounds import versions
+from coordinator.settings import CodecTarget, Settings
 from coordinator.storage.round_store import Round
 from federated_protocol import wire
 from federated_protocol.messages import Phase
 from federated_protocol.plan import (
-    PROTOCOL_VERSION,
+    LOSS_LEVELS,
     AggregationSetting,
+    CodecSetting,
     MetricSetting,
+    ModelReference,
     Plan,
+    SubsetBlock,
     TaskKind,
     counter_names,
 )
@@ -34,12 +38,13 @@ def make_plan(
     settings: Settings, row: Round, base: PublishedModel, dimension: int, cohort: int, rng: ByteSource
 ) -> Plan:
     """Say what ``cohort`` devices are asked to do on top of the model ``base`` with ``dimension`` weights."""
-    codec = settings.codec
     aggregation = AggregationSetting(
         smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort, threat=settings.threat
     )
+    noise = plan_noise(settings, settings.codec.sent(dimension), aggregation)
+    codec = make_codec(settings.codec, dimension, cohort, rng, noise)
     plan = Plan(
-        protocol_version=PROTOCOL_VERSION,
+        protocol_version=row.protocol_version or versions.NEWEST,
         task=settings.task,
         kind=TaskKind.TRAINING,
         round=row.number,
@@ -48,16 +53,7 @@ def make_plan(
         model_version=base.version,
         model_digest=base.digest,
         training=settings.training,
-        codec=solve_codec(
-            dimension=dimension,
-            clip=codec.clip,
-            step=codec.step,
-            rotation_seed=rng(SEED_BYTES) if codec.rotate else b"",
-            weight_levels=codec.weight_levels,
-            largest_cohort=cohort,
-            count_bits=max(2, (cohort * codec.largest_count).bit_length()),
-            noise_sixteenths=plan_noise(settings, dimension, aggregation),
-        ),
+        codec=codec,
         aggregation=aggregation,
         metrics=MetricSetting(
             slots=metric_slots(base.version, settings.metrics.newest_versions),
@@ -66,6 +62,69 @@ def make_plan(
         ),
     )
     return plan_privacy(settings, plan)
+
+
+def make_counting_plan(
+    settings: Settings,
+    row: Round,
+    kind: TaskKind,
+    model: PublishedModel,
+    dimension: int,
+    rng: ByteSource,
+    *,
+    metrics: MetricSetting,
+    baseline: PublishedModel | None = None,
+) -> Plan:
+    """Ask the ``row.still_in`` devices of a round for counters alone; of the update, a single zero travels."""
+    cohort = row.still_in
+    largest = max(settings.codec.largest_count, LOSS_LEVELS**2 if metrics.paired else 0)
+    return Plan(
+        protocol_version=row.protocol_version or versions.NEWEST,
+        task=row.task,
+        kind=kind,
+        round=row.number,
+        attempt=row.attempt,
+        session=row.session,
+        model_version=model.version,
+        model_digest=model.digest,
+        training=settings.training,
+        codec=solve_codec(
+            dimension=dimension,
+            clip=settings.codec.clip,
+            step=settings.codec.clip / 2,
+            rotation_seed=b"",
+            weight_levels=1,
+            largest_cohort=cohort,
+            count_bits=max(2, (cohort * largest).bit_length()),
+            subset=(SubsetBlock(dimension, 1),),
+            subset_seed=rng(SEED_BYTES),
+        ),
+        aggregation=AggregationSetting(
+            smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort, threat=settings.threat
+        ),
+        metrics=metrics,
+        baseline=None if baseline is None else ModelReference(baseline.version, baseline.digest),
+    )
+
+
+def make_codec(
+    target: CodecTarget, dimension: int, cohort: int, rng: ByteSource, noise_sixteenths: int = 0
+) -> CodecSetting:
+    """The codec of a round for a model of ``dimension`` weights and at most ``cohort`` devices."""
+    sent = target.sent(dimension)
+    subset = (SubsetBlock(length=dimension, chosen=sent),) if sent < dimension else ()
+    return solve_codec(
+        dimension=dimension,
+        clip=target.clip,
+        step=target.step,
+        rotation_seed=rng(SEED_BYTES) if target.rotate else b"",
+        weight_levels=target.weight_levels,
+        largest_cohort=cohort,
+        count_bits=max(2, (cohort * target.largest_count).bit_length()),
+        subset=subset,
+        subset_seed=rng(SEED_BYTES) if subset else b"",
+        noise_sixteenths=noise_sixteenths,
+    )
 
 
 def encode_plan(plan: Plan) -> bytes:

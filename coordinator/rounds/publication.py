@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import msgspec
@@ -16,20 +16,31 @@ from coordinator.events import Event, log_failure
 from coordinator.experiments import metric_store
 from coordinator.experiments.threshold import ScoreHistograms, calibrate_threshold
 from coordinator.releases.model_store import add_model, load_artifact, weights_of
+from coordinator.releases.rollout import hold_back
 from coordinator.rounds.planning import decode_plan, run_context, vector_layout
 from coordinator.rounds.states import RoundEvent
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
 from coordinator.storage.round_store import Round
 from federated_protocol import wire
-from federated_protocol.errors import CodecError
+from federated_protocol.errors import CodecError, ProtocolError, ProtocolErrorReason
 from federated_protocol.messages import EncryptedShares, KeyAdvertisement, MaskedInput, Phase, Unmasking
 from federated_protocol.plan import Plan, counter_names
-from federated_protocol.secure_aggregation import MaskedSum, unmask
+from federated_protocol.secure_aggregation import MaskedSum, sum_of_masks
 from federated_protocol.update_codec import DecodedSum, decode_sum
+from federated_protocol.vector_layout import VectorLayout
 
 HISTOGRAM_ROUNDS = 30
 """Histograms older than this many rounds weigh nothing after decay."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedVector:
+    """The sum of a cohort's vectors, as integers."""
+
+    plan: Plan
+    vector: NDArray[np.uint32]
+    devices: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,32 +94,49 @@ class _StoredRound(Mapping[int, Unmasking]):
 
 
 def open_sum(database: Database, row: Round, executor: Executor | None) -> OpenedSum:
-    """Add the masked inputs and take the masks off, from stored messages alone.
+    """Open the sum of a round's vectors and decode it.
 
     Raises
     ------
     FederatedProtocolError
         when the shares do not open the sum, or it exceeds what the cohort can add up to.
     """
+    opened = open_vector(database, row, executor)
+    return OpenedSum(opened.plan, opened.vector, decode_sum(opened.vector, opened.plan.codec, opened.devices))
+
+
+def open_vector(database: Database, row: Round, executor: Executor | None) -> OpenedVector:
+    """Add the masked inputs and take the masks off, from stored messages alone.
+
+    The inputs are read and added in a thread beside, while the executor's workers expand the masks.
+
+    Raises
+    ------
+    FederatedProtocolError
+        when the shares do not open the sum.
+    """
     plan = decode_plan(row.plan or b"")
-    context = run_context(row)
-    with database.reading() as connection:
+    layout = vector_layout(plan)
+    with database.reading() as connection, ThreadPoolExecutor(1, "masked-inputs") as beside:
         members = [m for m in round_store.all_participants(connection, row.id) if m.position]
         index = {member.device: member.position or 0 for member in members}
-        masked_sum = MaskedSum(vector_layout(plan))
-        for device, payload in message_store.payloads(connection, row.id, Phase.MASKED_INPUT):
-            masked_sum.add(index[device], wire.decode(payload, MaskedInput))
+        u2 = [index[m.device] for m in members if m.answered(Phase.SHARE)]
+        u3 = [index[m.device] for m in members if m.answered(Phase.MASKED_INPUT)]
+        adding = beside.submit(_add_inputs, database, row, layout, index)
         stored = _StoredRound(connection, row, index)
-        vector = unmask(
-            context,
-            stored,
-            [index[m.device] for m in members if m.answered(Phase.SHARE)],
-            [index[m.device] for m in members if m.answered(Phase.MASKED_INPUT)],
-            masked_sum,
-            stored,
-            executor,
-        )
-    return OpenedSum(plan, vector, decode_sum(vector, plan.codec, len(masked_sum.members)))
+        masks = sum_of_masks(run_context(row), stored, u2, u3, stored, layout.length, executor)
+        masked_sum = adding.result()
+    if masked_sum.members != frozenset(u3):
+        raise ProtocolError(ProtocolErrorReason.BAD_VECTOR, "the stored inputs are not those of the survivors")
+    return OpenedVector(plan, masked_sum.without(masks), len(u3))
+
+
+def _add_inputs(database: Database, row: Round, layout: VectorLayout, index: Mapping[bytes, int]) -> MaskedSum:
+    total = MaskedSum(layout)
+    with database.reading() as connection:
+        for device, payload in message_store.payloads(connection, row.id, Phase.MASKED_INPUT):
+            total.add(index[device], wire.decode(payload, MaskedInput))
+    return total
 
 
 def publish(database: Database, settings: Settings, row: Round, now: float) -> int | None:
@@ -161,13 +189,15 @@ def publish(database: Database, settings: Settings, row: Round, now: float) -> i
             )
             if not added:
                 raise RuntimeError("this version exists already: the round is rolled back and stays as it was")
+            if settings.releases.evaluation_gate:
+                hold_back(connection, version, now=now)
     return version
 
 
 def _histograms(connection: Connection, settings: Settings, plan: Plan) -> ScoreHistograms:
     """Score histograms of the newest rounds that used the same bins, newest first."""
     metrics = plan.metrics
-    newest = metric_store.newest_counted_rounds(connection, settings.task, HISTOGRAM_ROUNDS)
+    newest = metric_store.newest_counted_rounds(connection, (settings.task,), HISTOGRAM_ROUNDS)
     return ScoreHistograms.accumulate(
         (
             metric_store.sums_of(connection, round_id)

@@ -7,15 +7,17 @@ with "database is locked". On PostgreSQL both are ordinary transactions and rows
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, insert, inspect, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
 from coordinator.errors import StorageError
 from coordinator.storage import tables
@@ -103,23 +105,24 @@ class Database:
                 )
 
 
-def inserted(connection: Connection, table: Any, **values: Any) -> bool:
-    """Insert a row unless its key exists; say whether it was inserted.
+def inserted(connection: Connection, table: Table, **values: Any) -> bool:
+    """Insert a row unless one of its keys exists; say whether it was inserted."""
+    return connection.execute(_insert_new(connection.dialect.name, table), values).rowcount == 1
 
-    Uses a savepoint, so the surrounding transaction stays usable on every database.
-    """
-    try:
-        with connection.begin_nested():
-            connection.execute(insert(table).values(**values))
-    except IntegrityError:
-        return False
-    return True
+
+@functools.cache
+def _insert_new(dialect: str, table: Table) -> Insert:
+    """Both databases know ``ON CONFLICT DO NOTHING``, SQLAlchemy by each one's name. No key is asked back (inline)."""
+    kind = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    return kind(table).inline().on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True, pool_size=16, max_overflow=32)
+        # No ping before each use: it would double the round trips. A connection that was cut fails one request with
+        # "unavailable", which devices repeat, and takes all others of its age out of the pool.
+        return create_engine(parsed, pool_size=16, max_overflow=32)
     if parsed.database in (None, "", ":memory:"):
         raise StorageError("a database in memory loses every model on restart: name a file, sqlite:///PATH")
     arguments: dict[str, Any] = {"timeout": 30.0, "check_same_thread": False}
@@ -138,7 +141,9 @@ def _engine(url: str) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         immediate = connection.get_execution_options().get(_WRITE, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+        driver = connection.connection.dbapi_connection
+        assert isinstance(driver, sqlite3.Connection)
+        driver.execute("BEGIN IMMEDIATE" if immediate else "BEGIN")  # past SQLAlchemy: it is said for every request
 
     return engine
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from coordinator.storage.database import inserted
 from coordinator.storage.tables import check_ins, messages, participants, results, rounds
@@ -13,6 +13,25 @@ from federated_protocol.messages import Phase
 
 EVERYBODY = b""
 """The device of a result that is the same for all."""
+
+# Statements are built once: building one costs more than running it.
+_OF_PHASE = (messages.c.round_id == bindparam("round_id")) & (messages.c.phase == bindparam("phase"))
+_STORED_ANSWER = select(messages.c.digest, messages.c.answer).where(_OF_PHASE, messages.c.device == bindparam("device"))
+_PAYLOAD = select(messages.c.payload).where(_OF_PHASE, messages.c.device == bindparam("device"))
+_COUNT = select(func.count()).select_from(messages).where(_OF_PHASE)
+_RESULT = (
+    select(results.c.answer)
+    .where(
+        results.c.round_id == bindparam("round_id"),
+        results.c.phase == bindparam("phase"),
+        results.c.device.in_((bindparam("device"), EVERYBODY)),
+    )
+    .order_by(func.length(results.c.device).desc())
+    .limit(1)
+)
+_STORED_CHECK_IN = select(check_ins.c.digest, check_ins.c.answer).where(
+    check_ins.c.device == bindparam("device"), check_ins.c.nonce == bindparam("nonce")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +44,9 @@ class StoredAnswer:
 
 def stored_answer(connection: Connection, round_id: int, phase: Phase, device: bytes) -> StoredAnswer | None:
     """What this device already said in this phase, if anything."""
-    query = select(messages.c.digest, messages.c.answer).where(
-        messages.c.round_id == round_id, messages.c.phase == phase.value, messages.c.device == device
-    )
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(
+        _STORED_ANSWER, {"round_id": round_id, "phase": phase.value, "device": device}
+    ).one_or_none()
     return None if row is None else StoredAnswer(row.digest, row.answer)
 
 
@@ -63,8 +81,7 @@ def add_message(
 
 def count_messages(connection: Connection, round_id: int, phase: Phase) -> int:
     """How many devices answered a phase so far."""
-    query = select(func.count()).where(messages.c.round_id == round_id, messages.c.phase == phase.value)
-    return connection.scalar(query) or 0
+    return connection.scalar(_COUNT, {"round_id": round_id, "phase": phase.value}) or 0
 
 
 def devices_that_answered(connection: Connection, round_id: int, phase: Phase) -> list[bytes]:
@@ -95,10 +112,7 @@ def payloads(connection: Connection, round_id: int, phase: Phase) -> Iterator[tu
 
 def payload(connection: Connection, round_id: int, phase: Phase, device: bytes) -> bytes | None:
     """What one device said in a phase."""
-    query = select(messages.c.payload).where(
-        messages.c.round_id == round_id, messages.c.phase == phase.value, messages.c.device == device
-    )
-    return connection.scalars(query).first()
+    return connection.scalar(_PAYLOAD, {"round_id": round_id, "phase": phase.value, "device": device})
 
 
 def signatures(connection: Connection, round_id: int, phase: Phase) -> dict[bytes, bytes]:
@@ -124,16 +138,7 @@ def put_results(connection: Connection, round_id: int, phase: Phase, answers: Ma
 
 def result(connection: Connection, round_id: int, phase: Phase, device: bytes) -> bytes | None:
     """The outcome of a phase for this device."""
-    query = (
-        select(results.c.answer)
-        .where(
-            results.c.round_id == round_id,
-            results.c.phase == phase.value,
-            results.c.device.in_((device, EVERYBODY)),
-        )
-        .order_by(func.length(results.c.device).desc())
-    )
-    return connection.scalars(query).first()
+    return connection.scalar(_RESULT, {"round_id": round_id, "phase": phase.value, "device": device})
 
 
 def purge_rounds(connection: Connection, ended_before: float) -> int:
@@ -155,10 +160,7 @@ def something_to_purge(connection: Connection, ended_before: float, checked_in_b
 
 def stored_check_in(connection: Connection, device: bytes, nonce: bytes) -> StoredAnswer | None:
     """The answer to an earlier check-in with this nonce."""
-    query = select(check_ins.c.digest, check_ins.c.answer).where(
-        check_ins.c.device == device, check_ins.c.nonce == nonce
-    )
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_STORED_CHECK_IN, {"device": device, "nonce": nonce}).one_or_none()
     return None if row is None else StoredAnswer(row.digest, row.answer)
 
 

@@ -13,6 +13,23 @@ from coordinator.storage.database import inserted
 from coordinator.storage.tables import history, participants, rounds
 from federated_protocol.messages import AbandonReason, Phase
 
+# Statements of every request are built once: building one costs more than running it.
+_RUNNING = select(rounds).where(rounds.c.task == bindparam("task"), rounds.c.ended_at.is_(None))
+_RUNNING_LOCKED = _RUNNING.with_for_update()
+_BY_SESSION = select(rounds).where(rounds.c.session == bindparam("session"))
+_BY_SESSION_LOCKED = _BY_SESSION.with_for_update()
+_PUBLISHED = select(func.count()).where(
+    rounds.c.task == bindparam("task"), rounds.c.state == RoundState.PUBLISHED.value
+)
+_JOINED = (
+    update(rounds)
+    .where(rounds.c.id == bindparam("round_id"))
+    .values(still_in=rounds.c.still_in + 1, last_joined_at=bindparam("now"))
+)
+_PARTICIPANT = select(participants).where(
+    participants.c.round_id == bindparam("round_id"), participants.c.device == bindparam("device")
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Round:
@@ -22,6 +39,7 @@ class Round:
     task: str
     number: int
     attempt: int
+    protocol_version: int | None
     session: str
     state: RoundState
     reason: AbandonReason | None
@@ -87,14 +105,13 @@ class HistoryEntry:
 
 def running_round(connection: Connection, task: str, *, lock: bool = False) -> Round | None:
     """The round of ``task`` that has not ended; with ``lock`` nobody else changes it in this transaction's time."""
-    query = select(rounds).where(rounds.c.task == task, rounds.c.ended_at.is_(None))
-    return _round(connection.execute(query.with_for_update() if lock else query).one_or_none())
+    return _round(connection.execute(_RUNNING_LOCKED if lock else _RUNNING, {"task": task}).one_or_none())
 
 
 def round_by_session(connection: Connection, session: str, *, lock: bool = False) -> Round | None:
     """The round with this session id."""
-    query = select(rounds).where(rounds.c.session == session)
-    return _round(connection.execute(query.with_for_update() if lock else query).one_or_none())
+    query = _BY_SESSION_LOCKED if lock else _BY_SESSION
+    return _round(connection.execute(query, {"session": session}).one_or_none())
 
 
 def plan_of(connection: Connection, round_id: int) -> bytes | None:
@@ -110,8 +127,7 @@ def newest_rounds(connection: Connection, task: str, limit: int) -> list[Round]:
 
 def published_count(connection: Connection, task: str) -> int:
     """How many rounds of a task ended with a new model."""
-    query = select(func.count()).where(rounds.c.task == task, rounds.c.state == RoundState.PUBLISHED.value)
-    return connection.scalar(query) or 0
+    return connection.scalar(_PUBLISHED, {"task": task}) or 0
 
 
 def abandoned_count(connection: Connection, task: str) -> int:
@@ -218,16 +234,13 @@ def join(
         joined_at=now,
     )
     if new:
-        connection.execute(
-            update(rounds).where(rounds.c.id == round_id).values(still_in=rounds.c.still_in + 1, last_joined_at=now)
-        )
+        connection.execute(_JOINED, {"round_id": round_id, "now": now})
     return new
 
 
 def participant(connection: Connection, round_id: int, device: bytes) -> Participant | None:
     """One device of a round."""
-    query = select(participants).where(participants.c.round_id == round_id, participants.c.device == device)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_PARTICIPANT, {"round_id": round_id, "device": device}).one_or_none()
     return None if row is None else _participant(row)
 
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -42,6 +42,7 @@ rounds = Table(
     Column("task", String(64), nullable=False),
     Column("number", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
+    Column("protocol_version", Integer),  # what the cohort speaks, once the first device joined
     Column("session", String(64), nullable=False, unique=True),
     Column("state", String(16), nullable=False),
     Column("reason", String(32)),  # of ABANDONED

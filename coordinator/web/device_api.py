@@ -66,7 +66,7 @@ def device_api(coordinator: Coordinator) -> Blueprint:
     @api.get("/sessions/<session>/plan")
     def plan(session: str) -> Response:
         _catch_up(coordinator)
-        return _answer(coordinator.intake.plan(_session(session), _device()), SessionAnswer)
+        return _answer(coordinator.intake.plan(_session(session), _device(), _wait_s()), SessionAnswer)
 
     @api.post("/sessions/<session>/<phase>")
     def submit(session: str, phase: str) -> Response:
@@ -74,13 +74,16 @@ def device_api(coordinator: Coordinator) -> Blueprint:
         signed, size_bytes = _signed_body(coordinator.intake.size_limit(_session(session), step))
         _catch_up(coordinator)
         answer = coordinator.intake.submit(session, step, signed, size_bytes, coordinator.clock())
+        if wait_s := _wait_s():  # the phase's result, if it comes in time, saves the device from asking for it
+            answer = coordinator.intake.result(session, step, signed.device, wait_s)
         return _answer(answer, SessionAnswer)
 
     @api.get("/sessions/<session>/<phase>")
     def result(session: str, phase: str) -> Response:
         step = _phase(phase)
         _catch_up(coordinator)
-        return _answer(coordinator.intake.result(_session(session), step, _device()), SessionAnswer)
+        answer = coordinator.intake.result(_session(session), step, _device(), _wait_s())
+        return _answer(answer, SessionAnswer)
 
     @api.get("/models/<version>")
     def model(version: str) -> Response:
@@ -179,6 +182,13 @@ def _phase(text: str) -> Phase:
         return Phase(text)
     except ValueError:
         raise RequestRefusedError(RefusalReason.MALFORMED, "no such phase") from None
+
+
+def _wait_s() -> float:
+    text = request.args.get("wait", "0")
+    if not (text.isascii() and text.isdecimal() and len(text) <= 4):
+        raise RequestRefusedError(RefusalReason.MALFORMED, "?wait= must be a whole number of seconds")
+    return float(text)
 
 
 def _device() -> bytes:

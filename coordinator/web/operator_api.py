@@ -30,11 +30,11 @@ from coordinator.operation.operator_messages import (
 from coordinator.operation.population import check_ins_by_hour
 from coordinator.releases.rollout import all_rollouts, pause_rounds, roll_back, rounds_paused, set_percent
 from coordinator.service import Coordinator
+from coordinator.web.access import COOKIE, signed_in
 from federated_protocol.messages import RefusalReason
 
 T = TypeVar("T", bound=msgspec.Struct)
 JSON = "application/json"
-COOKIE = "coordinator_session"
 ATTEMPTS_A_MINUTE = 10
 LONGEST_BODY = 4096
 MOST_ADDRESSES = 10_000
@@ -69,16 +69,12 @@ def operator_api(coordinator: Coordinator) -> Blueprint:
     throttle = AddressThrottle()
     first_percent = coordinator.settings.releases.rollout_stages[0]
 
-    def signed_in() -> Session | None:
-        cookie = request.cookies.get(COOKIE, "")
-        return accounts.session(cookie, coordinator.clock()) if cookie else None
-
     def deciding() -> Session:
         """The operator behind a change, or a refusal."""
-        session = signed_in()
+        session = signed_in(coordinator)
         if session is None:
             raise RequestRefusedError(RefusalReason.NOT_ENROLLED, "sign in first")
-        if not _same(request.headers.get("X-CSRF-Token", ""), session.csrf):
+        if not session.csrf or not _same(request.headers.get("X-CSRF-Token", ""), session.csrf):
             raise RequestRefusedError(RefusalReason.BAD_SIGNATURE, "the X-CSRF-Token is missing or wrong: reload")
         if session.role is not Role.OPERATOR:
             raise RequestRefusedError(RefusalReason.NOT_A_PARTICIPANT, "this account may look, not decide")
@@ -86,7 +82,7 @@ def operator_api(coordinator: Coordinator) -> Blueprint:
 
     @api.get("/admin/session")
     def session() -> Response:
-        found = signed_in()
+        found = signed_in(coordinator)
         return _json(SessionState() if found is None else SessionState(found.account, found.role.value, found.csrf))
 
     @api.post("/admin/session")
@@ -108,7 +104,7 @@ def operator_api(coordinator: Coordinator) -> Blueprint:
 
     @api.delete("/admin/session")
     def sign_out() -> Response:
-        found = signed_in()
+        found = signed_in(coordinator)
         if found is not None and _same(request.headers.get("X-CSRF-Token", ""), found.csrf):
             accounts.sign_out(request.cookies.get(COOKIE, ""))
         response = Response(status=204)

@@ -29,6 +29,7 @@ from federated_protocol.secure_aggregation.server import (
     confirmations,
     owners_of,
     route,
+    sum_of_masks,
     unmask,
 )
 from federated_protocol.secure_aggregation.uniformity import Uniformity, uniformity
@@ -60,6 +61,7 @@ __all__ = [
     "route",
     "smallest_survival",
     "solve",
+    "sum_of_masks",
     "uniformity",
     "unmask",
 ]

@@ -33,8 +33,9 @@ MASK_KEY_BYTES = 16
 SHARE_KEY_BYTES = 32
 DIGEST_BYTES = 32
 
-_PREFIX = b"federated-keyboard/%d secure aggregation " % PROTOCOL_VERSION
-_BINDING_LABEL = _PREFIX + b"round\0"
+_BINDING_LABEL = b"federated-keyboard/%d secure aggregation round\0"
+"""With the protocol version that the cohort speaks: everything below depends on the digest that begins with it."""
+_PREFIX = b"federated-keyboard/1 secure aggregation "
 _CONTEXT_LABEL = _PREFIX + b"context\0"
 _LEAF_LABEL = _PREFIX + b"keys\0"
 _CONFIRMATION_LABEL = _PREFIX + b"survivors\0"
@@ -56,6 +57,8 @@ class RoundBinding:
     task: str
     round: int
     attempt: int
+    version: int = PROTOCOL_VERSION
+    """The protocol version that the cohort speaks."""
 
     @classmethod
     def of(cls, plan: Plan) -> RoundBinding:
@@ -70,15 +73,22 @@ class RoundBinding:
             model_digest = b""
         if len(model_digest) != DIGEST_BYTES:
             raise ProtocolError(ProtocolErrorReason.BAD_PARAMETERS, "the plan's model digest is no SHA-256 in hex")
-        return cls(plan.session, plan_digest(plan), model_digest, plan.task, plan.round, plan.attempt)
+        return cls(
+            plan.session,
+            plan_digest(plan),
+            model_digest,
+            plan.task,
+            plan.round,
+            plan.attempt,
+            plan.protocol_version,
+        )
 
     @functools.cached_property
     def digest(self) -> bytes:
         """32 bytes that signatures over key advertisements cover."""
         numbers = struct.pack(">QQ", self.round, self.attempt)
-        return _digest(
-            _BINDING_LABEL, self.session.encode(), self.task.encode(), numbers, self.plan_digest, self.model_digest
-        )
+        label = _BINDING_LABEL % self.version
+        return _digest(label, self.session.encode(), self.task.encode(), numbers, self.plan_digest, self.model_digest)
 
 
 @dataclass(frozen=True)

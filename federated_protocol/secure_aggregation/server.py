@@ -30,10 +30,8 @@ from federated_protocol.secure_aggregation import derivation, shamir, share_box
 from federated_protocol.secure_aggregation.bitmap import pack_set, unpack_set
 from federated_protocol.secure_aggregation.derivation import RunContext
 from federated_protocol.secure_aggregation.graph import Graph
-from federated_protocol.secure_aggregation.unmasking import Owner, UnmaskingJob, add_all
+from federated_protocol.secure_aggregation.unmasking import Owner, add_all, in_jobs
 from federated_protocol.vector_layout import Vector, VectorLayout, unpack
-
-_MASKS_PER_JOB = 512
 
 # -- step 1: shares ----------------------------------------------------------------------------------------------
 
@@ -120,9 +118,9 @@ class MaskedSum:
         self._sum += other._sum
         self._members |= other._members
 
-    def vector(self) -> Vector:
-        """A reduced copy of the sum, uint32 [layout.length]; uniformly random until it is unmasked."""
-        vector = self._sum.copy()
+    def without(self, masks: Vector) -> Vector:
+        """The sum less ``masks``, reduced; uint32 [layout.length]."""
+        vector = self._sum - masks
         self.layout.reduce(vector)
         return vector
 
@@ -195,20 +193,44 @@ def unmask(
     unmaskings: Mapping[int, Unmasking],
     executor: Executor | None = None,
 ) -> Vector:
-    """Open the sum of U3's vectors.
+    """Open the sum of U3's vectors: :func:`sum_of_masks`, taken from ``masked_sum``.
+
+    Returns:
+        uint32 [layout.length], exactly Σ of the survivors' vectors modulo each field's 2^bits.
+
+    Raises:
+        ProtocolError: as :func:`sum_of_masks`, or the masked sum is not that of exactly U3's inputs.
+    """
+    length = masked_sum.layout.length
+    masks = sum_of_masks(context, commitments, u2, u3, unmaskings, length, executor)
+    if masked_sum.members != frozenset(u3):
+        raise ProtocolError(Reason.BAD_VECTOR, "the masked sum is not that of the survivors' inputs")
+    return masked_sum.without(masks)
+
+
+def sum_of_masks(
+    context: RunContext,
+    commitments: Commitments,
+    u2: Collection[int],
+    u3: Collection[int],
+    unmaskings: Mapping[int, Unmasking],
+    length: int,
+    executor: Executor | None = None,
+) -> Vector:
+    """Recover everybody's secret and add up the masks that are left in the sum of U3's inputs.
 
     Args:
         context: of the run.
         commitments: what U1 and U2 said beforehand.
         u2: indices that shared.
         u3: indices whose masked input arrived.
-        masked_sum: the sum of exactly U3's masked inputs; it is not changed.
         unmaskings: what the members of U5 ⊆ U3 revealed, by index; may load lazily: they are
             asked for along the ring, and kept only as long as a neighbour is to come.
+        length: elements of the vectors.
         executor: runs the jobs, for example in several processes; in this thread when None.
 
     Returns:
-        uint32 [layout.length], exactly Σ of the survivors' vectors modulo each field's 2^bits.
+        uint32 [length], not reduced.
 
     Raises:
         ProtocolError: sets that do not nest, an owner with fewer than t holders left, shares that do not open what
@@ -217,35 +239,16 @@ def unmask(
     sharers, alive, revealers = frozenset(u2), frozenset(u3), frozenset(unmaskings)
     if not (alive <= sharers <= set(range(1, context.parameters.n + 1)) and revealers <= alive):
         raise ProtocolError(Reason.UNKNOWN_PARTICIPANT, "the sets of participants do not nest")
-    if len(revealers) < context.parameters.threshold or not context.graph.reaches_threshold(sharers, revealers):
+    threshold = context.parameters.threshold
+    if len(revealers) < threshold or not context.graph.reaches_threshold(sharers, revealers):
         raise ProtocolError(
             Reason.BELOW_THRESHOLD,
             f"{len(alive)} inputs and {len(revealers)} unmaskings, too few around somebody; abandon the round",
         )
-    if masked_sum.members != alive:
-        raise ProtocolError(Reason.BAD_VECTOR, "the masked sum is not that of the survivors' inputs")
-    length = masked_sum.layout.length
     masks: Vector = np.zeros(length, dtype=np.uint32)
     owners = _owners(context, commitments, sharers, alive, unmaskings)
-    add_all(_jobs(context, length, owners), masks, executor)
-    vector = masked_sum.vector()
-    vector -= masks
-    masked_sum.layout.reduce(vector)
-    return vector
-
-
-def _jobs(context: RunContext, length: int, owners: Iterable[Owner]) -> Iterator[UnmaskingJob]:
-    threshold = context.parameters.threshold
-    batch: list[Owner] = []
-    weight = 0
-    for owner in owners:
-        batch.append(owner)
-        weight += 1 + len(owner.survivors)
-        if weight >= _MASKS_PER_JOB:
-            yield UnmaskingJob(context.digest, length, threshold, tuple(batch))
-            batch, weight = [], 0
-    if batch:
-        yield UnmaskingJob(context.digest, length, threshold, tuple(batch))
+    add_all(in_jobs(owners, context.digest, length, threshold), masks, executor)
+    return masks
 
 
 def _owners(

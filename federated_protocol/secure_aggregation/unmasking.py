@@ -2,7 +2,9 @@
 
 A job holds everything it needs and nothing of the others': shares and their x-coordinates, the key or commitment they
 are checked against, and the survivors' public keys. Jobs run on any executor, in any order; each gives one vector.
-They are made owner by owner along the ring, so only the messages of a stretch of it are in memory at a time.
+They are made owner by owner along the ring, so only the messages of a stretch of it are in memory at a time. A job is
+some tens of milliseconds of work, whatever the lengths of ring and vector, so that handing it over costs little and
+the last ones end together.
 """
 
 from __future__ import annotations
@@ -22,8 +24,15 @@ from federated_protocol.secure_aggregation import derivation, shamir
 from federated_protocol.secure_aggregation.masks import MaskGenerator
 from federated_protocol.vector_layout import Vector
 
-_JOBS_IN_FLIGHT = 8
+_JOBS_IN_FLIGHT = 32
 _MOST_RETRIES = 64
+
+# About what one core takes, to size jobs; nothing rests on it but their balance.
+_JOB_US = 40_000.0
+_AGREEMENT_US = 45.0
+_SHARE_US = 4.0
+_ELEMENT_US = 0.0007
+_FEWEST_MASKS = 64  # a job's vector has to travel back: it is worth that from so many masks on
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,11 @@ class Owner:
     """With ``missing``: its neighbours in U3."""
     survivor_keys: bytes = b""
     """Their public masking keys, 32 bytes each."""
+
+    def cost_us(self, length: int) -> float:
+        """Roughly what opening this owner and expanding its masks of ``length`` elements takes."""
+        masks = len(self.survivors) if self.missing else 1
+        return _SHARE_US * len(self.xs) + _AGREEMENT_US * len(self.survivors) + _ELEMENT_US * length * masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +126,45 @@ def run_job(job: UnmaskingJob) -> Vector:
     return vector
 
 
+def in_jobs(owners: Iterable[Owner], context: bytes, length: int, threshold: int) -> Iterator[UnmaskingJob]:
+    """Cut the owners, in their order, into jobs of about the same work."""
+    enough = max(_JOB_US, _FEWEST_MASKS * _ELEMENT_US * length)
+    batch: list[Owner] = []
+    cost = 0.0
+    for owner in owners:
+        batch.append(owner)
+        cost += owner.cost_us(length)
+        if cost >= enough:
+            yield UnmaskingJob(context, length, threshold, tuple(batch))
+            batch, cost = [], 0.0
+    if batch:
+        yield UnmaskingJob(context, length, threshold, tuple(batch))
+
+
 def add_all(jobs: Iterable[UnmaskingJob], masks: Vector, executor: Executor | None) -> None:
-    """Add all jobs' vectors to ``masks``; a few are in flight at a time."""
-    if executor is None:
-        for job in jobs:
+    """Add all jobs' vectors to ``masks``; a few are in flight at a time.
+
+    Two jobs or fewer run here: handing them over would take longer. So does a job whose worker was lost.
+    """
+    waiting = iter(jobs)
+    first = list(itertools.islice(waiting, 3))
+    if executor is None or len(first) < 3:
+        for job in itertools.chain(first, waiting):
             job.run(masks)
         return
-    pending: deque[Future[Vector]] = deque()
-    for job in jobs:
-        pending.append(executor.submit(run_job, job))
+    pending: deque[tuple[UnmaskingJob, Future[Vector]]] = deque()
+    for job in itertools.chain(first, waiting):
+        pending.append((job, executor.submit(run_job, job)))
         if len(pending) >= _JOBS_IN_FLIGHT:
-            masks += pending.popleft().result()
-    for future in pending:
-        masks += future.result()
+            masks += _outcome(*pending.popleft())
+    while pending:
+        masks += _outcome(*pending.popleft())
+
+
+def _outcome(job: UnmaskingJob, future: Future[Vector]) -> Vector:
+    try:
+        return future.result()
+    except ProtocolError:
+        raise
+    except Exception:  # whatever an executor raises when a worker is gone; a job's own failure comes again here
+        return run_job(job)

@@ -57,6 +57,10 @@ class Subspace:
         sizes = np.bincount(bucket, minlength=self.size)
         self._entry = (1.0 - 2.0 * (words & np.uint64(1)).astype(np.float64)) / np.sqrt(sizes[bucket])
 
+    def columns(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """A by rows: for each weight the coordinate of z that moves it, int64 [d], and by how much, float64 [d]."""
+        return self._bucket, self._entry
+
     def project(self, x: NDArray[np.floating]) -> NDArray[np.float64]:
         """A' x, float64 [m]: the coordinates of the nearest point in the subspace."""
         return np.bincount(self._bucket, self._entry * x, minlength=self.size).astype(np.float64)

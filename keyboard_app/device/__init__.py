@@ -8,7 +8,10 @@
 - `local_work`: training on the log, counting, encoding
 - `participation_states`, `federated_client`: one participation, as a machine that is stepped
 - `history`: the rounds it took part in
-- `runtime`: :class:`DeviceRuntime`, which puts them together for the window and for fleets
+- `round_attendance`: one participation after the other, as schedule, conditions and owner allow
+- `personal_model`, `personal_training`: training for the owner alone
+- `ranking_choice`: which of all these models ranks
+- `runtime`, `background`, `status`: :class:`DeviceRuntime`, which puts them together for the window and for fleets
 - `headless`, `replayed_owner`, `commands`: ``keyboard-app device``, a device without a window, and who types on it
 """
 
@@ -21,8 +24,10 @@ from keyboard_app.device.conditions import (
 )
 from keyboard_app.device.identity import DeviceIdentity, IdentityError
 from keyboard_app.device.policy import DevicePolicy
-from keyboard_app.device.runtime import DeviceRuntime, DeviceStatus, Enrolment
+from keyboard_app.device.round_attendance import Enrolment
+from keyboard_app.device.runtime import DeviceRuntime
 from keyboard_app.device.schedule import ScheduleSetting
+from keyboard_app.device.status import DeviceStatus
 
 __all__ = [
     "ConditionReport",

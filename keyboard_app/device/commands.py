@@ -16,8 +16,9 @@ from keyboard_app.device.conditions import FixedConditions, SystemConditions
 from keyboard_app.device.headless import HeadlessDevice, HeadlessSetting, TypingSetting
 from keyboard_app.device.identity import IdentityError
 from keyboard_app.device.policy import DevicePolicy
-from keyboard_app.device.runtime import DeviceStatus, Enrolment
+from keyboard_app.device.round_attendance import Enrolment
 from keyboard_app.device.schedule import ScheduleSetting
+from keyboard_app.device.status import DeviceStatus
 from suggestion_model.errors import SuggestionModelError
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -15,6 +15,7 @@ from federated_protocol import wire
 from federated_protocol.errors import CodecError, FederatedProtocolError, MalformedMessage
 from federated_protocol.messages import (
     Abandoned,
+    AbandonReason,
     CheckIn,
     ComeBack,
     Confirmations,
@@ -36,7 +37,7 @@ from federated_protocol.plan import PROTOCOL_VERSION, Plan
 from federated_protocol.signing import CHECK_IN, sign
 from keyboard_app.device.history import Ending
 from keyboard_app.device.history import Participation as HistoryEntry
-from keyboard_app.device.local_work import Contribution, Trained, TrainingStoppedError
+from keyboard_app.device.local_work import Contribution, Trained
 from keyboard_app.device.model_store import ModelRejectedError, StoredModel
 from keyboard_app.device.participation_states import (
     NEXT_PHASE_STATE,
@@ -49,6 +50,7 @@ from keyboard_app.device.participation_states import (
 )
 from keyboard_app.device.policy import PlanRefusal, PlanRefusedError
 from keyboard_app.device.transport import BadAnswer, CoordinatorUnreachable, Refused
+from keyboard_app.device.workbench import TrainingStoppedError
 from suggestion_model.errors import SuggestionModelError
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class Participation:
         self._session = ""
         self._plan: Plan | None = None
         self._model: StoredModel | None = None
+        self._baseline: StoredModel | None = None
         self._trained: Trained | None = None
         self._contribution: Contribution | None = None
         self._aggregation: AggregationClient | None = None
@@ -229,15 +232,24 @@ class Participation:
             raise PlanRefusedError(PlanRefusal.PRIVACY_BUDGET)
         self._plan = plan
         self._model = of.store.find(plan.model_version, plan.model_digest)
-        self._to(ClientState.FETCHING_BASE if self._model is None else ClientState.TRAINING)
+        if plan.baseline is not None:
+            self._baseline = of.store.find(plan.baseline.version, plan.baseline.digest)
+        ready = self._model is not None and (plan.baseline is None or self._baseline is not None)
+        self._to(ClientState.TRAINING if ready else ClientState.FETCHING_BASE)
         return 0.0
 
     def _fetch_base(self) -> float:
+        """Fetch what the round needs; nothing of it is stored, so a model that is only judged never ranks."""
         plan = self._accepted_plan()
-        raw = self._of.transport.model(plan.model_version)
-        self._model = self._of.store.verify(raw, plan.model_version, plan.model_digest)
+        if self._model is None:
+            self._model = self._fetched(plan.model_version, plan.model_digest)
+        if plan.baseline is not None and self._baseline is None:
+            self._baseline = self._fetched(plan.baseline.version, plan.baseline.digest)
         self._to(ClientState.TRAINING)
         return 0.0
+
+    def _fetched(self, version: int, digest: str) -> StoredModel:
+        return self._of.store.verify(self._of.transport.model(version), version, digest)
 
     def _train(self) -> float:
         assert self._model is not None
@@ -251,7 +263,7 @@ class Participation:
         assert self._model is not None
         assert self._trained is not None
         plan = self._accepted_plan()
-        self._contribution = self._of.worker.contribute(plan, self._model, self._trained)
+        self._contribution = self._of.worker.contribute(plan, self._model, self._trained, self._baseline)
         self._of.worker.release()
         of = self._of
         self._aggregation = AggregationClient(
@@ -267,27 +279,26 @@ class Participation:
         return 0.0
 
     def _phase(self) -> float:
-        """Send this phase's message until it is accepted, then ask for the phase's result."""
+        """Send this phase's message until it is accepted; ask for the phase's result where that was no answer yet."""
         of, phase = self._of, PHASE_OF_STATE[self._state]
-        if not self._accepted:
+        if self._accepted:
+            answer = of.transport.result(self._session, phase, of.identity.fingerprint)
+        else:
             if self._outgoing is None:
                 message = self._message(phase)
                 self._outgoing = sign(message, phase, self._session, of.identity.keys, self._binding())
             answer = of.transport.send(self._session, phase, self._outgoing)
-            if isinstance(answer, Abandoned):
-                return self._abandoned(answer)
             self._accepted, self._outgoing = True, None
-            if phase is Phase.UNMASK and self._contribution is not None and self._contribution.claimed:
+            claimed = self._contribution is not None and self._contribution.claimed
+            if phase is Phase.UNMASK and claimed and _may_be_open(answer):
                 of.log.mark_reported(self._session)
+        if isinstance(answer, Pending):
             return _bounded(answer.retry_after_s)
-        result = of.transport.result(self._session, phase, of.identity.fingerprint)
-        if isinstance(result, Pending):
-            return _bounded(result.retry_after_s)
-        if isinstance(result, Abandoned):
-            return self._abandoned(result)
-        if isinstance(result, Finished):
-            return self._finished(result)
-        self._result, self._accepted = result, False
+        if isinstance(answer, Abandoned):
+            return self._abandoned(answer)
+        if isinstance(answer, Finished):
+            return self._finished(answer)
+        self._result, self._accepted = answer, False
         self._to(NEXT_PHASE_STATE[self._state])
         return 0.0
 
@@ -449,8 +460,13 @@ class Participation:
         self._contribution = None
         self._outgoing = None
         self._result = None
-        self._model = None
+        self._model = self._baseline = None
         self._of.worker.release()
+
+
+def _may_be_open(answer: SessionAnswer) -> bool:
+    """Whether the sum may be open by now: a model that fails its gate is thrown away, the counters are not."""
+    return not isinstance(answer, Abandoned) or answer.reason is AbandonReason.EVALUATION_GATE
 
 
 def _bounded(retry_after_s: float) -> float:

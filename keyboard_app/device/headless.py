@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_logging import ImpressionLog
-from keyboard_app.cli import LOG_FILE
+from keyboard_app.cli import CATALOG_CACHE, LOG_FILE
 from keyboard_app.device.conditions import Conditions
 from keyboard_app.device.identity import DeviceIdentity
 from keyboard_app.device.policy import DevicePolicy
 from keyboard_app.device.replayed_owner import ReplayedOwner
-from keyboard_app.device.runtime import DeviceRuntime, DeviceStatus, Enrolment
+from keyboard_app.device.round_attendance import Enrolment
+from keyboard_app.device.runtime import DeviceRuntime
 from keyboard_app.device.schedule import ScheduleSetting
+from keyboard_app.device.status import DeviceStatus
+from keyboard_app.device.transport import Transport
 from suggestion_model.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -83,7 +86,8 @@ class HeadlessDevice:
             clock = SimulatedClock()
             self.log = ImpressionLog(setting.home / LOG_FILE, clock=clock)
             catalog = setting.typing.catalog
-            source = load_catalog(catalog) if catalog is not None else shipped_catalog()
+            cache = setting.home / CATALOG_CACHE
+            source = load_catalog(catalog, cache=cache) if catalog is not None else shipped_catalog()
             engine = SuggestionEngine(bundle, source, self.log, clock=clock, timezone=UTC)
             self.owner = _make_owner(setting.typing, setting.home, identity, engine, self.log, clock)
         self.runtime = DeviceRuntime(
@@ -97,6 +101,8 @@ class HeadlessDevice:
             setting.conditions,
             schedule=setting.schedule,
             enrolment=setting.enrolment,
+            # The owner types on the same thread, which must not wait for a round.
+            transport=None if self.owner is None else Transport(setting.coordinator_url, wait_s=0),
         )
 
     def run(

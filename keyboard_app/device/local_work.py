@@ -8,7 +8,6 @@ propensity.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,28 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_logging.records import LoggedImpression, Outcome, UsageCount
-from federated_protocol.plan import USAGE_MOMENTS, MetricSetting, Plan, arms_of, counter_names
+from federated_protocol.plan import USAGE_MOMENTS, MetricSetting, Plan, TaskKind, arms_of
+from keyboard_app.device.local_evaluation import ScoredOffers, histograms, judgement
+from keyboard_app.device.local_training import LocalTrainer
 from keyboard_app.device.model_store import StoredModel
-from keyboard_app.device.personal_model import PersonalModel, PersonalSetting
 from keyboard_app.device.policy import PlanRefusal, PlanRefusedError
+from keyboard_app.device.workbench import LABELLED, TrainingStoppedError, Workbench
 from suggestion_model.types import Example
 
 if TYPE_CHECKING:
     from data_logging import ImpressionLog
     from federated_protocol.vector_layout import Vector, VectorLayout
-    from suggestion_model.bundle import Bundle
-    from suggestion_model.features import Featurizer
-    from suggestion_model.runtime import Ranker
-    from suggestion_model.training import LocalSetting, LocalUpdate
-
-LARGEST_INVERSE_PROPENSITY = 100.0
-"""No single offer stands for more than this many in a histogram."""
-
-LABELLED = (Outcome.TAPPED, Outcome.DISMISSED, Outcome.IGNORED)
-
-
-class TrainingStoppedError(Exception):
-    """Training was cancelled before its end; nothing of it is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +39,6 @@ class Trained:
     """n_k, the examples trained on."""
     loss_before: float
     loss_after: float
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingProgress:
-    """How far the training that runs at this moment is."""
-
-    step: int
-    """Steps done, 0..steps."""
-    steps: int
-    examples: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,31 +56,15 @@ class LocalWorker:
     """Trains and counts for one device.
 
     Args:
-        bundle: the release on this device.
+        bench: the offers of its log, and the model file.
         log: its local log.
-        most_examples: only the newest so many labelled offers are used.
-        ranker: a ranker for training alone, shared by several workers of one thread; by default a worker makes its
-            own when a round needs it and drops it afterwards.
-        rng: order of the examples (not a secret).
+        trainer: trains on them.
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        log: ImpressionLog,
-        most_examples: int = 4_000,
-        ranker: Ranker | None = None,
-        rng: np.random.Generator | None = None,
-    ) -> None:
-        self._bundle = bundle
+    def __init__(self, bench: Workbench, log: ImpressionLog, trainer: LocalTrainer) -> None:
+        self._bench = bench
         self._log = log
-        self._most_examples = most_examples
-        self._shared = ranker
-        self._own: Ranker | None = None
-        self._featurizer: Featurizer | None = None
-        self.progress: TrainingProgress | None = None
-        """How far training is, None while none runs; may be read from any thread."""
-        self._rng = rng if rng is not None else np.random.default_rng()
+        self._trainer = trainer
 
     def train(self, plan: Plan, model: StoredModel, should_stop: Callable[[], bool]) -> Trained:
         """Run ClientUpdate (arXiv 1602.05629, algorithm 1) on the labelled offers of the log.
@@ -110,7 +72,9 @@ class LocalWorker:
         Args:
             plan: says how.
             model: the global model the round starts from.
-            should_stop: asked between steps; True cancels.
+            should_stop: asked every few milliseconds; True cancels.
+
+        Nothing is trained in an evaluation or for analytics.
 
         Raises:
             TrainingStoppedError: it was cancelled.
@@ -119,13 +83,13 @@ class LocalWorker:
         """
         from suggestion_model.training import LocalSetting
 
-        examples = self._examples()
+        offers = self._bench.newest() if plan.kind is TaskKind.TRAINING else []
         if should_stop():
             raise TrainingStoppedError
-        if not examples:
+        if not offers:
             return Trained(np.zeros_like(model.weights), 0, 0.0, 0.0)
         training = plan.training
-        if training.batch_size > self._ranker().train_batch:
+        if training.batch_size > self._bench.ranker.head.batch:
             raise PlanRefusedError(PlanRefusal.BATCH)
         setting = LocalSetting(
             epochs=training.epochs,
@@ -133,88 +97,19 @@ class LocalWorker:
             learning_rate=training.learning_rate,
             proximal=training.proximal,
         )
-        update = self._train(model, examples, setting, should_stop)
+        update, _ = self._trainer.train(model, offers, setting, should_stop)
         return Trained(update.delta, update.examples, update.loss_before, update.loss_after)
 
-    def personalise(
-        self, model: StoredModel, setting: PersonalSetting, when: float, should_stop: Callable[[], bool]
-    ) -> PersonalModel | None:
-        """Train ``model`` further for this device alone.
-
-        The newest ``setting.held_out`` of the offers are not trained on; the result is kept only when their mean
-        loss does not go up.
+    def contribute(
+        self, plan: Plan, model: StoredModel, trained: Trained, baseline: StoredModel | None = None
+    ) -> Contribution:
+        """Encode everything; the log's unreported rows are claimed for the plan's session unless it only judges.
 
         Args:
-            model: the shared model to start from.
-            setting: how.
-            when: Unix time in seconds, noted in the result.
-            should_stop: asked between steps; True cancels.
-
-        Returns:
-            None when the log holds too few labelled offers.
-
-        Raises:
-            TrainingStoppedError: it was cancelled.
-            LogError: the log cannot be read.
-        """
-        from suggestion_model.training import LocalSetting, mean_loss
-
-        rows = self._log.impressions(outcomes=LABELLED, newest_first=True, limit=self._most_examples)[::-1]
-        examples = [example for example, _ in self._featurized(rows)]
-        if len(examples) < setting.smallest_examples:
-            return None
-        cut = len(examples) - max(1, round(setting.held_out * len(examples)))
-        how = LocalSetting(
-            setting.epochs, min(setting.batch_size, self._ranker().train_batch), setting.learning_rate, setting.proximal
-        )
-        update = self._train(model, examples[:cut], how, should_stop)
-        ranker, weights = self._ranker(), model.weights + update.delta
-        losses = []
-        for judged in (model.weights, weights):
-            ranker.set_weights(judged)
-            losses.append(mean_loss(ranker, examples[cut:]))
-        better = bool(np.isfinite(weights).all()) and losses[1] <= losses[0]
-        return PersonalModel(
-            base_version=model.version,
-            base_digest=model.digest,
-            examples=cut,
-            newest=rows[-1].id,
-            loss_shared=losses[0],
-            loss_personal=losses[1],
-            trained_at=when,
-            weights=weights.astype("<f4").tobytes() if better else b"",
-        )
-
-    def _train(
-        self, model: StoredModel, examples: list[Example], setting: LocalSetting, should_stop: Callable[[], bool]
-    ) -> LocalUpdate:
-        """Train, counting the steps for whoever watches.
-
-        Raises:
-            TrainingStoppedError: it was cancelled.
-        """
-        from suggestion_model.training import train_locally
-
-        steps = setting.epochs * math.ceil(len(examples) / setting.batch_size)
-        self.progress = TrainingProgress(0, steps, len(examples))
-        asked = 0
-
-        def stop() -> bool:
-            nonlocal asked
-            self.progress = TrainingProgress(asked, steps, len(examples))
-            asked += 1
-            return should_stop()
-
-        try:
-            update = train_locally(self._ranker(), model.weights, examples, setting, self._rng, stop)
-        finally:
-            self.progress = None
-        if update.stopped:
-            raise TrainingStoppedError
-        return update
-
-    def contribute(self, plan: Plan, model: StoredModel, trained: Trained) -> Contribution:
-        """Claim the log's unreported rows for the plan's session and encode everything.
+            plan: says what is counted.
+            model: the global model the round starts from, or judges.
+            trained: what :meth:`train` returned.
+            baseline: what an evaluation compares with.
 
         Raises:
             CodecError: the update is not finite (training diverged).
@@ -222,14 +117,18 @@ class LocalWorker:
         """
         from federated_protocol.update_codec import encode, layout
 
+        if plan.kind is TaskKind.EVALUATION:
+            assert baseline is not None
+            counters = self._judge(plan.metrics, model, baseline)
+            return Contribution(
+                vector=encode(trained.delta, 0.0, counters, plan.codec),
+                layout=layout(plan.codec, len(counters)),
+                examples=int(counters[0]),
+                claimed=False,
+            )
         usage = self._log.usage_unreported(plan.session) if plan.metrics.exact else []
         rows = self._log.impressions(outcomes=LABELLED, claimed_by=plan.session) if usage else []
-        examples = self._featurized(rows)
-        offers = ScoredOffers(
-            logits=self._logits(model, [example for example, _ in examples]),
-            clicked=np.array([row.outcome is Outcome.TAPPED for _, row in examples], bool),
-            inverse_propensity=np.array([1.0 / row.impression.propensity for _, row in examples], np.float64),
-        )
+        offers = self._scored(model, self._bench.featurized(rows))
         counters = count(plan.metrics, trained.examples, usage, offers, self._log.usage_reported())
         weight = min(trained.examples, plan.training.weight_cap) / plan.training.weight_cap
         return Contribution(
@@ -239,56 +138,22 @@ class LocalWorker:
             claimed=bool(usage),
         )
 
+    def _judge(self, metrics: MetricSetting, model: StoredModel, baseline: StoredModel) -> NDArray[np.uint64]:
+        """Score the offers that no training has seen with both models: each is judged on what it could not learn."""
+        unseen = self._bench.featurized([row for row in self._bench.newest() if row.reported_round is None])
+        ours, theirs = self._scored(model, unseen), self._scored(baseline, unseen)
+        return np.concatenate([count(metrics, len(unseen), [], ours), judgement(metrics, ours, theirs)])
+
+    def _scored(self, model: StoredModel, examples: list[tuple[Example, LoggedImpression]]) -> ScoredOffers:
+        return ScoredOffers(
+            logits=self._bench.logits(model, [example for example, _ in examples]),
+            clicked=np.array([row.outcome is Outcome.TAPPED for _, row in examples], bool),
+            inverse_propensity=np.array([1.0 / row.impression.propensity for _, row in examples], np.float64),
+        )
+
     def release(self) -> None:
-        """Drop what was made for a round: a few MiB that nobody needs until the next one."""
-        self._own = None
-        self._featurizer = None
-
-    def _ranker(self) -> Ranker:
-        if self._shared is not None:
-            return self._shared
-        if self._own is None:
-            from suggestion_model.runtime import Ranker
-
-            self._own = Ranker(self._bundle)
-        return self._own
-
-    def _examples(self) -> list[Example]:
-        newest = self._log.impressions(outcomes=LABELLED, newest_first=True, limit=self._most_examples)
-        return [example for example, _ in self._featurized(newest[::-1])]
-
-    def _featurized(self, rows: list[LoggedImpression]) -> list[tuple[Example, LoggedImpression]]:
-        """Labelled offers as examples; rows an older version logged with other features are passed over."""
-        if not rows:
-            return []
-        from suggestion_model.features import DENSE_FEATURES, Featurizer
-
-        if self._featurizer is None:
-            self._featurizer = Featurizer(self._bundle)
-        featurizer = self._featurizer
-        fitting = [row for row in rows if row.impression.shown and len(row.impression.features) == DENSE_FEATURES]
-        return [(featurizer.example(row), row) for row in fitting]
-
-    def _logits(self, model: StoredModel, examples: list[Example]) -> NDArray[np.float32]:
-        if not examples:
-            return np.zeros(0, np.float32)
-        from suggestion_model.training import example_scores
-
-        ranker = self._ranker()
-        ranker.set_weights(model.weights)
-        return example_scores(ranker, examples)
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredOffers:
-    """m offers that no round has counted yet."""
-
-    logits: NDArray[np.float32]
-    """float32[m], under the round's global model."""
-    clicked: NDArray[np.bool_]
-    """bool[m]"""
-    inverse_propensity: NDArray[np.float64]
-    """float64[m], >= 1."""
+        """Drop what was made for a round."""
+        self._bench.release()
 
 
 def count(
@@ -304,12 +169,11 @@ def count(
         metrics: which slots and bins.
         examples: n_k.
         usage: lines, offers and clicks not reported yet; slots the plan does not ask for are left out.
-        offers: for the histograms; the inverse propensities are clipped at :data:`LARGEST_INVERSE_PROPENSITY`.
+        offers: for the histograms.
         reported: what earlier rounds counted, for the growth of the six moments.
 
     Returns:
-        uint64[len(counter_names(metrics))]. Bin b counts ``edges[b-1] < logit <= edges[b]``: an offer is made when
-        the logit *exceeds* a threshold, so one that equals an edge lies below it.
+        uint64[len(counter_names(metrics))], of a paired setting without the baseline's part.
     """
     if not metrics.exact:
         return np.zeros(0, np.uint64)
@@ -324,14 +188,7 @@ def count(
         else:
             before = earlier.get((slot.arm, slot.version))
             values += [row.lines, row.offers, row.clicks, *moment_growth(row, before, metrics.usage_clip)]
-    bins = np.searchsorted(np.asarray(metrics.score_edges, np.float64), offers.logits.astype(np.float64), side="left")
-    mass = metrics.propensity_scale * np.minimum(offers.inverse_propensity, LARGEST_INVERSE_PROPENSITY)
-    n_bins = len(metrics.score_edges) + 1
-    clicks = np.rint(np.bincount(bins, mass * offers.clicked, minlength=n_bins))
-    shown = np.rint(np.bincount(bins, mass, minlength=n_bins))
-    counters = np.concatenate([np.array(values, np.float64), clicks, shown]).astype(np.uint64)
-    assert len(counters) == len(counter_names(metrics))
-    return counters
+    return np.concatenate([np.array(values, np.uint64), histograms(metrics, offers)])
 
 
 def moment_growth(new: UsageCount, before: UsageCount | None, clip: int) -> list[int]:

@@ -130,7 +130,7 @@ class DevicePolicy:
         verdicts = (
             (PlanRefusal.PROTOCOL, plan.protocol_version == PROTOCOL_VERSION),
             (PlanRefusal.SESSION, plan.session == session),
-            (PlanRefusal.TASK, plan.kind is TaskKind.TRAINING),
+            (PlanRefusal.TASK, _is_what_it_says(plan)),
             (PlanRefusal.FLOOR, sums.smallest_aggregate >= self.smallest_aggregate),
             (PlanRefusal.THREAT, self._protects(sums.threat)),
             (PlanRefusal.COHORT, sums.smallest_aggregate <= sums.largest_cohort <= self.largest_cohort),
@@ -177,6 +177,12 @@ class DevicePolicy:
             and offered.sigma >= pinned.sigma
             and offered.adversary in (pinned.adversary, Adversary.SEMI_MALICIOUS)
         )
+
+
+def _is_what_it_says(plan: Plan) -> bool:
+    """Whether the fields are those of the kind: evaluations alone judge, and count no usage."""
+    judges = plan.kind is TaskKind.EVALUATION
+    return judges == (plan.baseline is not None) == plan.metrics.paired and not (judges and plan.metrics.slots)
 
 
 def _within(value: float, bounds: tuple[float, float]) -> bool:

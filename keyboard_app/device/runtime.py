@@ -10,96 +10,39 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from data_logging.errors import LogError
+from keyboard_app.device.background import Background
 from keyboard_app.device.conditions import ConditionReport, Conditions
-from keyboard_app.device.federated_client import Participation
 from keyboard_app.device.history import History
 from keyboard_app.device.history import Participation as HistoryEntry
-from keyboard_app.device.identity import HOLDBACK, DeviceIdentity, IdentityError
-from keyboard_app.device.local_work import LABELLED, LocalWorker, TrainingProgress, TrainingStoppedError
+from keyboard_app.device.identity import HOLDBACK, DeviceIdentity
+from keyboard_app.device.local_training import LocalTrainer, TrainingProgress
+from keyboard_app.device.local_work import LocalWorker
 from keyboard_app.device.model_store import ModelStore, StoredModel
-from keyboard_app.device.participation_states import ClientState, End, EndKind, Equipment
+from keyboard_app.device.pace import Pace
+from keyboard_app.device.participation_states import Equipment
 from keyboard_app.device.personal_model import PersonalModel, PersonalModelFile, PersonalSetting
+from keyboard_app.device.personal_training import PersonalTraining
 from keyboard_app.device.policy import DevicePolicy
 from keyboard_app.device.preferences import PreferenceFile, Preferences
 from keyboard_app.device.privacy_budget import PrivacyBudget
+from keyboard_app.device.ranking_choice import ModelUser, RankingChoice
 from keyboard_app.device.release_client import ReleaseClient
-from keyboard_app.device.schedule import Decision, Material, Schedule, ScheduleSetting, WaitReason
+from keyboard_app.device.round_attendance import Enrolment, RoundAttendance, why_no_round
+from keyboard_app.device.schedule import Schedule, ScheduleSetting, WaitReason
+from keyboard_app.device.status import ON_ITS_OWN, DeviceStatus, Trouble
 from keyboard_app.device.transport import Traffic, Transport
-from suggestion_model.errors import SuggestionModelError
+from keyboard_app.device.unfinished_training import UnfinishedTraining
+from keyboard_app.device.workbench import TrainingStoppedError, Workbench
 
 if TYPE_CHECKING:
     from data_logging import ImpressionLog
     from suggestion_model.bundle import Bundle
     from suggestion_model.runtime import Ranker
-
-
-ON_ITS_OWN = "on its own: no coordinator, nothing sent"
-"""What a device without a coordinator says of itself."""
-
-
-class ModelUser(Protocol):
-    """Whatever ranks with the model: :class:`keyboard_app.suggestions.SuggestionEngine`."""
-
-    def use_model(self, version: int, weights: NDArray[np.float32], threshold: float, arm: str) -> None:
-        """Rank with these weights from the next key press on."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Enrolment:
-    """How to get a certificate where none is there yet."""
-
-    authority_url: str
-    token: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceStatus:
-    """What the device is doing, for its owner's eyes."""
-
-    line: str
-    """One line for the window."""
-    phase: str
-    """``waiting``, or the step of a round."""
-    model_version: int
-    """The newest model on this device."""
-    ranking_version: int
-    """The model it ranks with: v0 for the holdback."""
-    arm: str
-    rounds_joined: int
-    bytes_up_last_round: int
-    bytes_down_last_round: int
-    bytes_up_total: int
-    bytes_down_total: int
-    next_step_s: float
-    """Seconds until the device looks again, as of the last step."""
-    problem: str
-    """The last thing that went wrong, empty after a success."""
-    insecure_demo: bool
-    reason: WaitReason | None = None
-    """Why no round is joined now."""
-    next_opportunity_at: float | None = None
-    """Unix time in seconds at which the wait that runs out by itself is over; None when it waits for something else."""
-    conditions: ConditionReport = field(default_factory=ConditionReport)
-    """As of the last step."""
-    personal: bool = False
-    """Whether it ranks with a model trained further for its owner."""
-    pinned: bool = False
-    """Whether its owner rolled it back to an older model."""
-    can_stop: bool = False
-    """Whether something runs that its owner may still stop."""
-    alone: bool = False
-    """Whether it has no coordinator."""
-    privacy: str = ""
-    """Epsilon spent so far, at which delta and under which assumption, or that nothing is guaranteed."""
 
 
 class DeviceRuntime:
@@ -152,17 +95,14 @@ class DeviceRuntime:
         rng = rng if rng is not None else random.Random()
         self._identity = identity
         self._policy = policy
-        self._engine = engine
         self._log = log
         self._conditions = conditions
-        self._clock = clock
         self._monotonic = monotonic
-        self._enrolment = enrolment
+        self._clock = clock
+        self._trouble = Trouble()
         self._schedule = Schedule(schedule or ScheduleSetting(), rng)
         self._history = History(home / "rounds.json")
         self._budget = PrivacyBudget(home / "privacy.json", policy.epsilon_cap, policy.delta)
-        self._problem = ""
-        self._lasting = False
         if transport is None and coordinator_url is not None:
             transport = Transport(coordinator_url)
         self._transport = transport
@@ -172,28 +112,43 @@ class DeviceRuntime:
             bundle.digest,
             bundle.weights0,
             bundle.threshold0,
-            report=self._note_problem,
+            report=self._trouble.note,
             check_release=None if releases is None else releases.check,
         )
         self._preferences = PreferenceFile(home / "decisions.json")
-        self._personal_setting = personal or PersonalSetting()
         self._personal = PersonalModelFile(home / "models" / "personal.msgpack", self._store.dimension)
-        self._personal_due_at = -float("inf")
-        self._personal_tried: tuple[int, str, int] | None = None
-        self._training_for_owner = False
-        self._stop_wanted = threading.Event()
-        self.arm = identity.arm()
+        self._choice = RankingChoice(self._store, self._personal, self._preferences, identity.arm(), engine)
         shuffles = np.random.default_rng(rng.getrandbits(63))
-        self._worker = LocalWorker(bundle, log, policy.most_examples, training_ranker, shuffles)
-        self._equipment = (
-            None
-            if transport is None
-            else Equipment(
+        self._stop_wanted = threading.Event()
+        self._background = Background(self._guarded_step, self._leave_at_the_end)
+        bench = Workbench(bundle, log, policy.most_examples, training_ranker)
+        self._trainer = LocalTrainer(
+            bench,
+            UnfinishedTraining(home / "models" / "unfinished.msgpack"),
+            Pace(self._schedule.setting.training_share, pause=self._background.pause),
+            shuffles,
+        )
+        self._personal_training = PersonalTraining(
+            log,
+            bench,
+            self._trainer,
+            self._personal,
+            self._choice,
+            personal or PersonalSetting(),
+            self._schedule.setting.personal_interval_s,
+            clock,
+            self._trouble.note,
+        )
+        self._conditions_asked_at = -float("inf")
+        self._conditions_allow = True
+        self._attendance: RoundAttendance | None = None
+        if transport is not None:
+            equipment = Equipment(
                 transport=transport,
                 identity=identity,
                 policy=policy,
                 store=self._store,
-                worker=self._worker,
+                worker=LocalWorker(bench, log, self._trainer),
                 log=log,
                 history=self._history,
                 budget=self._budget,
@@ -202,20 +157,18 @@ class DeviceRuntime:
                 monotonic=monotonic,
                 should_stop=self._must_stop,
             )
-        )
-        self._participation: Participation | None = None
-        self._decision: Decision | None = None
-        self._last_joined = ""
-        self._ranking_version = 0
-        self._ranks_personally = False
+            self._attendance = RoundAttendance(
+                equipment,
+                self._schedule,
+                conditions,
+                self._preferences,
+                log,
+                enrolment,
+                self._trouble,
+                self._stop_wanted.is_set,
+            )
         self._report = ConditionReport()
-        self._conditions_asked_at = -float("inf")
-        self._conditions_allow = True
-        self._stopping = threading.Event()
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
         self._listener: Callable[[DeviceStatus], None] = lambda status: None
-        self._use()
         self._status = self._describe(0.0)
 
     # -- the face ----------------------------------------------------------------------------------------------
@@ -224,6 +177,11 @@ class DeviceRuntime:
     def status(self) -> DeviceStatus:
         """What the device is doing; safe to read from any thread, cheap enough for every frame."""
         return self._status
+
+    @property
+    def arm(self) -> str:
+        """Experiment arm of this device."""
+        return self._choice.arm
 
     @property
     def store(self) -> ModelStore:
@@ -253,7 +211,7 @@ class DeviceRuntime:
     @property
     def progress(self) -> TrainingProgress | None:
         """How far local training is; None while none runs."""
-        return self._worker.progress
+        return self._trainer.progress
 
     def prefer(
         self, *, learning: bool | None = None, sending: bool | None = None, personal: bool | None = None
@@ -270,7 +228,8 @@ class DeviceRuntime:
             after = self._preferences.current
             if (before.learning and not after.learning) or (before.sending and not after.sending):
                 self._stop_wanted.set()
-            self._use()
+                self._end_waiting()
+            self._choice.apply()
             self._publish(self._status.next_step_s)
             self.poke()
         if learning is not None:
@@ -281,8 +240,9 @@ class DeviceRuntime:
 
         Once a masked update is sent, leaving would only harm the others' sum: the round is then seen through.
         """
-        if self._status.can_stop or self._worker.progress is not None:
+        if self._status.can_stop or self._trainer.progress is not None:
             self._stop_wanted.set()
+            self._end_waiting()
             self.poke()
 
     def roll_back(self, model: StoredModel | None) -> None:
@@ -292,7 +252,7 @@ class DeviceRuntime:
             OSError: it cannot be kept; nothing has changed.
         """
         self._store.pin(model)
-        self._use()
+        self._choice.apply()
         self._publish(self._status.next_step_s)
 
     def forget_round(self, session: str) -> None:
@@ -310,9 +270,7 @@ class DeviceRuntime:
             OSError: a file cannot be written.
         """
         self._history.erase(self._clock())
-        self._personal.erase()
-        self._personal_tried = None
-        self._use()
+        self._personal_training.forget()
         self._publish(self._status.next_step_s)
 
     def step(self) -> float:
@@ -328,7 +286,12 @@ class DeviceRuntime:
 
     def poke(self) -> None:
         """Look again now: a switch was flipped, a line was sent."""
-        self._wake.set()
+        self._background.poke()
+
+    def _end_waiting(self) -> None:
+        """End a request whose answer the coordinator may hold back for long."""
+        if self._transport is not None:
+            self._transport.cut_short()
 
     def run_in_background(self, on_change: Callable[[DeviceStatus], None] | None = None) -> None:
         """Step on a daemon thread until :meth:`stop`.
@@ -336,15 +299,13 @@ class DeviceRuntime:
         Args:
             on_change: called on that thread with the new status whenever its line changes.
         """
-        if self._thread is not None:
+        if self._background.running:
             return
         if on_change is not None:
             self._listener = on_change
-        self._stopping.clear()
         if self._transport is not None:
             self._transport.resume()
-        self._thread = threading.Thread(target=self._loop, name="device", daemon=True)
-        self._thread.start()
+        self._background.start()
 
     def stop(self, timeout_s: float = 0.1) -> bool:
         """Leave the round, forget its secrets and end the thread; training and requests in flight are cut short.
@@ -352,18 +313,12 @@ class DeviceRuntime:
         Returns:
             Whether the thread ended within ``timeout_s``; if not, it ends by itself shortly after.
         """
-        self._stopping.set()
-        self._wake.set()
+        self._background.tell_to_stop()
         if self._transport is not None:
             self._transport.interrupt()
-        thread, self._thread = self._thread, None
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout_s)
-            if thread.is_alive():
-                return False
-        if self._participation is not None:
-            self._participation.leave("stopped")
-            self._participation = None
+        if not self._background.join(timeout_s):
+            return False
+        self._leave_at_the_end()
         if self._transport is not None:
             self._transport.close()
         return True
@@ -371,157 +326,35 @@ class DeviceRuntime:
     # -- stepping ----------------------------------------------------------------------------------------------
 
     def _step(self) -> float:
-        participation = self._participation
-        if participation is None:
-            if self._stop_wanted.is_set():
-                self._stop_wanted.clear()
-            return self._wait_or_begin()
-        if self._stop_wanted.is_set() and not participation.committed:
-            participation.leave("stopped by you")
-        missing = self._conditions.now().missing
-        if missing is not None and not participation.committed and self._wants_round():
-            participation.leave(f"left the round: {missing}")
-        wait = participation.step()
-        if participation.end is None:
-            return wait
-        self._participation = None
-        self._conclude(participation.end)
-        self._decision = self._decide(self._monotonic())
-        return self._decision.wait_s
-
-    def _decide(self, now: float) -> Decision:
-        self._report = self._conditions.now()
-        return self._schedule.decide(now, self._report, self._material, self._declined())
-
-    def _declined(self) -> WaitReason | None:
-        """Why the owner wants no round."""
-        if not self.preferences.learning:
-            return WaitReason.PAUSED
-        return None if self.preferences.sending else WaitReason.NOT_SENDING
-
-    def _wait_or_begin(self) -> float:
-        now = self._monotonic()
-        if self._personal_is_due(now):
-            return self._personalise(now)
-        if self._equipment is None:
+        attendance = self._attendance
+        busy = attendance is not None and attendance.participation is not None
+        if not busy:
+            self._stop_wanted.clear()
+            now = self._monotonic()
+            if self._conditions.now().allow_training and self._personal_training.is_due(now):
+                return self._train_for_the_owner(now)
+        if attendance is None:
             self._report = self._conditions.now()
             return self._schedule.setting.conditions_poll_s
-        if not self._identity.enrolment(self._clock()).enrolled and not self._enrol(now):
-            return self._schedule.setting.conditions_poll_s if self._enrolment is None else self._held(now)
-        self._decision = self._decide(now)
-        if not self._decision.check_in:
-            return self._decision.wait_s
-        self._participation = Participation(self._equipment, self._decision.wants_round)
-        return 0.0
+        wait = attendance.step()
+        if busy and attendance.participation is None:
+            self._stop_wanted.clear()
+        self._report = attendance.report
+        return wait
 
-    def _wants_round(self) -> bool:
-        return self._decision is not None and self._decision.wants_round
-
-    def _held(self, now: float) -> float:
-        decision = self._schedule.decide(now, self._conditions.now(), lambda: Material(0, 0))
-        return max(decision.wait_s, 0.05)
-
-    # -- the personal model ------------------------------------------------------------------------------------
-
-    def _personal_is_due(self, now: float) -> bool:
-        """Whether there is something new to learn for the owner, and it may be done now."""
-        if not self.preferences.personalises or self.arm == HOLDBACK:
-            return False
-        if now < self._personal_due_at or not self._conditions.now().allow_training:
-            return False
-        return self._to_learn_from() != self._personal_tried
-
-    def _to_learn_from(self) -> tuple[int, str, int] | None:
-        """The shared model and the newest labelled offer; what was learned from the same before is not repeated."""
+    def _train_for_the_owner(self, now: float) -> float:
         try:
-            newest = self._log.impressions(outcomes=LABELLED, newest_first=True, limit=1)
-        except LogError as problem:
-            self._note_problem(str(problem))
-            return self._personal_tried
-        base = self._store.in_use
-        return (base.version, base.digest, newest[0].id if newest else 0)
-
-    def _personalise(self, now: float) -> float:
-        """Train for the owner, once; nothing of it is sent."""
-        base, material = self._store.in_use, self._to_learn_from()
-        self._training_for_owner = True
-        self._publish(0.0)
-        try:
-            model = self._worker.personalise(base, self._personal_setting, self._clock(), self._must_stop)
-            if model is not None and self.preferences.personalises:
-                self._personal.put(model)
+            self._personal_training.train(now, lambda: self._must_stop(), lambda: self._publish(0.0))
         except TrainingStoppedError:
             if self._stop_wanted.is_set():
                 self._stop_wanted.clear()
-                self._personal_due_at = now + self._schedule.setting.rest_after_stop_s
+                self._personal_training.rest(now + self._schedule.setting.rest_after_stop_s)
                 self._schedule.stopped(now)
                 return self._schedule.setting.conditions_poll_s
-        except (LogError, OSError, SuggestionModelError) as problem:
-            self._note_problem(f"the personal model was not kept ({type(problem).__name__})")
-        finally:
-            self._training_for_owner = False
-            self._worker.release()
-        self._personal_tried = material
-        self._personal_due_at = now + self._schedule.setting.personal_interval_s
-        self._use()
         return 0.0
 
-    def _enrol(self, now: float) -> bool:
-        """Look for a certificate that was placed meanwhile, else ask the authority; True when there is one now."""
-        if self._identity.look_again() and self._identity.enrolment(self._clock()).enrolled:
-            return True
-        if self._enrolment is None or self._schedule.is_held(now):
-            return False
-        try:
-            self._identity.enrol(self._enrolment.authority_url, self._enrolment.token)
-        except (IdentityError, OSError) as problem:
-            self._note_problem(str(problem) if isinstance(problem, IdentityError) else "the certificate was not kept")
-            self._schedule.failed(now)
-            return False
-        self._problem = ""
-        return True
-
-    def _material(self) -> Material:
-        try:
-            summary = self._log.summary()
-            lines = sum(row.lines for row in self._log.usage_unreported())
-        except LogError as problem:
-            self._note_problem(str(problem))
-            return Material(0, 0)
-        return Material(summary.shown, lines)
-
-    def _conclude(self, end: End) -> None:
-        """Tell the schedule how a participation ended."""
-        now = self._monotonic()
-        schedule = self._schedule
-        if self._stop_wanted.is_set() and end.kind is EndKind.LEFT:
-            self._stop_wanted.clear()
-            self._problem, self._lasting = "", False
-            schedule.checked_in(now)
-            schedule.stopped(now)
-            return
-        self._stop_wanted.clear()
-        hopeless = end.kind in (EndKind.UNREACHABLE, EndKind.BAD_ANSWER, EndKind.UPGRADE)
-        if hopeless or end.plan_refusal is not None or (end.kind is EndKind.REFUSED and not end.selected):
-            # Nothing gets better by asking often: back off further each time.
-            self._problem, self._lasting = end.sentence, end.plan_refusal is not None
-            schedule.failed(now)
-            return
-        schedule.checked_in(now)
-        if end.kind in (EndKind.ABANDONED, EndKind.LEFT, EndKind.REFUSED):
-            self._problem, self._lasting = end.sentence, False
-            schedule.come_back(now, schedule.setting.backoff_first_s)
-            return
-        if end.kind is EndKind.FINISHED:
-            schedule.joined(now)
-            self._last_joined = end.sentence
-        elif end.kind is EndKind.COME_BACK:
-            schedule.come_back(now, end.after_s)
-        if end.problem or end.kind is EndKind.FINISHED or not self._lasting:
-            self._problem, self._lasting = end.problem, False
-
     def _must_stop(self) -> bool:
-        if self._stopping.is_set() or self._stop_wanted.is_set():
+        if self._background.stopping or self._stop_wanted.is_set():
             return True
         now = self._monotonic()
         if now - self._conditions_asked_at > 0.5:
@@ -531,49 +364,23 @@ class DeviceRuntime:
 
     def _arrived(self, _model: StoredModel) -> None:
         """A newer model is stored."""
-        self._use()
+        self._choice.apply()
 
-    def _use(self) -> None:
-        """Hot swap: the next key press is ranked by the newest model or the one rolled back to, trained further for
-        the owner where the owner wants that; in the holdback by v0."""
-        chosen = self._store.v0 if self.arm == HOLDBACK else self._store.in_use
-        weights, personal = chosen.weights, self._personal.current
-        self._ranks_personally = (
-            self.arm != HOLDBACK
-            and self.preferences.personalises
-            and personal is not None
-            and personal.kept
-            and personal.grew_from(chosen)
-        )
-        if self._ranks_personally and personal is not None:
-            weights = personal.array()
-        self._ranking_version = chosen.version
-        if self._engine is not None:
-            self._engine.use_model(chosen.version, weights, chosen.threshold, self.arm)
+    def _guarded_step(self) -> float:
+        try:
+            return self.step()
+        except Exception as problem:
+            # The keyboard must go on whatever happens here; a type's name can hold nothing typed.
+            if self._attendance is not None:
+                self._attendance.leave("an unexpected error")
+            self._trouble.note(f"unexpected {type(problem).__name__}, trying again later")
+            self._schedule.failed(self._monotonic())
+            self._publish(1.0)
+            return 1.0
 
-    def _note_problem(self, sentence: str) -> None:
-        self._problem = sentence
-
-    # -- the thread --------------------------------------------------------------------------------------------
-
-    def _loop(self) -> None:
-        while not self._stopping.is_set():
-            self._wake.clear()
-            try:
-                wait = self.step()
-            except Exception as problem:
-                # The keyboard must go on whatever happens here; a type's name can hold nothing typed.
-                if self._participation is not None:
-                    self._participation.leave("an unexpected error")
-                    self._participation = None
-                self._note_problem(f"unexpected {type(problem).__name__}, trying again later")
-                self._schedule.failed(self._monotonic())
-                wait = 1.0
-                self._publish(wait)
-            self._wake.wait(wait)
-        if self._participation is not None:
-            self._participation.leave("stopped")
-            self._participation = None
+    def _leave_at_the_end(self) -> None:
+        if self._attendance is not None:
+            self._attendance.leave("stopped")
 
     # -- saying what is going on -------------------------------------------------------------------------------
 
@@ -586,19 +393,22 @@ class DeviceRuntime:
     def _describe(self, wait: float) -> DeviceStatus:
         entries = self._history.entries
         last = next((entry for entry in reversed(entries) if entry.bytes_up), None)
-        version = self._store.current.version
+        version, ranking = self._store.current.version, self._choice.version
         traffic = self._transport.traffic if self._transport is not None else Traffic()
-        holdback = f" (holdback: ranks with {self._ranking_version})" if self.arm == HOLDBACK else ""
-        rolled_back = f" (rolled back to {self._ranking_version})" if self._is_pinned() else ""
+        holdback = f" (holdback: ranks with {ranking})" if self.arm == HOLDBACK else ""
+        rolled_back = f" (rolled back to {ranking})" if self._choice.is_pinned else ""
         words = [f"model {version}{holdback or rolled_back}", self._activity()]
         demo = self._policy.insecure_demo or self._identity.insecure_demo
         if demo:
             words.append("INSECURE DEMO")
+        attendance = self._attendance
+        participation = None if attendance is None else attendance.participation
+        decision = None if attendance is None else attendance.decision
         return DeviceStatus(
             line=" · ".join(word for word in words if word),
-            phase="waiting" if self._participation is None else self._participation.state.value,
+            phase="waiting" if participation is None else participation.state.value,
             model_version=version,
-            ranking_version=self._ranking_version,
+            ranking_version=ranking,
             arm=self.arm,
             rounds_joined=self._history.rounds_joined,
             bytes_up_last_round=0 if last is None else last.bytes_up,
@@ -606,51 +416,24 @@ class DeviceRuntime:
             bytes_up_total=traffic.up,
             bytes_down_total=traffic.down,
             next_step_s=wait,
-            problem=self._problem,
+            problem=self._trouble.sentence,
             insecure_demo=demo,
-            reason=self._declined() or (None if self._decision is None else self._decision.reason),
-            next_opportunity_at=self._next_opportunity_at(),
+            reason=why_no_round(self.preferences) or (None if decision is None else decision.reason),
+            next_opportunity_at=None if attendance is None else attendance.next_opportunity_at(),
             conditions=self._report,
-            personal=self._ranks_personally,
-            pinned=self._is_pinned(),
-            can_stop=self._training_for_owner
-            or (self._participation is not None and not self._participation.committed),
-            alone=self._equipment is None,
+            personal=self._choice.is_personal,
+            pinned=self._choice.is_pinned,
+            can_stop=self._personal_training.running or (attendance is not None and attendance.can_stop),
+            alone=attendance is None,
             privacy=self._budget.sentence,
         )
 
-    def _is_pinned(self) -> bool:
-        return self.arm != HOLDBACK and self._store.pinned is not None
-
-    def _next_opportunity_at(self) -> float | None:
-        left = self._schedule.next_opportunity_s(self._monotonic())
-        return None if left is None or self._equipment is None else self._clock() + left
-
     def _activity(self) -> str:
-        participation = self._participation
-        if participation is not None:
-            plan = participation.plan
-            if participation.state is ClientState.CHECKING_IN or plan is None:
-                return participation.state.value
-            detail = participation.state.value
-            if participation.examples is not None:
-                detail += f", {participation.examples} examples"
-            return f"round {plan.round}: {detail}"
-        if self._training_for_owner:
+        attendance = self._attendance
+        if attendance is not None and attendance.participation is not None:
+            return attendance.activity()
+        if self._personal_training.running:
             return "training for you alone"
-        if self._equipment is None:
+        if attendance is None:
             return f"{ON_ITS_OWN}{'' if self.preferences.learning else ' · ' + WaitReason.PAUSED.value}"
-        enrolment = self._identity.enrolment(self._clock())
-        if not enrolment.enrolled:
-            return enrolment.sentence + (f" ({self._problem})" if self._problem else "")
-        declined = self._declined()
-        if declined is not None:
-            return declined.value
-        reason = None if self._decision is None else self._decision.reason
-        if reason is WaitReason.CONDITIONS:
-            waiting = f"waiting: {self._conditions.now().missing or 'conditions'}"
-        elif reason in (WaitReason.BACKING_OFF, WaitReason.COME_BACK) and self._problem:
-            waiting = f"waiting: {self._problem}"
-        else:
-            waiting = f"waiting: {reason.value}" if reason is not None else "waiting"
-        return f"{self._last_joined} · {waiting}" if self._last_joined else waiting
+        return attendance.activity()

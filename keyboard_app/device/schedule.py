@@ -35,6 +35,8 @@ class ScheduleSetting:
     """After its owner stopped it, a device leaves rounds alone for this long."""
     personal_interval_s: float = 3600.0
     """Shortest time between two trainings for the owner alone."""
+    training_share: float = 0.5
+    """Training takes at most this share of the time, in (0, 1]; the rest of it the device is left alone."""
     longest_hint_s: float = 24 * 3600.0
     """A coordinator cannot send a device away for longer than this."""
 
@@ -49,6 +51,7 @@ class ScheduleSetting:
             backoff_limit_s=5.0,
             rest_after_stop_s=30.0,
             personal_interval_s=5.0,
+            training_share=1.0,
             longest_hint_s=30.0,
         )
 

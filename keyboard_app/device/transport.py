@@ -38,6 +38,9 @@ from federated_protocol.messages import (
 )
 from federated_protocol.releases import RELEASES_PATH
 
+LONGEST_WAIT_S = 30
+"""Coordinators hold an answer no longer than that, however long they are asked to."""
+
 _LEGAL: dict[str, tuple[type, ...]] = {
     "plan": (Pending, Abandoned, PlanAnswer),
     Phase.ADVERTISE.value: (Pending, Abandoned, Roster),
@@ -87,6 +90,8 @@ class Transport:
         timeout_s: longest wait for a connection, and between two pieces of an answer.
         largest_answer: bytes a round's answer may have.
         largest_model: bytes a model may have.
+        wait_s: whole seconds for which a round's requests ask the coordinator to hold its answer until there is a
+            result, which saves asking again; 0 where one thread serves several devices and must not wait for one.
 
     Raises:
         ValueError: the address is not an http(s) URL.
@@ -98,6 +103,7 @@ class Transport:
         timeout_s: float = 20.0,
         largest_answer: int = 8 * 1024 * 1024,
         largest_model: int = 64 * 1024 * 1024,
+        wait_s: int = LONGEST_WAIT_S,
     ) -> None:
         try:
             url = urllib3.util.parse_url(base_url)
@@ -110,10 +116,13 @@ class Transport:
         self._down = 0
         self._open: set[HTTPConnection] = set()
         self._interrupted = False
+        self._cut_short = False
+        self._wait_s = wait_s
         self._prefix = (url.path or "").rstrip("/")
         self._largest_answer = largest_answer
         self._largest_model = largest_model
         timeout = urllib3.Timeout(connect=min(timeout_s, 10.0), read=timeout_s)
+        self._patient = urllib3.Timeout(connect=min(timeout_s, 10.0), read=timeout_s + wait_s)
         pool_type = _https_pool(self) if url.scheme == "https" else _http_pool(self)
         self._pool = pool_type(url.host, url.port, timeout=timeout, retries=False, maxsize=1)
 
@@ -135,22 +144,21 @@ class Transport:
 
     def plan(self, session: str, device: bytes) -> Pending | Abandoned | PlanAnswer:
         """GET the plan of a session. Raises as :meth:`check_in`."""
-        answer = self._session_answer("GET", session, "plan", device)
+        answer = self._session_answer("GET", session, "plan", self._query(device))
         assert isinstance(answer, Pending | Abandoned | PlanAnswer)  # by _LEGAL
         return answer
 
-    def send(self, session: str, phase: Phase, message: SignedMessage) -> Pending | Abandoned:
-        """POST a phase's message. Identical bytes may be sent again. Raises as :meth:`check_in`."""
-        body = wire.encode(message)
-        raw = self._request("POST", f"/v1/sessions/{_segment(session)}/{phase.value}", body, self._largest_answer)
-        answer = self._decode(raw, SessionAnswer)
-        if not isinstance(answer, Pending | Abandoned):
-            raise BadAnswer(f"a {type(answer).__name__} is no answer to a {phase.value} message")
-        return answer
+    def send(self, session: str, phase: Phase, message: SignedMessage) -> SessionAnswer:
+        """POST a phase's message; answered like :meth:`result`.
+
+        Identical bytes may be sent again. Raises as :meth:`check_in`.
+        """
+        query = f"?wait={self._wait_s}" if self._wait_s else ""
+        return self._session_answer("POST", session, phase.value, query, wire.encode(message))
 
     def result(self, session: str, phase: Phase, device: bytes) -> SessionAnswer:
         """GET a phase's result: its own result type, Pending or Abandoned. Raises as :meth:`check_in`."""
-        return self._session_answer("GET", session, phase.value, device)
+        return self._session_answer("GET", session, phase.value, self._query(device))
 
     def model(self, version: int) -> bytes:
         """GET a model artifact's bytes, unverified. Raises as :meth:`check_in`."""
@@ -164,6 +172,15 @@ class Transport:
         """End requests in flight now, from another thread; they and all later ones raise CoordinatorUnreachable."""
         with self._lock:
             self._interrupted = True
+        self.cut_short()
+
+    def cut_short(self) -> None:
+        """End a request in flight now, from another thread: something changed, and its answer may be long in coming.
+
+        It raises CoordinatorUnreachable; the next one goes through.
+        """
+        with self._lock:
+            self._cut_short = True
             connections = list(self._open)
         for connection in connections:
             sock = connection.sock
@@ -182,9 +199,15 @@ class Transport:
         with self._lock:
             self._open.clear()
 
-    def _session_answer(self, method: str, session: str, what: str, device: bytes) -> SessionAnswer:
-        path = f"/v1/sessions/{_segment(session)}/{what}?device={device.hex()}"
-        answer: SessionAnswer = self._decode(self._request(method, path, None, self._largest_answer), SessionAnswer)
+    def _query(self, device: bytes) -> str:
+        return f"?device={device.hex()}" + (f"&wait={self._wait_s}" if self._wait_s else "")
+
+    def _session_answer(
+        self, method: str, session: str, what: str, query: str, body: bytes | None = None
+    ) -> SessionAnswer:
+        path = f"/v1/sessions/{_segment(session)}/{what}{query}"
+        raw = self._request(method, path, body, self._largest_answer, self._patient)
+        answer: SessionAnswer = self._decode(raw, SessionAnswer)
         if not isinstance(answer, _LEGAL[what]):
             raise BadAnswer(f"a {type(answer).__name__} is no answer to {what}")
         return answer
@@ -195,8 +218,13 @@ class Transport:
         except MalformedMessage as problem:
             raise BadAnswer(f"the coordinator's answer makes no sense: {problem}") from None
 
-    def _request(self, method: str, path: str, body: bytes | None, largest: int) -> bytes:
-        status, raw = exchange(self._pool, method, self._prefix + path, body, wire.CONTENT_TYPE, largest, self)
+    def _request(
+        self, method: str, path: str, body: bytes | None, largest: int, timeout: urllib3.Timeout | None = None
+    ) -> bytes:
+        with self._lock:
+            self._cut_short = False
+        where = self._prefix + path
+        status, raw = exchange(self._pool, method, where, body, wire.CONTENT_TYPE, largest, self, timeout)
         if status == 200:
             return raw
         try:
@@ -231,6 +259,11 @@ class Transport:
         """Whether requests are to end at once."""
         return self._interrupted
 
+    @property
+    def ended_by_us(self) -> bool:
+        """Whether a connection that broke was ended from this side, so that its request is not to be repeated."""
+        return self._interrupted or self._cut_short
+
 
 def exchange(
     pool: urllib3.HTTPConnectionPool,
@@ -240,8 +273,9 @@ def exchange(
     content_type: str,
     largest: int,
     counter: Transport | None = None,
+    timeout: urllib3.Timeout | None = None,
 ) -> tuple[int, bytes]:
-    """One request and its whole answer, at most ``largest`` bytes of it.
+    """One request and its whole answer, at most ``largest`` bytes of it; ``timeout`` if not the pool's.
 
     Returns:
         The status and the body.
@@ -260,12 +294,12 @@ def exchange(
         if counter is not None and counter.interrupted:
             raise CoordinatorUnreachable("stopped")
         try:
-            return _exchange_once(pool, method, path, body, headers, largest, counter)
+            return _exchange_once(pool, method, path, body, headers, largest, counter, timeout or pool.timeout)
         except ReadTimeoutError:
             raise CoordinatorUnreachable("the coordinator is too slow to answer") from None
         except ProtocolError:
             # A kept-alive connection may have been closed by the other side between two requests.
-            if attempt == 2:
+            if attempt == 2 or (counter is not None and counter.ended_by_us):
                 raise CoordinatorUnreachable("the connection was cut") from None
         except (HTTPError, OSError) as problem:
             raise CoordinatorUnreachable(f"no connection to the coordinator ({type(problem).__name__})") from None
@@ -280,8 +314,11 @@ def _exchange_once(
     headers: dict[str, str],
     largest: int,
     counter: Transport | None,
+    timeout: urllib3.Timeout,
 ) -> tuple[int, bytes]:
-    answer = pool.urlopen(method, path, body=body, headers=headers, preload_content=False, redirect=False)
+    answer = pool.urlopen(
+        method, path, body=body, headers=headers, preload_content=False, redirect=False, timeout=timeout
+    )
     pieces: list[bytes] = []
     size = 0
     try:

@@ -25,6 +25,7 @@ from typing import Protocol
 
 import msgspec
 
+from keyboard_app.device.release_client import ROOT_FILE
 from keyboard_app.simulation import progress
 from keyboard_app.simulation.coordinator_reports import CoordinatorReports, ReportError, RoundRow, StatusRow
 from keyboard_app.simulation.evaluation import Evaluation, EvaluationSetting, ModelUnderTest, evaluate
@@ -240,7 +241,8 @@ class Demo:
             typist = load_typist_setting(setting.typist, setting.seed)
             windows = 1 if setting.window and can_open_window() else 0
             identities = self._enrol(setting.devices + windows)
-            reports = self._start_coordinator(setting.devices + windows)
+            release_keys = self._make_release_keys(identities)
+            reports = self._start_coordinator(setting.devices + windows, release_keys)
             fleets = self._start_fleets(reports.url, identities)
             if windows:
                 self._open_window(reports.url, identities)
@@ -296,12 +298,24 @@ class Demo:
         run_to_end("the authority", issue, log)
         return identities
 
-    def _start_coordinator(self, devices: int) -> CoordinatorReports:
+    def _make_release_keys(self, identities: Path) -> Path:
+        """Keys of The Update Framework; every device pins the root, so nobody ranks with a model it did not sign."""
+        keys = self._folder / "release-keys"
+        command = (sys.executable, "-m", "coordinator.cli", "keys", "make")
+        folders = ["--offline", str(keys / "offline"), "--online", str(keys / "online")]
+        run_to_end("the release keys", [*command, *folders], self._log("release-keys"))
+        root = (keys / "online" / "metadata" / "1.root.json").read_bytes()
+        for home in identities.glob("device-*"):
+            (home / ROOT_FILE).write_bytes(root)
+        return keys / "online"
+
+    def _start_coordinator(self, devices: int, release_keys: Path) -> CoordinatorReports:
         self._say("starting the coordinator")
         port_file = self._folder / "coordinator.port"
         command = [sys.executable, "-m", "coordinator.cli", "serve", "--port", str(self._setting.port)]
         command += ["--port-file", str(port_file), "--database", str(self._folder / "coordinator.sqlite")]
         command += ["--authority-public-key", str(self._folder / "authority" / "public.key")]
+        command += ["--set", f"releases.keys={release_keys}"]
         for assignment in (*coordinator_settings(devices, self._setting.rounds), *self._setting.coordinator_settings):
             command += ["--set", assignment]
         child = self._children.start("the coordinator", command, self._log("coordinator"))
@@ -471,6 +485,7 @@ def coordinator_settings(devices: int, rounds: int) -> tuple[str, ...]:
         "deadlines.confirm_s": phase_s,
         "deadlines.unmask_s": phase_s,
         "pace.longest_s": 2.0,
+        "operators.public_reports": "true",
     }
     return tuple(f"{name}={value}" for name, value in values.items())
 

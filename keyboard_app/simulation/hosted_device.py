@@ -8,7 +8,7 @@ from datetime import tzinfo
 from pathlib import Path
 
 from data_logging import ImpressionLog
-from federated_protocol.messages import Abandoned, Pending, Phase, SignedMessage
+from federated_protocol.messages import Phase, SessionAnswer, SignedMessage
 from keyboard_app.device.conditions import SwitchedConditions
 from keyboard_app.device.identity import DeviceIdentity
 from keyboard_app.device.policy import DevicePolicy
@@ -42,7 +42,7 @@ class MortalTransport(Transport):
     doomed: Phase | None = None
     """Die instead of sending this phase's message; None to live."""
 
-    def send(self, session: str, phase: Phase, message: SignedMessage) -> Pending | Abandoned:
+    def send(self, session: str, phase: Phase, message: SignedMessage) -> SessionAnswer:
         """Send, or die."""
         if phase is self.doomed:
             raise DeviceDied(phase)
@@ -100,7 +100,7 @@ class HostedDevice:
         )
         self.owner = SimulatedPerson(self.session, shared.typist, self.clock, shared.mode)
         self._bytes_before = 0
-        self.transport = MortalTransport(shared.coordinator_url)
+        self.transport = MortalTransport(shared.coordinator_url, wait_s=0)
         self.runtime = self._start()
 
     def _start(self) -> DeviceRuntime:
@@ -142,7 +142,7 @@ class HostedDevice:
         """Start anew after a death: what was in memory is lost, what is in the home directory is not."""
         self._bytes_before += self.transport.traffic.up
         self.transport.close()
-        self.transport = MortalTransport(self._shared.coordinator_url)
+        self.transport = MortalTransport(self._shared.coordinator_url, wait_s=0)
         self.runtime = self._start()
 
     def close(self) -> None:

@@ -79,6 +79,8 @@ class SuggestionEngine:
         Zone of hour and weekday features; None for the machine's own.
     ranker
         An interpreter of its own is made when None.
+    featurizer
+        Made when None; stateless, so engines of one bundle may share one.
 
     Raises
     ------
@@ -99,6 +101,7 @@ class SuggestionEngine:
         sensitive_allowed: Collection[str] = (),
         timezone: tzinfo | None = None,
         ranker: Ranker | None = None,
+        featurizer: Featurizer | None = None,
     ) -> None:
         self.clock = clock
         self.exploration = Exploration() if exploration is None else exploration
@@ -108,7 +111,7 @@ class SuggestionEngine:
         self._rng: RandomSource = random.SystemRandom() if rng is None else rng
         self._timezone = timezone
         self._sensitive_allowed = frozenset(sensitive_allowed)
-        self._featurizer = Featurizer(bundle)
+        self._featurizer = Featurizer(bundle) if featurizer is None else featurizer
         self._ranker = Ranker(bundle) if ranker is None else ranker
         self._lock = threading.Lock()
         self._model = ModelInUse(0, bundle.threshold0, arm)

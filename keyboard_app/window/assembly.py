@@ -10,11 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 from data_logging import ImpressionLog, LogError
-from keyboard_app.cli import LOG_FILE
+from keyboard_app.cli import CATALOG_CACHE, LOG_FILE
 from keyboard_app.device import (
     DeviceIdentity,
     DevicePolicy,
@@ -167,7 +166,7 @@ def assemble(setting: KeyboardSetting, clock: Callable[[], float] = time.time) -
         ValueError: an address is not one.
     """
     setting.home.mkdir(parents=True, exist_ok=True)
-    bundle, catalog = _release(setting.catalog)
+    bundle, catalog = _release(setting.catalog, setting.home / CATALOG_CACHE)
     notes: list[str] = []
     log = _open_log(setting.home / LOG_FILE, clock, notes)
     engine = SuggestionEngine(bundle, catalog, log, clock=clock)
@@ -223,10 +222,16 @@ def _open_memory(path: Path, clock: Callable[[], float], notes: list[str]) -> Wo
     return memory
 
 
-@lru_cache(maxsize=1)
-def _release(catalog: Path | None) -> tuple[Bundle, CandidateSource]:
-    """What several keyboards of one process share: it never changes."""
-    return Bundle.shipped(), load_catalog(catalog) if catalog is not None else shipped_catalog()
+_shared: dict[Path | None, tuple[Bundle, CandidateSource]] = {}
+
+
+def _release(catalog: Path | None, cache: Path) -> tuple[Bundle, CandidateSource]:
+    """What several keyboards of one process share, wherever the first of them keeps its index: it never changes."""
+    if catalog not in _shared:
+        _shared.clear()
+        source = load_catalog(catalog, cache=cache) if catalog is not None else shipped_catalog()
+        _shared[catalog] = (Bundle.shipped(), source)
+    return _shared[catalog]
 
 
 def _open_log(path: Path, clock: Callable[[], float], notes: list[str]) -> ImpressionLog | None:

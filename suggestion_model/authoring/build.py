@@ -20,6 +20,7 @@ from .calibration import CENTRE_LOGIT, OFFER_SHARE, Calibration, Sample, calibra
 from .corpus import QUERIES, REPLAYS, UTTERANCES, read_corpus
 from .embedding import embed_pieces
 from .encoder import Encoder, pretrain
+from .heads import TRAIN_BATCH
 from .pieces import train_tokenizer
 from .whitening import raw_features, whiten
 
@@ -145,7 +146,7 @@ def _card(found: Calibration, dimension: int, table: tuple[int, ...], sizes: dic
             candidate_tokens=features.CANDIDATE_TOKENS,
             dense_names=features.DENSE_NAMES,
             infer_batch=ranker.INFER_BATCH,
-            train_batch=ranker.TRAIN_BATCH,
+            train_batch=TRAIN_BATCH,
             vocabulary=table[0],
             embedding_dimensions=table[1],
             summary=" ".join((ranker.__doc__ or "").split()),

@@ -1,4 +1,4 @@
-"""From the TensorFlow module to a LiteRT file with builtin ops only."""
+"""From TensorFlow to a LiteRT file with builtin ops only."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 import tensorflow as tf
 
 from .. import features
-from .ranker import INFER_BATCH, TRAIN_BATCH, RankerModule
+from .heads import TRAIN_BATCH, Head, HeadTraining
+from .ranker import INFER_BATCH, RankerModule
 
 
 def signatures(module: RankerModule) -> dict[str, Any]:
-    """The module's five functions with their fixed shapes, as concrete functions by signature name."""
+    """All functions of the ranker with their fixed shapes, as concrete functions by signature name."""
 
     def pairs(n: int) -> dict[str, tf.TensorSpec]:
         return {
@@ -36,19 +37,35 @@ def signatures(module: RankerModule) -> dict[str, Any]:
         "evaluate": {**pairs(TRAIN_BATCH), **labels},
         "get_weights": {},
         "set_weights": {"weights": tf.TensorSpec(module.weights.shape, tf.float32, "weights")},
+        "head_inputs": pairs(TRAIN_BATCH),
     }
-    return {name: tf.function(getattr(module, name)).get_concrete_function(**specs) for name, specs in shapes.items()}
+    own = {name: tf.function(getattr(module, name)).get_concrete_function(**specs) for name, specs in shapes.items()}
+    return {**own, **module.training.functions()}
 
 
 def convert(module: RankerModule) -> bytes:
-    """Convert ``module``; refuses (converter error) anything that would need a Flex or custom op.
+    """Convert the ranker; returns the bytes of the ``.tflite`` file.
 
-    Returns:
-        the bytes of the ``.tflite`` file.
+    Raises:
+        ConverterError: something would need a Flex or custom op.
     """
+    return _convert(module, signatures(module))
+
+
+def convert_head(head: Head) -> bytes:
+    """A file that trains ``head`` on inputs that are given, and holds nothing else.
+
+    Raises:
+        ConverterError: something would need a Flex or custom op.
+    """
+    training = HeadTraining(head)
+    return _convert(training, training.functions())
+
+
+def _convert(module: tf.Module, functions: dict[str, Any]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="ranker-") as directory:
         saved = Path(directory) / "saved_model"
-        tf.saved_model.save(module, str(saved), signatures=signatures(module))
+        tf.saved_model.save(module, str(saved), signatures=functions)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         converter.experimental_enable_resource_variables = True

@@ -10,7 +10,9 @@ useful direction at once.
 
 Version 0 has ``linear = 0``: its logit is an affine function of the baseline score, and it has seen no label.
 
-All trainable weights live in one flat variable, in the order of :func:`layout`.
+All trainable weights live in one flat variable, in the order of the head's blocks (:mod:`.heads`). ``train_step`` is
+the plain step on whole examples; devices train through ``head_inputs`` and ``train_head``, which compute the same
+with the frozen part computed once an example.
 """
 
 from __future__ import annotations
@@ -23,26 +25,13 @@ from numpy.typing import NDArray
 
 from .. import features
 from .encoder import OUTPUTS, encode, pool
+from .heads import Head, HeadTraining, LinearHead, dimension, join, split
 
-TRAIN_BATCH = 16
 INFER_BATCH = 8
 DENSE_LIMIT = 4.0
 """Standardised dense features are clipped to this before they meet the linear head."""
 ENCODER_SCALE = 0.8
 CANDIDATE_SCALE = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One named block of the flat weight vector."""
-
-    name: str
-    shape: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """Number of weights."""
-        return int(np.prod(self.shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +66,9 @@ def raw_width(dimensions: int) -> int:
     return features.DENSE_FEATURES + OUTPUTS + 3 * dimensions
 
 
-def layout(dimensions: int) -> tuple[Part, ...]:
-    """Blocks of the flat weight vector, in order, for an embedding of ``dimensions`` columns."""
-    return Part("skip", (1,)), Part("bias", (1,)), Part("linear", (raw_width(dimensions),))
+def head_of(frozen: Frozen) -> Head:
+    """The head that learns on these frozen features: its inputs are the baseline score and the decorrelated row."""
+    return LinearHead(1 + frozen.raw_features)
 
 
 def initial_weights(frozen: Frozen, slope: float, intercept: float) -> NDArray[np.float32]:
@@ -137,43 +126,37 @@ class FrozenFeatures(tf.Module):  # type: ignore[misc]
 
 
 class RankerModule(tf.Module):  # type: ignore[misc]
-    """The five signatures of the model file, on top of one flat variable."""
+    """The signatures of the model file, on top of one flat variable."""
 
     def __init__(self, frozen: Frozen, weights: NDArray[np.float32]) -> None:
         super().__init__()
-        self._parts = layout(frozen.embedding.shape[1])
-        self._sizes = [part.size for part in self._parts]
-        if weights.shape != (sum(self._sizes),):
-            raise ValueError(f"{weights.shape} weights, the layout has {sum(self._sizes)}.")
+        self._head = head_of(frozen)
+        if weights.shape != (dimension(self._head),):
+            raise ValueError(f"{weights.shape} weights, the head has {dimension(self._head)}.")
         self.weights = tf.Variable(weights, dtype=tf.float32, name="weights")
+        self.training = HeadTraining(self._head)
         self._features = FrozenFeatures(frozen)
         self._projection = tf.constant(frozen.projection)
         self._offset = tf.constant(frozen.offset)
 
-    def _inputs(
-        self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def head_inputs(self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the head sees of :data:`TRAIN_BATCH` pairs; no weight changes it."""
         score, raw = self._features.raw(context_ids, candidate_ids, dense)
-        return score, tf.linalg.matmul(raw, self._projection) + self._offset
+        return {"inputs": tf.concat([score, tf.linalg.matmul(raw, self._projection) + self._offset], axis=1)}
 
-    def _split(self) -> list[tf.Tensor]:
-        return list(tf.split(self.weights.read_value(), self._sizes))
-
-    @staticmethod
-    def _head(parts: list[tf.Tensor], score: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        skip, bias, linear = parts
-        total = score * skip + tf.linalg.matmul(x, tf.expand_dims(linear, 1))
-        return tf.squeeze(total, axis=1) + bias
+    def _logits(self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor) -> tf.Tensor:
+        parts = split(self._head, self.weights.read_value())
+        return self._head.logits(parts, self.head_inputs(context_ids, candidate_ids, dense))
 
     def infer(self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor) -> dict[str, tf.Tensor]:
         """Logits of :data:`INFER_BATCH` pairs."""
-        return {"logit": self._head(self._split(), *self._inputs(context_ids, candidate_ids, dense))}
+        return {"logit": self._logits(context_ids, candidate_ids, dense)}
 
     def evaluate(
         self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor, label: tf.Tensor, weight: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """Summed weighted cross-entropy and logits."""
-        logit = self._head(self._split(), *self._inputs(context_ids, candidate_ids, dense))
+        logit = self._logits(context_ids, candidate_ids, dense)
         losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=label, logits=logit)
         return {"loss_sum": tf.reduce_sum(losses * weight), "logit": logit}
 
@@ -187,15 +170,15 @@ class RankerModule(tf.Module):  # type: ignore[misc]
         learning_rate: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
         """One step of gradient descent on the weighted mean cross-entropy; returns the loss before it."""
-        score, x = self._inputs(context_ids, candidate_ids, dense)
-        parts = self._split()
+        rows = self.head_inputs(context_ids, candidate_ids, dense)
+        weights = self.weights.read_value()
+        parts = split(self._head, weights)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(parts)
-            logit = self._head(parts, score, x)
+            logit = self._head.logits(parts, rows)
             losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=label, logits=logit)
             loss = tf.reduce_sum(losses * weight) / (tf.reduce_sum(weight) + 1e-12)
-        gradient = tf.concat([tf.reshape(g, [-1]) for g in tape.gradient(loss, parts)], axis=0)
-        self.weights.assign(self.weights.read_value() - learning_rate * gradient)
+        self.weights.assign(weights - learning_rate * join(tape.gradient(loss, parts)))
         return {"loss": loss}
 
     def get_weights(self) -> dict[str, tf.Tensor]:

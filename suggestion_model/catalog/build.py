@@ -1,9 +1,9 @@
 """Make the knowledge graph that ships, from our own tables and two open lists of names.
 
-``python -m suggestion_model.catalog.build --cities FILE --brands FILE --out FILE``
+``python -m suggestion_model.catalog.build --cities FILE --brands FILE --out FILE [--language en]``
 
-Categories, templates, triggers and most types are written by hand in ``tables/en.json``; cities come from GeoNames
-(CSV ``name,country,admin1,lat,lon,population``), brands from the name-suggestion-index (JSON lines
+Categories, templates, triggers and most types are written by hand in ``tables/<language>.json``; cities come from
+GeoNames (CSV ``name,country,admin1,lat,lon,population``), brands from the name-suggestion-index (JSON lines
 ``name,category,loc``). The same inputs give the same bytes. Needs ``wordfreq`` (extra ``authoring``) to tell
 names that are also ordinary words.
 """
@@ -39,9 +39,12 @@ from suggestion_model.catalog.text import fold, words
 
 ORDINARY_ZIPF = 4.0
 """A name of one word counts as an ordinary word from this frequency on (log10 of uses in a billion words)."""
+OUTWEIGHED = -0.9
+"""A city outweighs the ordinary word: below this difference of the Zipf frequency and log10 of the population, most
+uses of the word mean the city ("denver", not "mobile"). Set where large cities and well-known words part."""
 LARGEST_CITY = 2e7
-LISTED_CITY_PRIOR = 0.7
-"""Prior of cities that are in our table and not in GeoNames' extract."""
+LISTED_POPULATION = 2_000_000
+"""Taken for cities that are in our table and not in GeoNames' extract: well known, size unknown."""
 SOURCES = (
     Source("federated-keyboard tables", "Apache-2.0", "categories, templates, triggers and most entities"),
     Source("GeoNames (geonames.org)", "CC BY 4.0", "cities"),
@@ -67,7 +70,9 @@ def build_graph(
     types: dict[str, tuple[list[Entity], list[str]]] = {}
     for name, entry in tables["types"].items():
         types[name] = (_listed(entry["names"], 0.5) if entry["names"] else [], entry["links"])
+    cities = list(cities)
     types["city"] = (_cities(tables, cities), tables["types"]["city"]["links"])
+    populations = _populations(tables, cities)
     by_source = {source: name for name, entry in tables["brand_types"].items() for source in entry["from"]}
     grouped: dict[str, dict[str, str]] = {name: {} for name in tables["brand_types"]}
     for brand, source in brands:
@@ -76,10 +81,16 @@ def build_graph(
     for name, found in grouped.items():
         types[name] = ([Entity(folded) for folded in sorted(found)], tables["brand_types"][name]["links"])
 
+    unmistakable = set(tables["unmistakable"].split())
+
     def ordinary(entity: Entity) -> Iterable[str]:
         for said in (entity.name, *entity.aliases):
             split = words(said)
-            if len(split) == 1 and (len(split[0]) <= 2 or word_frequency(split[0]) >= ORDINARY_ZIPF):
+            if len(split) != 1 or split[0] in unmistakable:
+                continue
+            frequency = word_frequency(split[0])
+            known = math.log10(populations.get(entity.name, 1)) if len(split[0]) > 3 else 0.0
+            if len(split[0]) <= 2 or (frequency >= ORDINARY_ZIPF and frequency - known >= OUTWEIGHED):
                 yield said
 
     return KnowledgeGraph(
@@ -124,18 +135,25 @@ def _cities(tables: dict[str, Any], cities: Iterable[tuple[str, int]]) -> list[E
         known = aliases.setdefault(" ".join(meant), [])
         if " ".join(said) not in known:
             known.append(" ".join(said))
+    found = {name: Entity(name, _city_prior(population)) for name, population in _populations(tables, cities).items()}
+    for entity in _listed(tables["extra_cities"], 0.5):
+        found[entity.name] = Entity(entity.name, found[entity.name].prior, entity.aliases)
+    for name, entity in found.items():
+        called = dict.fromkeys((*entity.aliases, *aliases.get(" ".join(words(name)), ())))
+        found[name] = Entity(name, entity.prior, tuple(called))
+    return [found[name] for name in sorted(found)]
+
+
+def _populations(tables: dict[str, Any], cities: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Population of the largest city of each name."""
     largest: dict[str, int] = {}
     for name, population in cities:
         folded = fold(tables["city_names"].get(name, name))
         if _usable(folded):
             largest[folded] = max(population, largest.get(folded, 0))
-    found = {name: Entity(name, _city_prior(population)) for name, population in largest.items()}
-    for entity in _listed(tables["extra_cities"], LISTED_CITY_PRIOR):
-        found.setdefault(entity.name, entity)
-    for name, entity in found.items():
-        called = dict.fromkeys((*entity.aliases, *aliases.get(" ".join(words(name)), ())))
-        found[name] = Entity(name, entity.prior, tuple(called))
-    return [found[name] for name in sorted(found)]
+    for entity in _listed(tables["extra_cities"], 0.5):
+        largest.setdefault(entity.name, LISTED_POPULATION)
+    return largest
 
 
 def _city_prior(population: int) -> float:
@@ -179,8 +197,9 @@ def _read(path: Path) -> str:
 @click.command()
 @click.option("--cities", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
 @click.option("--brands", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option("--language", "code", default="en", help="Which tables: en (default), es, de.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True)
-def main(cities: Path, brands: Path, out: Path) -> None:
+def main(cities: Path, brands: Path, out: Path, code: str) -> None:
     """Make the shipped knowledge graph from tables, GeoNames cities and name-suggestion-index brands."""
     try:
         from wordfreq import zipf_frequency
@@ -188,7 +207,7 @@ def main(cities: Path, brands: Path, out: Path) -> None:
         raise click.ClickException(
             "wordfreq is needed to build: pip install 'federated-keyboard[authoring]'"
         ) from error
-    source = importlib.resources.files("suggestion_model.catalog").joinpath("tables", "en.json")
+    source = importlib.resources.files("suggestion_model.catalog").joinpath("tables", f"{code}.json")
     tables = json.loads(source.read_text(encoding="utf-8"))
     graph = build_graph(
         tables,

@@ -19,6 +19,8 @@ triggers are matched folded.
 
 from __future__ import annotations
 
+import gzip
+import importlib.resources
 import math
 import re
 from collections import Counter
@@ -29,6 +31,9 @@ import msgspec
 from suggestion_model.catalog.errors import CatalogError
 
 FORMAT = "suggestion-catalog/1"
+SHIPPED = "releases/v0/catalog.json.gz"
+"""The English one is part of the release bundle."""
+OTHERS = "catalog/graphs/{}.json.gz"
 _SLOT = re.compile(r"\{([a-z_]+)(?::(from|to))?\}")
 _ROLES = {"from": -1, "to": 1, "": 0}
 
@@ -150,6 +155,18 @@ def parse_graph(data: bytes | str, where: str) -> KnowledgeGraph:
                         f"{where}: template {template!r} wants {part.type!r}, which is no type; add the type"
                     )
     return graph
+
+
+def shipped_graph(code: str = "en") -> KnowledgeGraph:
+    """The knowledge graph of a language that ships with the package.
+
+    Raises:
+        CatalogError: none ships for that language.
+    """
+    file = importlib.resources.files("suggestion_model").joinpath(SHIPPED if code == "en" else OTHERS.format(code))
+    if not file.is_file():
+        raise CatalogError(f"no catalog ships for language {code!r}; give a file of your own")
+    return parse_graph(gzip.decompress(file.read_bytes()), f"the shipped catalog ({code})")
 
 
 def without_sensitive(graph: KnowledgeGraph) -> KnowledgeGraph:

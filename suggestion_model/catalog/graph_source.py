@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from suggestion_model.catalog.reading import ANSWER_ROLE, CACHED_LINES, SAID, Re
 from suggestion_model.catalog.recognition import Mention, Recognizer
 from suggestion_model.catalog.scoring import CLEAR_ROLE, EARLIER_LINES, TOWARDS, Evidence, fading, score, set_margins
 from suggestion_model.catalog.text import fold, words
+from suggestion_model.catalog.vocabulary import Vocabulary, sorted_words
 from suggestion_model.types import Candidate, Context
 
 KIND_MASS, SLOT_MASS, LITERAL_MASS = 3.0, 4.0, 2.0
@@ -107,7 +109,7 @@ class GraphSource:
     def __init__(self, graph: KnowledgeGraph) -> None:
         """Index ``graph``; see :func:`suggestion_model.catalog.graph.without_sensitive` for leaving subjects out."""
         self._language = language(graph.language)
-        self._reader = Reader(self._language)
+        self._reader = Reader(self._language, self._spelt)
         self._categories = graph.categories
         number = {category.name: place for place, category in enumerate(graph.categories)}
         self._entities: list[Entity] = []
@@ -121,6 +123,8 @@ class GraphSource:
         self._triggers = Recognizer(self._trigger_names(graph.categories))
         self._templates = [self._prepare(category) for category in graph.categories]
         self._users = self._using_categories()
+        self._by_literal = self._literals()
+        self._words, self._word_prior = self._spellings()
         self._line = functools.lru_cache(maxsize=CACHED_LINES)(self._read_line)
 
     # -- building -------------------------------------------------------------------------------------------------
@@ -181,41 +185,94 @@ class GraphSource:
                     users[self._types[slot.type]].add(place)
         return [frozenset(using) for using in users]
 
+    def _literals(self) -> dict[str, list[tuple[int, _Template]]]:
+        """Templates by the words that only they have: saying one brings the template into play."""
+        found: dict[str, list[tuple[int, _Template]]] = {}
+        light = {self._reader.stem(word) for word in self._language.light}
+        for place, templates in enumerate(self._templates):
+            for template in templates:
+                for term in template.literal_terms:
+                    if term not in light:
+                        found.setdefault(term, []).append((place, template))
+        return found
+
+    def _spellings(self) -> tuple[Vocabulary, list[float]]:
+        """Every word of names, triggers and templates, and how likely each is meant."""
+        priors: dict[str, float] = {}
+        for entity in self._entities:
+            for said in (entity.name, *entity.aliases):
+                for word in words(said):
+                    priors[word] = max(entity.prior, priors.get(word, 0.0))
+        for category, templates in zip(self._categories, self._templates, strict=True):
+            literal = [part for template in templates for part in template.parts if isinstance(part, str)]
+            for said in (*category.triggers, category.name, *literal):
+                for word in words(said):
+                    priors[word] = 1.0
+        vocabulary = Vocabulary(sorted_words(priors))
+        return vocabulary, [priors.get(vocabulary.word(number), 0.0) for number in range(len(vocabulary))]
+
     # -- reading --------------------------------------------------------------------------------------------------
 
-    def _read_line(self, line: str) -> _Line:
+    def _spelt(self, word: str, unfinished: bool) -> str:
+        """``word`` as the graph spells it, when it is no known word and a mistake away from one."""
+        if word in self._words or (unfinished and len(self._words.beginning_with(word))):
+            return word
+        nearest = self._words.nearest(word)
+        if not nearest or word in self._language.common or self._reader.stem(word) in self._words:
+            return word
+        best = min(nearest, key=lambda found: (found[0], -self._word_prior[found[1]], found[1]))
+        return self._words.word(best[1])
+
+    def _read_line(self, line: str, current: bool, answers: bool) -> _Line:
         reading = self._reader.read(line)
         typed = reading.words
         stems = tuple(self._reader.stem(word) for word in typed)
         triggered = self._triggers.find(stems)
         triggers = frozenset(category for mention in triggered for category in mention.values)
         found = self._recognizer.find(typed)
-        if reading.open_word and not any(mention.end == len(typed) for mention in found):
-            found += self._recognizer.complete(typed)
+        if current and reading.open_word and not any(mention.end == len(typed) for mention in found):
+            found += self._completed(typed)
         mentions = []
         for mention in found:
             role = reading.word_roles[mention.start]
             for entity in mention.values:
-                if self._is_meant(entity, mention, typed, triggers):
+                if self._is_meant(entity, mention, reading, triggers, answers):
                     mentions.append((entity, SAID if mention.share == 1 else 0.9 * mention.share, role))
         spans = {(mention.start, mention.end) for mention in found} | {(m.start, m.end) for m in triggered}
         return _Line(reading, tuple(mentions), triggers, len(spans))
 
-    def _is_meant(self, entity: int, mention: Mention, typed: tuple[str, ...], triggers: frozenset[int]) -> bool:
-        """Names that are ordinary words need a place word before them, or a trigger of their categories beside them."""
-        if (entity, " ".join(typed[mention.start : mention.end])) not in self._ordinary:
+    def _completed(self, typed: tuple[str, ...]) -> list[Mention]:
+        """Names that the last words may grow into; an everyday word that stands alone is no beginning."""
+        grown = self._recognizer.complete(typed)
+        return [m for m in grown if m.end - m.start > 1 or typed[-1] not in self._language.common]
+
+    def _is_meant(
+        self, entity: int, mention: Mention, reading: Reading, triggers: frozenset[int], answers: bool
+    ) -> bool:
+        """Names that are ordinary words need the words around them to say so.
+
+        A place needs a place word before it, or to be all that answers a question for a place; anything else a
+        trigger of its categories beside it.
+        """
+        typed, start, end = reading.words, mention.start, mention.end
+        if (entity, " ".join(typed[start:end])) not in self._ordinary:
             return True
         kind = self._type_of[entity]
-        if kind in self._of_place:
-            return mention.start > 0 and typed[mention.start - 1] in self._language.place_cues
-        return not triggers.isdisjoint(self._users[kind])
+        if kind not in self._of_place:
+            return not triggers.isdisjoint(self._users[kind])
+        if start > 0 and (typed[start - 1] in self._language.place_cues or reading.word_roles[start] != 0):
+            return True
+        return answers and self._language.function_words.issuperset((*typed[:start], *typed[end:]))
 
     def _gather(self, context: Context) -> tuple[_Gathered, _Line]:
         gathered = _Gathered()
         earlier = context.earlier[-EARLIER_LINES:]
         asked = 0.0
-        line = self._line(context.composed)
-        lines = [*(self._line(text) for text in earlier), line]
+        said = (*earlier, context.composed)
+        lines = [
+            self._line(text, place == len(earlier), place > 0 and self._reader.read(said[place - 1]).asks_place)
+            for place, text in enumerate(said)
+        ]
         for place, line in enumerate(lines):
             age = len(lines) - 1 - place
             weight = fading(age)
@@ -240,8 +297,27 @@ class GraphSource:
 
     def mentioned(self, text: str) -> list[tuple[str, str]]:
         """Entities that ``text`` names, as (name, type), in the order of their first mention."""
-        found = dict.fromkeys(entity for entity, _strength, _role in self._line(text).mentions)
+        found = dict.fromkeys(entity for entity, _strength, _role in self._line(text, False, False).mentions)
         return [(self._entities[entity].name, self._type_names[self._type_of[entity]]) for entity in found]
+
+    def holds(self, query: str) -> bool:
+        """Whether ``query``, however it is cased, is an instance of a template."""
+        return any(pattern.fullmatch(query.casefold()) for pattern in self._patterns)
+
+    @functools.cached_property
+    def _patterns(self) -> tuple[re.Pattern[str], ...]:
+        """Every template as a pattern."""
+        named: dict[str, list[str]] = {name: [] for name in self._types}
+        for entity, kind in zip(self._entities, self._type_of, strict=True):
+            named[self._type_names[kind]].append(re.escape(entity.name.casefold()))
+        either = {name: f"(?:{'|'.join(sorted(found, key=len, reverse=True))})" for name, found in named.items()}
+        return tuple(
+            re.compile(
+                "".join(re.escape(p.casefold()) if isinstance(p, str) else either[p.type] for p in template.parts)
+            )
+            for templates in self._templates
+            for template in templates
+        )
 
     def candidates(self, context: Context, limit: int = 8) -> list[Candidate]:
         """Queries that the context speaks for, best baseline score first; [] when nothing is being typed."""
@@ -251,7 +327,10 @@ class GraphSource:
         instances = list(itertools.islice(self._instances(gathered), INSTANCES))
         if not instances:
             return []
-        scores, features = score(self._evidence(instances, line))
+        evidence = self._evidence(instances, line)
+        scores, features = score(evidence)
+        # What was said earlier fills a query, but only the line being typed can ask for one.
+        scores = np.where(evidence.now.max(axis=1, initial=0.0) > 0, scores, np.float32(0.0))
         best: dict[str, int] = {}
         for place in np.lexsort((np.arange(len(scores)), -scores)).tolist():
             best.setdefault(instances[place].query, place)
@@ -276,9 +355,17 @@ class GraphSource:
         active = sorted(
             gathered.categories.items(), key=lambda item: (-item[1].best, -self._categories[item[0]].prior, item[0])
         )
-        for category, kind in active[:ACTIVE_CATEGORIES]:
+        del active[ACTIVE_CATEGORIES:]
+        for category, kind in active:
             for template in self._templates[category]:
                 yield from self._fill(category, kind, template, by_type, gathered)
+        tried = {category for category, _ in active}
+        for term in sorted(gathered.terms.keys() & self._by_literal.keys()):
+            hint = gathered.terms[term]
+            kind = _Found(LINKED * hint.now, LINKED * hint.before, LINKED * hint.faded)
+            for category, template in self._by_literal[term]:
+                if category not in tried and template.slots:
+                    yield from self._fill(category, kind, template, by_type, gathered)
 
     def _fill(
         self, category: int, kind: _Found, template: _Template, by_type: dict[int, list[int]], gathered: _Gathered

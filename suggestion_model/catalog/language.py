@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import importlib.resources
 import json
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 from suggestion_model.catalog.errors import CatalogError
 from suggestion_model.catalog.text import Endings, stem, words
+from suggestion_model.catalog.vocabulary import Vocabulary, sorted_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Language:
     """The same for the place where one is going."""
     place_cues: frozenset[str]
     """Words after which a name is probably a place."""
+    place_questions: frozenset[str]
+    """Words of a question that asks for a place."""
     aliases: Mapping[tuple[str, ...], tuple[str, ...]]
     """Word sequence -> the word sequence it also stands for."""
     concepts: Mapping[str, tuple[str, ...]]
@@ -42,18 +46,43 @@ class Language:
     sensitive_categories: frozenset[str]
     sensitive_phrases: tuple[str, ...]
     """Folded phrases that mark a query as sensitive, whatever its category is called."""
+    sensitive_openings: frozenset[str]
+    """First words of those phrases."""
     longest_alias: int
+
+    @property
+    def function_words(self) -> frozenset[str]:
+        """Words that carry no subject: function words and those that close."""
+        return self.stopwords | self.closing
 
     def stem(self, word: str) -> str:
         """Stem of one folded word."""
         return stem(word, self.suffixes, self.endings)
 
-    def is_sensitive(self, query: str, category: str) -> bool:
-        """True when a query is about health, sexuality, religion, finance or crisis, by category name or phrase."""
+    def is_sensitive(self, query: list[str], category: str) -> bool:
+        """True when a query is about health, sexuality, religion, finance or crisis, by category name or phrase.
+
+        Args:
+            query: its folded words.
+            category: its category's name.
+        """
         if not self.sensitive_categories.isdisjoint(words(category)):
             return True
-        spaced = f" {' '.join(words(query))} "
+        if self.sensitive_openings.isdisjoint(query):
+            return False
+        spaced = f" {' '.join(query)} "
         return any(f" {phrase} " in spaced for phrase in self.sensitive_phrases)
+
+    @property
+    def common(self) -> Vocabulary:
+        """Everyday words: no mistakes, whatever a catalog holds."""
+        return _common_words(self.code)
+
+
+@functools.cache
+def _common_words(code: str) -> Vocabulary:
+    file = importlib.resources.files("suggestion_model.catalog").joinpath("languages", f"{code}.words.txt.gz")
+    return Vocabulary(sorted_words(gzip.decompress(file.read_bytes()).decode().split()))
 
 
 @functools.cache
@@ -77,6 +106,7 @@ def language(code: str = "en") -> Language:
     for concept in raw["concepts"]:
         for word in concept["when"].split():
             concepts.setdefault(cut(word), {}).update((cut(target), None) for target in concept["means"].split())
+    phrases = tuple(" ".join(words(phrase)) for phrase in raw["sensitive_phrases"])
     aliases = {tuple(words(said)): tuple(words(meant)) for said, meant in raw["aliases"].items()}
     return Language(
         code=code,
@@ -88,11 +118,13 @@ def language(code: str = "en") -> Language:
         origin=dict(raw["origin"]),
         destination=dict(raw["destination"]),
         place_cues=frozenset(raw["place_cues"].split()),
+        place_questions=frozenset(raw["place_questions"].split()),
         aliases=aliases,
         concepts={said: tuple(target for target in means if target != said) for said, means in concepts.items()},
         suffixes=suffixes,
         endings=endings,
         sensitive_categories=frozenset(raw["sensitive_categories"].split()),
-        sensitive_phrases=tuple(" ".join(words(phrase)) for phrase in raw["sensitive_phrases"]),
+        sensitive_phrases=phrases,
+        sensitive_openings=frozenset(phrase.partition(" ")[0] for phrase in phrases),
         longest_alias=max(map(len, aliases)),
     )

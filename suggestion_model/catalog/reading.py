@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from suggestion_model.catalog.language import Language
@@ -28,7 +28,7 @@ class Reading:
     """One line, read without any catalog. Terms are stems."""
 
     words: tuple[str, ...]
-    """Folded words, as typed."""
+    """Folded words, mistakes of typing mended where the catalog knows better."""
     terms: Mapping[str, float]
     """Term -> strength in (0, 1]: said, meant by an alias, or suggested by a related word."""
     said: frozenset[str]
@@ -41,6 +41,8 @@ class Reading:
     """The same for each word as typed, 0 where nothing says."""
     asks_role: float
     """Role that an answer to this line fills, in [-1, 1]; 0 when it asks for none or both."""
+    asks_place: bool
+    """Whether it asks for a place."""
     asking: float
     """-1 a line that closes, +1 a line that wants something."""
     open_word: str
@@ -50,8 +52,15 @@ class Reading:
 class Reader:
     """Reads lines of one language; remembers the last few so that earlier lines cost nothing."""
 
-    def __init__(self, tables: Language) -> None:
+    def __init__(self, tables: Language, spelt: Callable[[str, bool], str] | None = None) -> None:
+        """Read with the tables of a language.
+
+        Args:
+            tables: of the language.
+            spelt: given a folded word, and whether the cursor may still be inside it, the word that was meant.
+        """
         self.language = tables
+        self._spelt = spelt
         self.read = functools.lru_cache(maxsize=CACHED_LINES)(self._read)
         self._stem = functools.lru_cache(maxsize=8192)(tables.stem)
 
@@ -62,6 +71,10 @@ class Reader:
     def _read(self, line: str) -> Reading:
         tables, stem = self.language, self._stem
         typed = words(line)
+        open_word = typed[-1] if typed and ends_inside_word(line) else ""
+        if self._spelt is not None:
+            last = len(typed) - 1
+            typed = [self._spelt(word, bool(open_word) and place == last) for place, word in enumerate(typed)]
         stems = [stem(word) for word in typed]
         terms = dict.fromkeys(stems, SAID)
         role_at = self.roles(typed)
@@ -83,8 +96,9 @@ class Reader:
             roles=roles,
             word_roles=tuple(role_at),
             asks_role=self._asks_role(line, typed),
+            asks_place="?" in line and not tables.place_questions.isdisjoint(typed),
             asking=self._asking(line, typed),
-            open_word=typed[-1] if typed and ends_inside_word(line) else "",
+            open_word=open_word,
         )
 
     def _add_aliases(

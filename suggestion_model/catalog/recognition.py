@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import ahocorasick
 
 COMPLETIONS = 6
-"""Most names that an unfinished word is taken for."""
+"""Most names that an unfinished word is taken for, those first that lack the least."""
+TOO_MANY = 48
+"""A beginning of more names than this says nothing."""
 SHORTEST_PREFIX = 3
 
 
@@ -77,7 +79,7 @@ class Recognizer:
         return mentions
 
     def complete(self, words: tuple[str, ...]) -> list[Mention]:
-        """Names that the last words may grow into, longest beginning first; [] when too many or none."""
+        """Names that the last words may grow into, longest beginning first; [] when far too many or none."""
         for count in range(min(4, len(words)), 0, -1):
             prefix = " ".join(words[-count:])
             if len(words[-1]) < (SHORTEST_PREFIX if count == 1 else 1):
@@ -85,7 +87,10 @@ class Recognizer:
             start = bisect.bisect_left(self._sorted, (prefix,))
             end = bisect.bisect_left(self._sorted, (prefix + "\uffff",), start)
             grown = [(name, number) for name, number in self._sorted[start:end] if name != prefix]
-            if 0 < len(grown) <= COMPLETIONS:
+            if 0 < len(grown) <= TOO_MANY:
+                grown.sort(key=lambda item: (len(item[0]), item[0]))
                 first, last = len(words) - count, len(words)
-                return [Mention(self._values[n], first, last, len(prefix) / len(name)) for name, n in grown]
+                return [
+                    Mention(self._values[n], first, last, len(prefix) / len(name)) for name, n in grown[:COMPLETIONS]
+                ]
         return []

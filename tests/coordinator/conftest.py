@@ -16,13 +16,18 @@ import pytest
 import urllib3
 from flask import Flask
 from numpy.typing import NDArray
-from sqlalchemy import create_engine
 from werkzeug.serving import make_server
 
-from benchmarks.postgresql_server import PostgresServer, PostgresUnavailableError
 from coordinator.app import create_app
 from coordinator.service import Coordinator
-from coordinator.settings import CodecTarget, DeadlineSettings, OptimizerSettings, RoundSettings, Settings
+from coordinator.settings import (
+    CodecTarget,
+    DeadlineSettings,
+    OperatorSettings,
+    OptimizerSettings,
+    RoundSettings,
+    Settings,
+)
 from federated_protocol import wire
 from federated_protocol.enrolment import Certificate, issue
 from federated_protocol.messages import (
@@ -30,6 +35,7 @@ from federated_protocol.messages import (
     CheckInAnswer,
     Message,
     ModelArtifact,
+    Pending,
     Phase,
     PlanAnswer,
     Refusal,
@@ -218,7 +224,7 @@ class Deployment:
         devices = self.devices(count)
         for device in devices:
             assert isinstance(device.check_in(), Selected)
-        if self.state() == "selecting":
+        if isinstance(devices[0].fetch_plan(), Pending):  # not full: the deadline closes the selection
             self.tick(self.settings.deadlines.selecting_s)
         for device in devices:
             assert isinstance(device.fetch_plan(), PlanAnswer)
@@ -280,6 +286,7 @@ def settings(tmp_path: Path, authority: Identity) -> Settings:
         ),
         codec=CodecTarget(clip=1.0, step=0.0005),
         optimizer=OptimizerSettings(name="average", learning_rate=1.0, prior_weight=0.0),
+        operators=OperatorSettings(public_reports=True),
     )
 
 
@@ -330,27 +337,3 @@ def serve() -> Iterator[Callable[[Flask], Transport]]:
         server.shutdown()
         thread.join(5)
         server.server_close()
-
-
-@pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL of this test run's own, on a free port; skipped where the distribution's package is missing."""
-    try:
-        server = PostgresServer.start(tmp_path_factory.mktemp("postgresql"))
-    except PostgresUnavailableError as reason:
-        pytest.skip(str(reason))
-    yield server.url
-    server.stop()
-
-
-@pytest.fixture
-def postgresql_url(postgresql_server: str) -> Iterator[str]:
-    """A new, empty database on it."""
-    name = f"test_{secrets.token_hex(6)}"
-    engine = create_engine(postgresql_server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    yield postgresql_server.rpartition("/")[0] + "/" + name
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-    engine.dispose()

@@ -13,9 +13,10 @@ from sqlalchemy import func, select
 from coordinator.errors import StorageError
 from coordinator.operation import api_description, backup
 from coordinator.operation.api_description import ADMIN_CALLS, DEVICE_CALLS, describe
+from coordinator.operation.high_water import HighWater
 from coordinator.operation.population import check_ins_by_hour
 from coordinator.releases import ModelStore, signing_keys
-from coordinator.releases.metadata_publisher import HighWater, MetadataPublisher
+from coordinator.releases.metadata_publisher import MetadataPublisher
 from coordinator.releases.rollout import roll_back
 from coordinator.storage import Database, tables
 from federated_protocol.messages import Phase, Refusal

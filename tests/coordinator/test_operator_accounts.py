@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coordinator.operation.accounts import FREE_FAILURES, SESSION_S, AccountError, Accounts, Role
+from coordinator.operation.api_description import ADMIN_CALLS
 from coordinator.operation.audit import newest_entries
 
 PASSWORD = "correct horse battery"
@@ -139,3 +140,48 @@ def test_an_account_can_be_removed(accounts):
     assert accounts.all() == [("ada", "operator")]
     with pytest.raises(AccountError):
         accounts.remove("bob", 1.0)
+
+
+# -- who may read ------------------------------------------------------------------------------------------------
+
+REPORTS = [call.path.replace("{version}", "0") for call in ADMIN_CALLS if call.method == "get"]
+
+
+@pytest.fixture
+def closed(deploy):
+    deployment = deploy(operators={"public_reports": False})
+    Accounts(deployment.coordinator.database).add("bob", Role.VIEWER, PASSWORD, deployment.clock.now)
+    return deployment
+
+
+@pytest.mark.parametrize("path", REPORTS)
+def test_reports_are_for_those_who_signed_in_or_hold_a_token(closed, path):
+    free = path in ("/admin/session", "/admin/openapi.json")
+    stranger, reader, script = Browser(closed), Browser(closed), closed.app.test_client()
+    reader.sign_in("bob")
+    token = Accounts(closed.coordinator.database).issue_token("bob", closed.clock.now)
+    assert stranger.client.get(path).status_code == (200 if free else 401)
+    assert reader.client.get(path).status_code == 200
+    assert script.get(path, headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    assert script.get(path, headers={"Authorization": "Bearer x"}).status_code == (200 if free else 401)
+
+
+@pytest.mark.parametrize("path", ["/", "/models", "/v1/health", "/v1/ready", "/metrics", "/v1/openapi.json"])
+def test_pages_without_data_health_and_metrics_are_open(closed, path):
+    assert closed.app.test_client().get(path).status_code == 200
+
+
+def test_a_token_decides_nothing_and_ends(closed):
+    accounts = Accounts(closed.coordinator.database)
+    accounts.add("ada", Role.OPERATOR, PASSWORD, closed.clock.now)
+    bearer = {"Authorization": f"Bearer {accounts.issue_token('ada', closed.clock.now, days=2)}"}
+    client = closed.app.test_client()
+    assert client.post("/admin/pause", json={}, headers=bearer).status_code == 401
+    client.set_cookie("coordinator_session", bearer["Authorization"][7:])  # nor as a cookie: it has no CSRF token
+    assert client.post("/admin/pause", json={}, headers={"X-CSRF-Token": ""}).status_code == 401
+    client.delete_cookie("coordinator_session")
+    assert client.get("/admin/status", headers=bearer).status_code == 200
+    closed.clock.advance(2 * 86_400 + 1)
+    assert client.get("/admin/status", headers=bearer).status_code == 401
+    with pytest.raises(AccountError, match="no such account"):
+        accounts.issue_token("nobody", 0.0)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from coordinator.errors import SettingsError
+from coordinator.errors import ReleaseError, SettingsError
+from coordinator.operation import backup
+from coordinator.operation.high_water import high_water_path
 from coordinator.privacy import EpsilonReporter, accounted_epsilon, privacy_sentence, spending
 from coordinator.reports import Reports
 from coordinator.settings import PrivacySettings, Settings, validate
+from coordinator.storage import Database
 from federated_protocol.messages import AbandonReason, ComeBack, ComeBackReason, Phase
 from federated_protocol.plan import NO_DP_GUARANTEE, counter_names
 from federated_protocol.privacy import check_privacy, epsilon_of, largest_rho
@@ -71,7 +75,7 @@ def test_charges_add_up_and_the_round_that_would_overspend_does_not_start(deploy
 
 
 def test_a_budget_that_ran_out_while_devices_gathered_ends_the_round_by_name(deploy: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("coordinator.rounds.driver.overspends", lambda *_: False)
+    monkeypatch.setattr("coordinator.rounds.tasks.overspends", lambda *_: False)
     deployment = deploy(**(PRIVATE | {"privacy": PRIVATE["privacy"] | {"epsilon_budget": 1.0}}))
     deployment.tick(deployment.settings.rounds.pause_s)
     for device in deployment.devices(5):
@@ -151,3 +155,35 @@ def test_the_reporter_answers_at_once_and_knows_better_later() -> None:
 def test_settings_that_promise_nothing_sensible_are_refused(settings: Settings, privacy: PrivacySettings) -> None:
     with pytest.raises(SettingsError, match="privacy"):
         validate(msgspec.structs.replace(settings, privacy=privacy))
+
+
+def test_neither_an_older_backup_nor_an_older_file_gives_privacy_back(deploy: Any, tmp_path: Path) -> None:
+    deployment = deploy(**PRIVATE)
+    run_round(deployment)
+    backup.back_up(deployment.coordinator.database, tmp_path / "backup", 1.0)
+    run_round(deployment)
+    spent = ledger(deployment)
+    assert len(spent.rhos) == 2
+    restored = {}
+    for name, marks in (("restored", high_water_path(deployment.settings)), ("copied by hand", None)):
+        restored[name] = f"sqlite:///{tmp_path / name}.sqlite"
+        older = Database(restored[name])
+        backup.restore(older, tmp_path / "backup", 2.0, marks)
+        with older.reading() as connection:
+            known = spending(connection, deployment.settings.task).rho
+        assert known == pytest.approx(spent.rho if marks else spent.rhos[0])
+        older.close()
+    again = deploy(database_url=restored["copied by hand"], **PRIVATE)
+    assert ledger(again).rho == pytest.approx(spent.rho)  # the first start looks at the marks
+    run_round(again)
+    assert ledger(again).rho == pytest.approx(1.5 * spent.rho)
+
+
+def test_damaged_marks_stop_the_start_and_are_not_taken_for_none(deploy: Any, tmp_path: Path) -> None:
+    deployment = deploy(**PRIVATE)
+    run_round(deployment)
+    path = high_water_path(deployment.settings)
+    assert path is not None
+    path.write_bytes(b"{")
+    with pytest.raises(ReleaseError, match="restore it"):
+        deployment.restart()

@@ -69,7 +69,7 @@ def test_killed_for_a_long_time_devices_get_a_moment_to_come_back_and_else_it_en
 def test_killed_between_opening_the_sum_and_publishing_it_publishes_once(deployment, monkeypatch):
     devices = deployment.select(10)
     driver = deployment.coordinator.driver
-    monkeypatch.setattr(driver, "_publish", lambda row, now: False)
+    monkeypatch.setattr(driver, "_finish", lambda task, row, now: False)
     deployment.run_round(devices)
     assert deployment.state() == "aggregated"
     deployment.restart()

@@ -45,6 +45,23 @@ def test_a_round_with_everybody_publishes_the_weighted_mean(deployment):
         assert answer.participants == 10
 
 
+def test_of_a_model_with_many_weights_a_fresh_subset_travels(deploy):
+    deployment = deploy(codec={"most_sent": 6}, rounds={"pause_s": 0.0})
+    moved = []
+    for number in (1, 2):
+        devices = deployment.select(10)
+        subset = devices[0].plan.codec.subset
+        assert [(block.length, block.chosen) for block in subset] == [(24, 6)]
+        deployment.run_round(devices)
+        change = weights(deployment, number) - weights(deployment, number - 1)
+        chosen = np.flatnonzero(change)
+        assert len(chosen) <= 6
+        expected = weighted_mean(devices)[chosen] * 24 / 6  # scaled, so that the mean over subsets is right
+        assert np.allclose(change[chosen], expected, atol=8e-3)
+        moved.append(set(chosen))
+    assert moved[0] != moved[1]
+
+
 @pytest.mark.parametrize("phase", list(Phase))
 def test_when_30_percent_vanish_in_a_phase_the_sum_is_exactly_that_of_the_rest(deployment, phase):
     devices = deployment.select(10)

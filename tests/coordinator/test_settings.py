@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from coordinator.cli import coordinator as coordinator_command
 from coordinator.errors import CoordinatorError, SettingsError
-from coordinator.settings import Settings, load_settings
+from coordinator.settings import ReleaseSettings, Settings, load_settings
 from coordinator.trust_anchor import TrustAnchor, read_trust_anchor
 
 KEY = "ab" * 32
@@ -73,11 +73,15 @@ def test_a_trust_anchor_round_trips_with_its_warning(tmp_path):
         read_trust_anchor(str(tmp_path / "none"))
 
 
-def test_init_writes_a_file_that_loads_to_the_defaults(tmp_path):
+def test_init_writes_a_file_that_loads_to_the_defaults_with_the_gate_shut(tmp_path):
     result = CliRunner().invoke(coordinator_command, ["init", str(tmp_path / "c"), "--authority-public-key", KEY])
     assert result.exit_code == 0, result.output
     loaded = load_settings(tmp_path / "c" / "coordinator.toml")
-    expected = msgspec.structs.replace(Settings(authority_public_key=KEY), database_url=loaded.database_url)
+    expected = msgspec.structs.replace(
+        Settings(authority_public_key=KEY),
+        database_url=loaded.database_url,
+        releases=ReleaseSettings(evaluation_gate=True),
+    )
     assert loaded == expected
     again = CliRunner().invoke(coordinator_command, ["init", str(tmp_path / "c"), "--authority-public-key", KEY])
     assert isinstance(again.exception, CoordinatorError)

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from coordinator.errors import ReleaseError
+from coordinator.operation.high_water import HighWater
 from coordinator.releases import ModelStore, signing_keys
-from coordinator.releases.metadata_publisher import HighWater, MetadataPublisher
+from coordinator.releases.metadata_publisher import MetadataPublisher
 from coordinator.releases.model_store import add_model
 from coordinator.releases.rollout import roll_back
 from coordinator.storage import Database

@@ -176,7 +176,7 @@ def begin_as_version_1(url):
     engine = create_engine(url)
     newer = {"rollouts", "release_metadata", "audit_log", "accounts", "account_sessions", "check_in_hours"}
     newer |= {"privacy_charges"}
-    columns = [("rounds", "neighbours"), ("rounds", "root"), ("rounds", "confirmed")]
+    columns = [("rounds", "neighbours"), ("rounds", "root"), ("rounds", "confirmed"), ("rounds", "protocol_version")]
     columns += [("participants", "certificate"), ("messages", "signature")]
     with engine.begin() as connection:
         metadata.create_all(connection, [t for t in metadata.sorted_tables if t.name not in newer])

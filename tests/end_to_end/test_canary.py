@@ -156,8 +156,8 @@ def spy_on_workers(patch: pytest.MonkeyPatch, found: Evidence) -> None:
     """Keep a copy of every update as it is before encoding and before masking; the devices notice nothing."""
     contribute = LocalWorker.contribute
 
-    def watched(worker: LocalWorker, plan: Plan, model: object, trained: Trained) -> Contribution:
-        made = contribute(worker, plan, model, trained)  # type: ignore[arg-type]
+    def watched(worker: LocalWorker, plan: Plan, model: object, trained: Trained, *judged: object) -> Contribution:
+        made = contribute(worker, plan, model, trained, *judged)  # type: ignore[arg-type]
         found.trained.append(trained)
         found.contributions.append(made)
         return made

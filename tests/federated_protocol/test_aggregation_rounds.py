@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federated_protocol.errors import ProtocolError, ProtocolErrorReason
+from federated_protocol.messages import Unmasking
 from federated_protocol.secure_aggregation import MaskedSum, choose, complete_threshold
 from federated_protocol.update_codec import decode_sum, encode, layout, solve_codec
 
@@ -77,12 +79,44 @@ def test_updates_and_counters_come_through_masks_and_dropouts(kit: Any) -> None:
     assert decoded.mean_update() == pytest.approx(updates[3:].mean(axis=0), abs=1e-3)
 
 
-def test_an_executor_opens_the_same_sum(kit: Any) -> None:
+class Losing(Executor):
+    """Loses every third job with its worker."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.taken += 1
+        future: Future[Any] = Future()
+        if self.taken % 3:
+            future.set_result(fn(*args, **kwargs))
+        else:
+            future.set_exception(BrokenExecutor())
+        return future
+
+
+def test_an_executor_opens_the_same_sum_even_when_it_loses_workers(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("federated_protocol.secure_aggregation.unmasking._JOB_US", 1.0)
     shape = kit.layout([(500, 20)])
     cohort = kit.Cohort(kit.vectors(80, shape), shape, dict.fromkeys(range(1, 25), kit.Leaves.AFTER_SHARE))
     alone = cohort.run()
+    losing = Losing()
+    assert np.array_equal(cohort.open(executor=losing), alone)
+    assert losing.taken > 32  # more than are in flight at once
     with ThreadPoolExecutor(2) as executor:
         assert np.array_equal(cohort.open(executor=executor), alone)
+
+
+def test_a_lie_among_the_shares_is_found_on_any_executor(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("federated_protocol.secure_aggregation.unmasking._JOB_US", 1.0)
+    shape = kit.layout([(10, 20)])
+    cohort = kit.Cohort(kit.vectors(8, shape), shape)
+    cohort.run()
+    liar = cohort.unmaskings[3]
+    lies = {i: Unmasking(liar.missing, bytes(len(liar.shares))) for i in cohort.unmaskings}
+    with ThreadPoolExecutor(2) as executor, pytest.raises(ProtocolError) as caught:
+        cohort.open(unmaskings=lies, executor=executor)
+    assert caught.value.reason is ProtocolErrorReason.BAD_SHARE
 
 
 def test_the_sum_does_not_depend_on_order_or_on_where_parts_were_added(kit: Any) -> None:

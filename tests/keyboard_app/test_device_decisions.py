@@ -20,6 +20,7 @@ from federated_protocol.messages import ModelArtifact, ModelNotice
 from keyboard_app.device import DeviceIdentity, DevicePolicy, DeviceRuntime, SwitchedConditions
 from keyboard_app.device.history import Ending, History, Participation
 from keyboard_app.device.identity import TREATMENT
+from keyboard_app.device.local_training import TrainingProgress
 from keyboard_app.device.personal_model import PersonalSetting
 from keyboard_app.device.preferences import PreferenceFile
 from keyboard_app.device.schedule import ScheduleSetting, WaitReason
@@ -211,31 +212,32 @@ def test_nothing_is_trained_while_a_condition_is_missing(owned: Owned) -> None:
     assert owned.runtime.personal_model is not None
 
 
-def test_a_stop_ends_training_within_a_step_keeps_nothing_and_rests(owned: Owned) -> None:
+def test_a_stop_ends_training_within_a_step_uses_nothing_of_it_and_rests(owned: Owned) -> None:
     owned.offers()
     owned.runtime.prefer(personal=True)
-    seen = []
+    seen: list[TrainingProgress] = []
     asked = owned.runtime._must_stop
+    owned.runtime._trainer.steps_a_call = 1
 
     def stop_at_the_second_step() -> bool:
-        seen.append(owned.runtime.progress)
-        if len(seen) == 3:
-            assert owned.runtime.status.can_stop
-            owned.runtime.stop_training()
+        if owned.runtime.progress is not None:
+            seen.append(owned.runtime.progress)
+            if len(seen) == 3:
+                assert owned.runtime.status.can_stop
+                owned.runtime.stop_training()
         return asked()
 
     owned.runtime._must_stop = stop_at_the_second_step  # type: ignore[method-assign]
     owned.steps(1)
     assert len(seen) == 3, "no further step was begun"
-    last = seen[-1]
-    assert last is not None
-    assert (last.step, last.steps) == (2, 3)
+    assert (seen[-1].step, seen[-1].steps) == (2, 3)
     assert owned.runtime.personal_model is None
     assert owned.runtime.progress is None
     owned.steps(5)
     assert len(seen) == 3, "it rests"
     owned.clock.now += 2 * 3600
     owned.steps(2)
+    assert [progress.step for progress in seen] == [0, 1, 2, 2], "it went on where it was"
     assert owned.runtime.personal_model is not None
 
 

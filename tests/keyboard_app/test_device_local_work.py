@@ -13,25 +13,27 @@ from hypothesis import strategies as st
 
 from data_logging import Impression, ImpressionLog, Outcome, UsageCount
 from federated_protocol.plan import (
+    LOSS_LEVELS,
     PROTOCOL_VERSION,
     AggregationSetting,
     MetricSetting,
     MetricSlot,
+    ModelReference,
     Plan,
+    SubsetBlock,
     TaskKind,
     TrainingSetting,
     counter_names,
 )
 from federated_protocol.update_codec import decode_sum, solve_codec
-from keyboard_app.device.local_work import (
-    LARGEST_INVERSE_PROPENSITY,
-    LocalWorker,
-    ScoredOffers,
-    TrainingStoppedError,
-    count,
-)
+from keyboard_app.device.local_evaluation import LARGEST_INVERSE_PROPENSITY, ScoredOffers
+from keyboard_app.device.local_training import LocalTrainer
+from keyboard_app.device.local_work import LocalWorker, count
 from keyboard_app.device.model_store import StoredModel
-from keyboard_app.device.policy import PlanRefusedError
+from keyboard_app.device.pace import Pace
+from keyboard_app.device.policy import DevicePolicy, PlanRefusedError
+from keyboard_app.device.unfinished_training import UnfinishedTraining
+from keyboard_app.device.workbench import TrainingStoppedError, Workbench
 from suggestion_model.bundle import Bundle
 from suggestion_model.features import DENSE_FEATURES
 from suggestion_model.runtime import Ranker
@@ -151,10 +153,17 @@ def make_plan(bundle: Bundle) -> Plan:
     )
 
 
+def worker_of(
+    bundle: Bundle, log: ImpressionLog, ranker: Ranker, most_examples: int = 4_000, trainer: LocalTrainer | None = None
+) -> LocalWorker:
+    bench = Workbench(bundle, log, most_examples, ranker)
+    return LocalWorker(bench, log, trainer or LocalTrainer(bench))
+
+
 def test_only_labelled_offers_of_this_versions_features_are_learned_from(
     bundle: Bundle, ranker: Ranker, log: ImpressionLog, model: StoredModel
 ) -> None:
-    trained = LocalWorker(bundle, log, ranker=ranker).train(make_plan(bundle), model, lambda: False)
+    trained = worker_of(bundle, log, ranker).train(make_plan(bundle), model, lambda: False)
     assert trained.examples == 29
     assert trained.loss_after < trained.loss_before
     assert np.any(trained.delta)
@@ -163,7 +172,7 @@ def test_only_labelled_offers_of_this_versions_features_are_learned_from(
 def test_the_vector_decodes_to_the_weighted_update_and_the_counters(
     bundle: Bundle, ranker: Ranker, log: ImpressionLog, model: StoredModel
 ) -> None:
-    plan, worker = make_plan(bundle), LocalWorker(bundle, log, ranker=ranker)
+    plan, worker = make_plan(bundle), worker_of(bundle, log, ranker)
     trained = worker.train(plan, model, lambda: False)
     contribution = worker.contribute(plan, model, trained)
     assert contribution.claimed
@@ -176,19 +185,78 @@ def test_the_vector_decodes_to_the_weighted_update_and_the_counters(
     np.testing.assert_allclose(decoded.mean_update(), trained.delta, atol=5e-3)
 
 
-def test_training_stops_when_told_and_keeps_nothing(
-    bundle: Bundle, ranker: Ranker, log: ImpressionLog, model: StoredModel
+def test_training_stops_when_told_and_goes_on_where_it_was(
+    bundle: Bundle, ranker: Ranker, log: ImpressionLog, model: StoredModel, tmp_path: Path
 ) -> None:
-    before, asked = ranker.weights(), []
+    bench, asked = Workbench(bundle, log, ranker=ranker), []
+    before, plan = ranker.weights(), make_plan(bundle)
 
-    def stop_at_third() -> bool:
+    def trainer() -> LocalTrainer:
+        made = LocalTrainer(bench, UnfinishedTraining(tmp_path / "unfinished"), rng=np.random.default_rng(7))
+        made.steps_a_call = 1
+        return made
+
+    def stop_before_the_third_step() -> bool:
         asked.append(1)
-        return len(asked) >= 3
+        return len(asked) == 5  # once for the log, once for its features, once a step
 
     with pytest.raises(TrainingStoppedError):
-        LocalWorker(bundle, log, ranker=ranker).train(make_plan(bundle), model, stop_at_third)
-    assert len(asked) == 3
+        worker_of(bundle, log, ranker, trainer=trainer()).train(plan, model, stop_before_the_third_step)
+    assert len(asked) == 5
     np.testing.assert_array_equal(ranker.weights(), before)
+    steps: list[int] = []
+    again = trainer()
+
+    def watch() -> bool:
+        steps.extend([again.progress.step] if again.progress else [])
+        return False
+
+    resumed = worker_of(bundle, log, ranker, trainer=again).train(plan, model, watch)
+    assert steps == [2, 3], "two of four steps were left"
+    whole = LocalTrainer(bench, rng=np.random.default_rng(7))
+    straight = worker_of(bundle, log, ranker, trainer=whole).train(plan, model, lambda: False)
+    np.testing.assert_allclose(resumed.delta, straight.delta, atol=1e-6)
+    assert not (tmp_path / "unfinished").exists()
+
+
+def test_a_stopped_training_on_other_offers_starts_over(
+    bundle: Bundle, ranker: Ranker, log: ImpressionLog, model: StoredModel
+) -> None:
+    bench = Workbench(bundle, log, ranker=ranker)
+    trainer = LocalTrainer(bench)
+    trainer.steps_a_call = 1
+    worker, asked = LocalWorker(bench, log, trainer), []
+
+    def stop_late() -> bool:
+        asked.append(1)
+        return len(asked) == 5
+
+    with pytest.raises(TrainingStoppedError):
+        worker.train(make_plan(bundle), model, stop_late)
+    log.resolve(log.impressions()[-2].id, Outcome.DISMISSED)
+    log.delete(log.impressions()[-2].id)
+    steps: list[int] = []
+
+    def watch() -> bool:
+        steps.extend([trainer.progress.step] if trainer.progress else [])
+        return False
+
+    worker.train(make_plan(bundle), model, watch)
+    assert steps == [0, 1, 2, 3]
+
+
+def test_work_and_rest_keep_to_the_share() -> None:
+    now, rested = [0.0], []
+    pace = Pace(0.25, lambda: now[0], rested.append)
+    pace.begin()
+    for _ in range(20):
+        now[0] += 0.004
+        pace.rest()
+    assert sum(rested) == pytest.approx(3 * 0.004 * 18)
+    assert len(rested) == 6, "waking is not free: it rests after every third call"
+    for wrong in (0.0, 1.5):
+        with pytest.raises(ValueError, match="share"):
+            Pace(wrong)
 
 
 def test_batches_larger_than_the_model_files_are_refused(
@@ -198,12 +266,76 @@ def test_batches_larger_than_the_model_files_are_refused(
         make_plan(bundle), training=TrainingSetting(epochs=1, batch_size=64, learning_rate=0.1, weight_cap=8)
     )
     with pytest.raises(PlanRefusedError):
-        LocalWorker(bundle, log, ranker=ranker).train(plan, model, lambda: False)
+        worker_of(bundle, log, ranker).train(plan, model, lambda: False)
 
 
 def test_the_newest_examples_are_preferred_when_there_are_too_many(
     bundle: Bundle, ranker: Ranker, log: ImpressionLog, model: StoredModel
 ) -> None:
-    worker = LocalWorker(bundle, log, most_examples=5, ranker=ranker)
+    worker = worker_of(bundle, log, ranker, most_examples=5)
     assert worker.train(make_plan(bundle), model, lambda: False).examples == 5
-    assert [round(float(example.dense[0]), 2) for example in worker._examples()] == [0.33, 0.34, 0.36, 0.37, 0.38]
+    assert [round(row.impression.features[0], 2) for row in worker._bench.newest()] == [0.33, 0.34, 0.36, 0.37, 0.38]
+
+
+def evaluation_plan(bundle: Bundle) -> Plan:
+    return msgspec.structs.replace(
+        make_plan(bundle),
+        task="suggestions/evaluation",
+        kind=TaskKind.EVALUATION,
+        codec=solve_codec(bundle.dimension, 1.0, 0.5, b"", 1, 8, 16, (SubsetBlock(bundle.dimension, 1),), bytes(32)),
+        metrics=MetricSetting((), (-1.0, 0.0, 1.0), paired=True),
+        baseline=ModelReference(0, ""),
+    )
+
+
+def test_an_evaluation_judges_two_models_on_offers_no_training_has_seen_and_claims_nothing(
+    bundle: Bundle, ranker: Ranker, log: ImpressionLog, model: StoredModel
+) -> None:
+    plan, worker = evaluation_plan(bundle), worker_of(bundle, log, ranker)
+    learned = worker.train(make_plan(bundle), model, lambda: False)
+    better = StoredModel(1, "1" * 64, (model.weights + learned.delta).astype(np.float32), 0.0)
+    judging = worker.train(plan, better, lambda: False)
+    assert judging.examples == 0
+    for judged, worse in ((better, False), (model, None)):
+        contribution = worker.contribute(plan, judged, judging, baseline=model)
+        assert not contribution.claimed
+        decoded = decode_sum(contribution.vector, plan.codec, 1)
+        assert not decoded.update_sum.any()  # of the update, one zero travels
+        sums = dict(zip(counter_names(plan.metrics), decoded.counters.tolist(), strict=True))
+        assert sums["examples"] == sum(sums[f"offers_by_score/{b}"] for b in range(4)) // 8 == 29
+        assert sums["loss_change/devices"] == 1
+        change = sums["loss_change/sum"] - LOSS_LEVELS
+        assert change < 0 if worse is False else change == 0
+        assert sums["loss_change/squares"] == change * change
+    log.usage_unreported("session")
+    log.mark_reported("session")
+    contribution = worker.contribute(plan, better, judging, baseline=model)
+    assert not decode_sum(contribution.vector, plan.codec, 1).counters.any()
+
+
+def test_analytics_count_usage_and_train_nothing(
+    bundle: Bundle, ranker: Ranker, log: ImpressionLog, model: StoredModel
+) -> None:
+    plan = msgspec.structs.replace(make_plan(bundle), kind=TaskKind.ANALYTICS)
+    worker = worker_of(bundle, log, ranker)
+    contribution = worker.contribute(plan, model, worker.train(plan, model, lambda: False))
+    decoded = decode_sum(contribution.vector, plan.codec, 1)
+    sums = dict(zip(counter_names(plan.metrics), decoded.counters.tolist(), strict=True))
+    assert (sums["examples"], sums["treatment/0/lines"]) == (0, 40)
+    assert not decoded.update_sum.any()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": TaskKind.EVALUATION},
+        {"baseline": ModelReference(0, "")},
+        {"metrics": MetricSetting((), (0.0,), paired=True)},
+    ],
+)
+def test_a_plan_whose_fields_are_not_of_its_kind_is_refused(bundle: Bundle, changes: dict[str, object]) -> None:
+    policy = DevicePolicy().demo(4)
+    policy.check(make_plan(bundle), "session", bundle.dimension)
+    policy.check(evaluation_plan(bundle), "session", bundle.dimension)
+    with pytest.raises(PlanRefusedError, match="task"):
+        policy.check(msgspec.structs.replace(make_plan(bundle), **changes), "session", bundle.dimension)

@@ -33,7 +33,7 @@ from coordinator.storage.round_store import Round, newest_rounds
 from data_logging import Impression, ImpressionLog, Outcome
 from federated_protocol import signing
 from federated_protocol.enrolment import issue
-from federated_protocol.messages import Abandoned, Pending, Phase, SignedMessage
+from federated_protocol.messages import Phase, SessionAnswer, SignedMessage
 from federated_protocol.plan import TrainingSetting
 from keyboard_app.device import DeviceIdentity, DevicePolicy, DeviceRuntime, ScheduleSetting, SwitchedConditions
 from keyboard_app.device.history import Ending, History, Participation
@@ -63,11 +63,11 @@ class ObservedTransport(Transport):
     """The real transport; notes every masked input that leaves, and may lose or spoil what a test says."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, timeout_s=5.0)
+        super().__init__(url, timeout_s=5.0, wait_s=0)
         self.masked_inputs: list[tuple[str, bytes]] = []
         self.before_send: Callable[[Phase], None] = lambda phase: None
 
-    def send(self, session: str, phase: Phase, message: SignedMessage) -> Pending | Abandoned:
+    def send(self, session: str, phase: Phase, message: SignedMessage) -> SessionAnswer:
         self.before_send(phase)
         if phase is Phase.MASKED_INPUT:
             self.masked_inputs.append((session, message.payload))
@@ -361,7 +361,7 @@ def test_a_new_model_ranks_the_very_next_key_press(world: World) -> None:
     device.runtime.stop()
     typing = world.start_device(device.home, engine=True)
     world.devices[-1] = typing
-    engine = typing.runtime._engine
+    engine = typing.runtime._choice._engine
     assert isinstance(engine, SuggestionEngine)
     context = Context("is there a thai restaurant in oakland")
     before = engine.suggest(context)
@@ -446,7 +446,9 @@ class TestCoordinatorTrouble:
         world.step_until_sending(Phase.SHARE)
         world.kill()
         device = world.devices[0]
-        participation = device.runtime._participation
+        attendance = device.runtime._attendance
+        assert attendance is not None
+        participation = attendance.participation
         assert participation is not None
         for _ in range(200):
             world.clock.now += max(device.runtime.step(), 0.1)

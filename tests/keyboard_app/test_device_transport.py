@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
@@ -103,16 +104,53 @@ def test_every_byte_is_counted_in_both_directions(server: Server, transport: Tra
     assert transport.traffic.down == server.sent
 
 
-def test_paths_name_session_phase_and_device(server: Server, transport: Transport) -> None:
+def test_paths_name_session_phase_and_device(server: Server) -> None:
     server.answer = lambda: (200, wire.encode(Pending(1.0)))
-    transport.plan("s-1", b"\x01\xff")
-    transport.send("s-1", Phase.SHARE, MESSAGE)
-    transport.result("s-1", Phase.MASKED_INPUT, b"\x01\xff")
+    for wait_s in (0, 20):
+        transport = Transport(server.url, wait_s=wait_s)
+        transport.plan("s-1", b"\x01\xff")
+        transport.send("s-1", Phase.SHARE, MESSAGE)
+        transport.result("s-1", Phase.MASKED_INPUT, b"\x01\xff")
+        transport.close()
     assert [(method, path) for method, path, _, _ in server.seen] == [
         ("GET", "/v1/sessions/s-1/plan?device=01ff"),
         ("POST", "/v1/sessions/s-1/share"),
         ("GET", "/v1/sessions/s-1/masked_input?device=01ff"),
+        ("GET", "/v1/sessions/s-1/plan?device=01ff&wait=20"),
+        ("POST", "/v1/sessions/s-1/share?wait=20"),
+        ("GET", "/v1/sessions/s-1/masked_input?device=01ff&wait=20"),
     ]
+
+
+def test_a_message_may_be_answered_with_its_phases_result(server: Server, transport: Transport) -> None:
+    server.answer = lambda: (200, wire.encode(ROSTER))
+    assert transport.send("s-1", Phase.ADVERTISE, MESSAGE) == ROSTER
+    with pytest.raises(BadAnswer, match="Roster is no answer to share"):
+        transport.send("s-1", Phase.SHARE, MESSAGE)
+
+
+def test_a_request_that_waits_outlasts_the_timeout_and_can_be_cut_short(server: Server) -> None:
+    asked, answers = threading.Event(), threading.Event()
+
+    def answer() -> Answer:
+        asked.set()
+        answers.wait(10.0)
+        return 200, wire.encode(Pending(1.0))
+
+    server.answer = answer
+    transport = Transport(server.url, timeout_s=0.05, wait_s=20)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(transport.send, "s-1", Phase.SHARE, MESSAGE)
+        assert asked.wait(5.0)
+        with pytest.raises(TimeoutError):
+            first.result(0.2)
+        transport.cut_short()
+        with pytest.raises(CoordinatorUnreachable):
+            first.result(5.0)
+    assert len(server.seen) == 1  # nothing was sent again behind the caller's back
+    answers.set()
+    assert transport.send("s-1", Phase.SHARE, MESSAGE) == Pending(1.0)
+    transport.close()
 
 
 def test_a_session_name_that_is_no_plain_word_reaches_no_path(transport: Transport) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from suggestion_model.runtime import Ranker
-from suggestion_model.training import LocalSetting, example_scores, make_batch, mean_loss, train_locally
-from suggestion_model.types import Example
+from suggestion_model.training import LocalRun, LocalSetting, Progress, make_batch, train_locally, train_rows
+from suggestion_model.types import Example, RankerInputs
 
 SETTING = LocalSetting(epochs=5, batch_size=16, learning_rate=0.1)
 
@@ -34,7 +36,8 @@ def test_delta_is_the_way_from_start_to_the_reported_loss(ranker: Ranker, exampl
     start = ranker.weights()
     update = train_locally(ranker, start, examples, SETTING, np.random.default_rng(0))
     ranker.set_weights(start + update.delta)
-    assert mean_loss(ranker, examples) == pytest.approx(update.loss_after, rel=1e-4)
+    summed = [ranker.evaluate(make_batch(examples[at : at + 16], 16))[0] for at in (0, 16, 32)]
+    assert sum(summed) / 40 == pytest.approx(update.loss_after, rel=1e-4)
 
 
 def test_the_same_seed_gives_the_same_update(ranker: Ranker, examples: list[Example]) -> None:
@@ -46,13 +49,67 @@ def test_the_same_seed_gives_the_same_update(ranker: Ranker, examples: list[Exam
     assert not np.array_equal(deltas[0], deltas[2])
 
 
-def test_it_stops_before_the_next_step_when_asked(ranker: Ranker, examples: list[Example]) -> None:
-    asked = iter([False, False, True])
-    update = train_locally(
-        ranker, ranker.weights(), examples, SETTING, np.random.default_rng(0), should_stop=lambda: next(asked)
-    )
-    assert (update.steps, update.stopped) == (2, True)
-    assert np.linalg.norm(update.delta) > 0
+def steps_one_by_one(
+    ranker: Ranker, start: NDArray[np.float32], examples: list[Example], setting: LocalSetting, seed: int
+) -> NDArray[np.float32]:
+    """The same training through ``train_step``: whole examples, one call a step."""
+    rng, live = np.random.default_rng(seed), ranker.weights()
+    ranker.set_weights(start)
+    for _ in range(setting.epochs):
+        order = rng.permutation(len(examples))
+        for at in range(0, len(order), setting.batch_size):
+            chosen = [examples[int(i)] for i in order[at : at + setting.batch_size]]
+            ranker.train_step(make_batch(chosen, ranker.train_batch), setting.learning_rate)
+            pull = np.float32(setting.learning_rate * setting.proximal)
+            now = ranker.weights()
+            ranker.set_weights(now - pull * (now - start))
+    trained = ranker.weights()
+    ranker.set_weights(live)
+    return trained
+
+
+@pytest.mark.parametrize("proximal", [0.0, 0.5])
+@pytest.mark.parametrize(("count", "batch_size"), [(1, 16), (40, 16), (40, 7), (300, 16)])
+def test_all_epochs_in_one_call_are_the_steps_one_by_one(
+    ranker: Ranker, random_inputs: Callable[[int, int], RankerInputs], count: int, batch_size: int, proximal: float
+) -> None:
+    rows = random_inputs(count, 4)
+    some = [
+        Example(rows.context_ids[i], rows.candidate_ids[i], rows.dense[i], float(i % 3 == 0), 1.0 + i % 2)
+        for i in range(count)
+    ]
+    setting, start = LocalSetting(3, batch_size, 0.1, proximal), ranker.weights()
+    update = train_rows(ranker.head, start, ranker.head_rows(some), setting, Progress(9, 0, start))
+    expected = steps_one_by_one(ranker, start, some, setting, 9)
+    np.testing.assert_allclose(start + update.delta, expected, atol=2e-6)
+    assert update.steps == 3 * -(-count // batch_size)
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 14])
+def test_a_stopped_run_goes_on_where_it_was(ranker: Ranker, examples: list[Example], stop_after: int) -> None:
+    start, rows = ranker.weights(), ranker.head_rows(examples)
+    whole = train_rows(ranker.head, start, rows, SETTING, Progress(5, 0, start))
+    asked = iter([*[False] * stop_after, True])
+    first = train_rows(ranker.head, start, rows, SETTING, Progress(5, 0, start), lambda: next(asked), steps_a_call=1)
+    assert (first.steps, first.stopped) == (stop_after, True)
+    assert np.linalg.norm(first.delta) > 0
+    second = train_rows(ranker.head, start, rows, SETTING, first.progress)
+    assert (second.steps, second.stopped) == (15, False)
+    np.testing.assert_allclose(second.delta, whole.delta, atol=1e-6)
+
+
+def test_an_epoch_visits_every_example_once_in_another_order(ranker: Ranker, examples: list[Example]) -> None:
+    start, rows = ranker.weights(), ranker.head_rows(examples)
+    order = LocalRun(ranker.head, start, rows, SETTING, Progress(3, 0, start))._order.reshape(5, -1)
+    assert all(sorted(epoch[epoch >= 0].tolist()) == list(range(40)) for epoch in order)
+    assert len({tuple(epoch.tolist()) for epoch in order}) == 5
+
+
+def test_it_stops_before_the_next_call_when_asked(ranker: Ranker, examples: list[Example]) -> None:
+    start = ranker.weights()
+    update = train_locally(ranker, start, examples, SETTING, np.random.default_rng(0), should_stop=lambda: True)
+    assert (update.steps, update.stopped) == (0, True)
+    assert not update.delta.any()
 
 
 def test_no_examples_give_a_zero_update(ranker: Ranker) -> None:
@@ -79,15 +136,19 @@ def test_the_proximal_term_holds_the_update_back(ranker: Ranker, examples: list[
 
 
 def test_weights_of_examples_count(ranker: Ranker, examples: list[Example]) -> None:
-
     heavy = [replace(examples[0], weight=3.0), examples[1]]
     repeated = [examples[0], examples[0], examples[0], examples[1]]
-    assert mean_loss(ranker, heavy) == pytest.approx(mean_loss(ranker, repeated), rel=1e-5)
+    losses = [ranker.head.mean_loss(ranker.weights(), ranker.head_rows(some)) for some in (heavy, repeated)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_scores_of_examples_are_those_of_the_ranker(ranker: Ranker, examples: list[Example]) -> None:
-    assert example_scores(ranker, examples).shape == (40,)
-    assert np.isfinite(example_scores(ranker, examples)).all()
+def test_the_head_scores_examples_as_the_ranker_does(ranker: Ranker, examples: list[Example]) -> None:
+    weights = np.random.default_rng(0).standard_normal(ranker.dimension).astype(np.float32)
+    ranker.set_weights(weights)
+    inputs = RankerInputs(
+        *(np.stack([getattr(e, n) for e in examples]) for n in ("context_ids", "candidate_ids", "dense"))
+    )
+    assert ranker.head.logits(weights, ranker.head_rows(examples)) == pytest.approx(ranker.scores(inputs), abs=1e-5)
 
 
 @pytest.mark.parametrize(

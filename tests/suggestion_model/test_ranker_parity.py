@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
-from suggestion_model.authoring import build, calibration, encoder, ranker
+from suggestion_model.authoring import build, calibration, convert, encoder, heads, ranker
 from suggestion_model.bundle import CATALOG, Bundle
 from suggestion_model.features import DENSE_FEATURES
+from suggestion_model.head_trainer import HeadRows, HeadTrainer
 from suggestion_model.runtime import SIGNATURES, Ranker
 from suggestion_model.training import make_batch
 from suggestion_model.types import Example, RankerInputs
@@ -117,6 +118,35 @@ def test_authored_twice_is_the_same_weights_and_file(
     again = Bundle.load(tmp_path)
     assert np.array_equal(again.weights0, authored[1].weights0)
     assert digest == authored[1].digest
+
+
+@pytest.mark.parametrize("head", [heads.LinearHead(9), heads.DenseHead(6, 4)], ids=["linear", "dense"])
+def test_a_head_trains_in_the_file_as_in_tensorflow(head: heads.Head) -> None:
+    trainer, rng = HeadTrainer.load(convert.convert_head(head)), np.random.default_rng(2)
+    size = heads.dimension(head)
+    start = rng.standard_normal(size).astype(np.float32) * 0.5
+    rows = HeadRows(
+        {"inputs": rng.standard_normal((30, head.width)).astype(np.float32)},  # type: ignore[attr-defined]
+        (rng.random(30) < 0.4).astype(np.float32),
+        rng.uniform(1, 4, 30).astype(np.float32),
+    )
+    order = np.full((4, 16), -1, np.int32)
+    order[:2].flat[:30], order[2:].flat[:30] = rng.permutation(30), rng.permutation(30)
+    weights = tf.Variable(start)
+    for step in order:
+        chosen = step[step >= 0]
+        with tf.GradientTape() as tape:
+            parts = heads.split(head, weights)
+            logit = head.logits(parts, {"inputs": tf.constant(rows.inputs["inputs"][chosen])})
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=rows.label[chosen], logits=logit)
+            loss = tf.reduce_sum(losses * rows.weight[chosen]) / rows.weight[chosen].sum()
+        weights.assign_sub(0.3 * tape.gradient(loss, weights))
+        weights.assign_sub(0.1 * (weights - start))
+    trained = trainer.train(start, rows, order, 0.3, pull=0.1)
+    assert trained == pytest.approx(weights.numpy(), abs=1e-5)
+    assert np.abs(trained - start).max() > 0.01
+    logit = head.logits(heads.split(head, tf.constant(trained)), {"inputs": tf.constant(rows.inputs["inputs"])})
+    assert trainer.logits(trained, rows) == pytest.approx(logit.numpy(), abs=1e-5)
 
 
 @pytest.mark.parametrize("which", ["shipped", "authored"])

@@ -166,6 +166,19 @@ def test_small_talk_brings_up_nothing(small: GraphSource, said: str) -> None:
     assert queries(small, said) == []
 
 
+@pytest.mark.parametrize(
+    ("query", "held"),
+    [
+        ("Thai restaurants in New York", True),
+        ("restaurants near me", True),
+        ("thai restaurants in nyc", False),
+        ("thai restaurants in bathroom", False),
+    ],
+)
+def test_a_graph_knows_what_it_holds(small: GraphSource, query: str, held: bool) -> None:
+    assert small.holds(query) is held
+
+
 def broken(**changes: Any) -> str:
     return json.dumps(SMALL | changes)
 

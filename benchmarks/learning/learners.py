@@ -1,0 +1,121 @@
+"""What is trained: the ranker's head, by the device's own trainer, with one face for every model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.learning.population import Index, Population
+from suggestion_model.bundle import Bundle
+from suggestion_model.head_trainer import HeadRows, HeadTrainer
+from suggestion_model.runtime import Ranker
+from suggestion_model.training import LocalRun, LocalSetting, Progress
+from suggestion_model.types import Example
+
+Weights = NDArray[np.float32]
+Vector = NDArray[np.float64]
+_PREPARED_AT_ONCE = 4096
+
+
+class Learner(Protocol):
+    """A model on the rows of one typed world; rows are given by their numbers."""
+
+    start: Weights
+    """float32[d], where every method begins: version 0."""
+
+    def train(self, rows: Index, weights: Weights, setting: LocalSetting, seed: Sequence[int]) -> Weights:
+        """ClientUpdate: the change, float32[d], that local training on ``rows`` makes."""
+        ...
+
+    def loss_and_gradient(self, rows: Index, weights: Weights) -> tuple[float, Vector]:
+        """Weighted mean cross-entropy of ``rows``, and its gradient, float64[d]."""
+        ...
+
+    def logits(self, rows: Index, weights: Weights) -> NDArray[np.float32]:
+        """Logits of ``rows``, float32."""
+        ...
+
+
+class RankerLearner:
+    """The head of the ranker that ships, trained inside the model file as on a device.
+
+    What the head sees of each row is computed once. Scores and whole-batch gradients of a linear head are matrix
+    products of the same; that the head is one is checked against the model file, and otherwise the file does it.
+    """
+
+    def __init__(self, population: Population) -> None:
+        bundle = Bundle.shipped()
+        ranker = Ranker(bundle)
+        self.start = bundle.weights0.copy()
+        self._head = ranker.head
+        self._rows = _prepare(ranker, population)
+        self._design = _linear_design(self._head, self._rows)
+
+    def train(self, rows: Index, weights: Weights, setting: LocalSetting, seed: Sequence[int]) -> Weights:
+        """See :class:`Learner`."""
+        order = int(np.random.default_rng(seed).integers(2**62))
+        run = LocalRun(self._head, weights, self._rows.take(rows), setting, Progress(order, 0, weights))
+        while not run.done:
+            run.advance()
+        return run.progress.weights - weights
+
+    def loss_and_gradient(self, rows: Index, weights: Weights) -> tuple[float, Vector]:
+        """See :class:`Learner`."""
+        label, weight = self._rows.label[rows], self._rows.weight[rows]
+        total = float(weight.sum())
+        if self._design is None:
+            return self._head.mean_loss(weights, self._rows.take(rows)), self._gradient_by_steps(rows, weights)
+        design = self._design if len(rows) == len(self._design) else self._design[rows]
+        z = design @ weights
+        loss = np.maximum(z, 0) - z * label + np.log1p(np.exp(-np.abs(z)))
+        slope = (1 / (1 + np.exp(-z)) - label) * weight
+        return float(loss @ weight) / total, (design.T @ slope).astype(np.float64) / total
+
+    def _gradient_by_steps(self, rows: Index, weights: Weights) -> Vector:
+        """Read off steps of length 1, a batch each."""
+        found, total = np.zeros(len(weights)), 0.0
+        for start in range(0, len(rows), self._head.batch):
+            part = self._rows.take(rows[start : start + self._head.batch])
+            order = np.arange(len(part), dtype=np.int32)[None, :]
+            share = float(part.weight.sum())
+            found += share * (weights.astype(np.float64) - self._head.train(weights, part, order, 1.0))
+            total += share
+        return found / total
+
+    def logits(self, rows: Index, weights: Weights) -> NDArray[np.float32]:
+        """See :class:`Learner`."""
+        if self._design is None:
+            return self._head.logits(weights, self._rows.take(rows))
+        return np.asarray(self._design[rows] @ weights, np.float32)
+
+
+def _prepare(ranker: Ranker, population: Population) -> HeadRows:
+    """What the head sees of every row of the world."""
+    columns, parts = population.world.examples, []
+    for start in range(0, len(population.labels), _PREPARED_AT_ONCE):
+        part = slice(start, start + _PREPARED_AT_ONCE)
+        names, values = columns.keys(), zip(*(column[part] for column in columns.values()), strict=True)
+        labels = zip(values, population.labels[part], population.weights[part], strict=True)
+        examples = [
+            Example(**dict(zip(names, row, strict=True)), label=float(label), weight=float(weight))
+            for row, label, weight in labels
+        ]
+        parts.append(ranker.head_rows(examples))
+    return HeadRows.join(parts)
+
+
+def _linear_design(head: HeadTrainer, rows: HeadRows) -> NDArray[np.float32] | None:
+    """X, float32[n, d], if the head's logit is X w for every w; None if it is not."""
+    (name,) = rows.inputs if len(rows.inputs) == 1 else ("",)
+    if not name or rows.inputs[name].ndim != 2 or rows.inputs[name].shape[1] + 1 != head.dimension:
+        return None
+    seen = np.asarray(rows.inputs[name], np.float32)
+    design = np.concatenate([seen[:, :1], np.ones((len(seen), 1), np.float32), seen[:, 1:]], axis=1)
+    few, rng = rows.take(slice(0, 64)), np.random.default_rng(0)
+    for weights in rng.normal(size=(3, head.dimension)).astype(np.float32):
+        if not np.allclose(head.logits(weights, few), design[:64] @ weights, rtol=1e-3, atol=1e-3):
+            return None
+    return design

@@ -1,0 +1,206 @@
+"""What rounds are for: training makes model versions, evaluation judges them before anybody ranks, analytics count.
+
+A task says when its next round may open, what its plan asks, and what becomes of the opened sum; everything between is
+the same for all of them (:mod:`coordinator.rounds.driver`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+from coordinator.experiments.click_through import metric_slots
+from coordinator.privacy.ledger import affords, overspends
+from coordinator.releases.evaluation_gate import settle
+from coordinator.releases.model_store import PublishedModel, current_model, load_artifact, published_model
+from coordinator.releases.rollout import awaiting_evaluation
+from coordinator.rounds import planning
+from coordinator.rounds.publication import publish
+from coordinator.rounds.states import RoundEvent
+from coordinator.settings import Settings
+from coordinator.storage import Database, round_store
+from coordinator.storage.round_store import Round
+from federated_protocol.plan import MetricSetting, Plan, TaskKind
+from federated_protocol.randomness import ByteSource
+
+LONGEST_EVALUATION_PAUSE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a round will ask of its cohort."""
+
+    base: PublishedModel
+    """The model it starts from, or judges."""
+    plan: Plan
+
+
+class RoundTask(Protocol):
+    """One kind of rounds of a deployment; holds no state."""
+
+    @property
+    def name(self) -> str:
+        """Stands in plans and in the table of rounds; at most one round of a task runs at a time."""
+        ...
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds between the end of a round and the next selection."""
+        ...
+
+    def wanted(self, connection: Connection) -> bool:
+        """Whether a round may open, apart from the pause after the last one and from the kill switch."""
+        ...
+
+    def prepare(self, connection: Connection, row: Round, rng: ByteSource) -> Prepared | None:
+        """The plan for the ``row.still_in`` devices of a closed selection; None when there is nothing to do now."""
+        ...
+
+    def affords(self, connection: Connection, plan: Plan) -> bool:
+        """Whether the privacy budget bears it."""
+        ...
+
+    def finish(self, database: Database, row: Round, now: float) -> int | None:
+        """Use the opened sum and end the round; the version it is about, or None when the round is to be abandoned."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingTask:
+    """Improves the newest model; with the gate on, not before the newest was judged."""
+
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        """The task of the settings."""
+        return self.settings.task
+
+    @property
+    def pause_s(self) -> float:
+        """As the settings say."""
+        return self.settings.rounds.pause_s
+
+    def wanted(self, connection: Connection) -> bool:
+        """Until enough rounds were published or the budget is spent."""
+        limit = self.settings.rounds.max_rounds
+        if limit and round_store.published_count(connection, self.name) >= limit:
+            return False
+        if self.settings.releases.evaluation_gate and awaiting_evaluation(connection) is not None:
+            return False
+        return not overspends(connection, self.settings)
+
+    def prepare(self, connection: Connection, row: Round, rng: ByteSource) -> Prepared | None:
+        """Train on top of the newest version."""
+        base = current_model(connection)
+        dimension = _dimension(connection, base.version)
+        return Prepared(base, planning.make_plan(self.settings, row, base, dimension, cohort=row.still_in, rng=rng))
+
+    def affords(self, connection: Connection, plan: Plan) -> bool:
+        """By the ledger."""
+        return affords(connection, self.settings, plan)
+
+    def finish(self, database: Database, row: Round, now: float) -> int | None:
+        """Publish the next version."""
+        return publish(database, self.settings, row, now)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationTask:
+    """Judges the version that awaits it against the one it was made from, on offers neither was trained on."""
+
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        """The task of the settings, and what is done with it."""
+        return self.settings.evaluation_task
+
+    @property
+    def pause_s(self) -> float:
+        """Short: a version is waiting."""
+        return min(self.settings.rounds.pause_s, LONGEST_EVALUATION_PAUSE_S)
+
+    def wanted(self, connection: Connection) -> bool:
+        """While a version awaits its evaluation."""
+        return awaiting_evaluation(connection) is not None
+
+    def prepare(self, connection: Connection, row: Round, rng: ByteSource) -> Prepared | None:
+        """Score both models."""
+        candidate = awaiting_evaluation(connection)
+        if candidate is None:
+            return None
+        judged = published_model(connection, candidate)
+        metrics = MetricSetting((), self.settings.score_edges, self.settings.metrics.propensity_scale, paired=True)
+        plan = planning.make_counting_plan(
+            self.settings, row, TaskKind.EVALUATION, judged, _dimension(connection, candidate), rng,
+            metrics=metrics, baseline=published_model(connection, judged.parent),
+        )  # fmt: skip
+        return Prepared(judged, plan)
+
+    def affords(self, connection: Connection, plan: Plan) -> bool:
+        """Always: evaluations exist in tasks without a guarantee alone, see :func:`coordinator.settings.validate`."""
+        return True
+
+    def finish(self, database: Database, row: Round, now: float) -> int | None:
+        """Let the version out, or withdraw it, in the transaction that ends the round."""
+        with database.writing() as connection:
+            if round_store.move(connection, row, RoundEvent.PASSED, now, published_version=row.base_version):
+                settle(connection, self.settings, row.base_version, now)
+        return row.base_version
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyticsTask:
+    """Counts lines, offers and clicks by arm and version, more often than models are made."""
+
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        """The task of the settings, and what is done with it."""
+        return self.settings.analytics_task
+
+    @property
+    def pause_s(self) -> float:
+        """As the settings say."""
+        return self.settings.metrics.analytics_every_s
+
+    def wanted(self, connection: Connection) -> bool:
+        """Always."""
+        return True
+
+    def prepare(self, connection: Connection, row: Round, rng: ByteSource) -> Prepared | None:
+        """Count the newest versions."""
+        newest = current_model(connection)
+        metrics = MetricSetting(metric_slots(newest.version, self.settings.metrics.newest_versions), ())
+        plan = planning.make_counting_plan(
+            self.settings, row, TaskKind.ANALYTICS, newest, _dimension(connection, newest.version), rng, metrics=metrics
+        )
+        return Prepared(newest, plan)
+
+    def affords(self, connection: Connection, plan: Plan) -> bool:
+        """Always: there are no exact counters in a task with noise, see :func:`coordinator.settings.validate`."""
+        return True
+
+    def finish(self, database: Database, row: Round, now: float) -> int | None:
+        """The counters are stored with the opened sum; nothing else is made of it."""
+        with database.writing() as connection:
+            round_store.move(connection, row, RoundEvent.PASSED, now)
+        return row.base_version
+
+
+def _dimension(connection: Connection, version: int) -> int:
+    return len(load_artifact(connection, version)[0].weights) // 4
+
+
+def tasks_of(settings: Settings) -> tuple[RoundTask, ...]:
+    """The tasks of a deployment, most urgent first: a check-in joins the first that is selecting."""
+    tasks: list[RoundTask] = [TrainingTask(settings)]
+    if settings.releases.evaluation_gate:
+        tasks.insert(0, EvaluationTask(settings))
+    if settings.metrics.analytics_every_s:
+        tasks.append(AnalyticsTask(settings))
+    return tuple(tasks)

@@ -1,0 +1,146 @@
+"""Training for the owner alone: when it is due, and what becomes of it. Nothing of it is ever sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data_logging.errors import LogError
+from keyboard_app.device.local_training import LocalTrainer
+from keyboard_app.device.personal_model import PersonalModel, PersonalModelFile, PersonalSetting
+from keyboard_app.device.ranking_choice import RankingChoice
+from keyboard_app.device.workbench import LABELLED, TrainingStoppedError, Workbench
+from suggestion_model.errors import SuggestionModelError
+
+if TYPE_CHECKING:
+    from data_logging import ImpressionLog
+
+Knowledge = tuple[int, str, int]
+"""Version and digest of a shared model, and the newest labelled offer: what one training can learn from."""
+
+
+class PersonalTraining:
+    """Keeps the owner's model in step with the log and with the shared model.
+
+    Args:
+        log: the local log.
+        bench: the offers of the log, and the model file.
+        trainer: trains on them.
+        file: where the result is kept.
+        choice: says which shared model to start from, and uses the result at once.
+        setting: how.
+        interval_s: shortest time between two trainings.
+        clock: Unix time in seconds.
+        note_problem: hears what went wrong, in a sentence without anything typed.
+    """
+
+    def __init__(
+        self,
+        log: ImpressionLog,
+        bench: Workbench,
+        trainer: LocalTrainer,
+        file: PersonalModelFile,
+        choice: RankingChoice,
+        setting: PersonalSetting,
+        interval_s: float,
+        clock: Callable[[], float],
+        note_problem: Callable[[str], None],
+    ) -> None:
+        self._log = log
+        self._bench = bench
+        self._trainer = trainer
+        self._file = file
+        self._choice = choice
+        self._setting = setting
+        self._interval_s = interval_s
+        self._clock = clock
+        self._note_problem = note_problem
+        self._due_at = -float("inf")
+        self._tried: Knowledge | None = None
+        self.running = False
+
+    def is_due(self, now: float) -> bool:
+        """Whether the owner wants it and there is something new to learn at monotonic time ``now`` in seconds."""
+        return self._choice.may_be_personal and now >= self._due_at and self._to_learn_from() != self._tried
+
+    def train(self, now: float, should_stop: Callable[[], bool], begun: Callable[[], None]) -> None:
+        """Train once and use the result, if it is worth it.
+
+        Args:
+            now: monotonic time in seconds.
+            should_stop: asked between chunks of work; True cancels.
+            begun: called once :attr:`running` is true.
+
+        Raises:
+            TrainingStoppedError: it was cancelled; it stays due.
+        """
+        knowledge = self._to_learn_from()
+        self.running = True
+        try:
+            begun()
+            model = self._fine_tuned(should_stop)
+            if model is not None and self._choice.may_be_personal:
+                self._file.put(model)
+        except TrainingStoppedError:
+            raise
+        except (LogError, OSError, SuggestionModelError) as problem:
+            self._note_problem(f"the personal model was not kept ({type(problem).__name__})")
+        finally:
+            self.running = False
+            self._bench.release()
+        self._tried = knowledge
+        self._due_at = now + self._interval_s
+        self._choice.apply()
+
+    def _fine_tuned(self, should_stop: Callable[[], bool]) -> PersonalModel | None:
+        """Train the shared model further on all offers but the newest, which judge the result; None with too few."""
+        from suggestion_model.training import LocalSetting
+
+        shared, setting = self._choice.shared, self._setting
+        offers = self._bench.newest()
+        if len(offers) < setting.smallest_examples:
+            return None
+        cut = len(offers) - max(1, round(setting.held_out * len(offers)))
+        head = self._bench.ranker.head
+        rows = self._bench.head_rows(offers, should_stop, lambda: None)
+        how = LocalSetting(setting.epochs, min(setting.batch_size, head.batch), setting.learning_rate, setting.proximal)
+        update = self._trainer.train_rows(shared, rows.take(slice(cut)), offers[-1].id, how, should_stop)
+        weights, judges = shared.weights + update.delta, rows.take(slice(cut, None))
+        before, after = head.mean_loss(shared.weights, judges), head.mean_loss(weights, judges)
+        better = bool(np.isfinite(weights).all()) and after <= before
+        return PersonalModel(
+            base_version=shared.version,
+            base_digest=shared.digest,
+            examples=cut,
+            newest=offers[-1].id,
+            loss_shared=before,
+            loss_personal=after,
+            trained_at=self._clock(),
+            weights=weights.astype("<f4").tobytes() if better else b"",
+        )
+
+    def rest(self, until: float) -> None:
+        """Begin nothing before monotonic time ``until``: the owner stopped it."""
+        self._due_at = until
+
+    def forget(self) -> None:
+        """Delete the owner's model and rank with the shared one.
+
+        Raises:
+            OSError: the file cannot be deleted.
+        """
+        self._file.erase()
+        self._trainer.forget()
+        self._tried = None
+        self._choice.apply()
+
+    def _to_learn_from(self) -> Knowledge | None:
+        try:
+            newest = self._log.impressions(outcomes=LABELLED, newest_first=True, limit=1)
+        except LogError as problem:
+            self._note_problem(str(problem))
+            return self._tried
+        base = self._choice.shared
+        return (base.version, base.digest, newest[0].id if newest else 0)
