@@ -12,15 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kivy.graphics import ClearBuffers, ClearColor, Color, Fbo, InstructionGroup, Rectangle, SmoothEllipse, Translate
+from kivy.graphics import ClearBuffers, ClearColor, Color, Fbo, InstructionGroup, Rectangle, Translate
 from kivy.metrics import dp, sp
 
 from keyboard_app.window.layouts import Action, Key, PlacedKey
 from keyboard_app.window.painting import Box, RoundedBox, Text
 from keyboard_app.window.theme import Theme, faded
-
-_FACES = range(0x1F600, 0x1F650)
-"""Characters drawn as a coloured face: the bundled fonts have them in outline only."""
 
 
 class KeyFace:
@@ -35,11 +32,6 @@ class KeyFace:
         self._box = RoundedBox(group, theme.key, radius)
         self._edge.place(placed.x, placed.y - dp(1), placed.width, placed.height)
         self._box.place(placed.x, placed.y, placed.width, placed.height)
-        self._face: tuple[Color, Any] | None = None
-        if is_face(key.label):
-            self._face = (Color(*theme.face), SmoothEllipse())
-            for instruction in self._face:
-                group.add(instruction)
         rows = max(key.label.count("\n") + 1, 1)
         self._texts = [Text(group, theme.key_ink, self.text_size(key) / (1.0 if rows == 1 else 1.15))]
         self._texts += [Text(group, theme.key_ink, self.text_size(key) / 1.15) for _ in range(rows - 1)]
@@ -70,11 +62,6 @@ class KeyFace:
             ink = theme.accent if lit else theme.key_ink
         self._box.paint(fill)
         middle_x, middle_y = placed.x + placed.width / 2, placed.y + placed.height / 2
-        if self._face is not None:
-            size = self._texts[0].size_px * 0.80
-            self._face[1].pos = (middle_x - size / 2, middle_y - size / 2 + size * 0.02)
-            self._face[1].size = (size, size)
-            ink = theme.on_face
         lines = label.split("\n")
         for number, text in enumerate(self._texts):
             line = lines[number] if number < len(lines) else ""
@@ -278,11 +265,6 @@ class PressedKeys:
         self._parent.clear()
         self._known.clear()
         self._shown.clear()
-
-
-def is_face(label: str) -> bool:
-    """Whether a label is one of the faces that get a colour."""
-    return len(label) == 1 and ord(label) in _FACES
 
 
 def whole_picture(parent: InstructionGroup) -> Any:

@@ -25,6 +25,8 @@ REPEAT_AFTER_S = 0.40
 REPEAT_EVERY_S = 0.055
 LONG_PRESS_S = 0.30
 """A key held for this long shows its alternates."""
+MOST_PICTURES = 12
+"""Layers that are kept drawn; the oldest makes room."""
 FLASH_S = 0.10
 """How long a hardware key lights up its picture."""
 DRAG_STEP_DP = 9
@@ -41,8 +43,8 @@ class KeyboardView(Widget):
         self._theme = theme
         self._presses = Presses(self._fire, keys.released)
         self._placed: list[PlacedKey] = []
-        self._placed_of: dict[tuple[str, str], list[PlacedKey]] = {}
-        self._pictures: dict[tuple[str, str, Shift], LayerPicture] = {}
+        self._placed_of: dict[tuple[str, ...], list[PlacedKey]] = {}
+        self._pictures: dict[tuple[tuple[str, ...], Shift], LayerPicture] = {}
         self._previews: dict[Any, Preview] = {}
         self._spare_previews: list[Preview] = []
         self._alternates: dict[Any, AlternatesRow] = {}
@@ -106,12 +108,14 @@ class KeyboardView(Widget):
         if self.width < 2 or self.height < 2:
             return
         keys = self._keys
-        where = (keys.layout.name, keys.layer)
+        where = keys.page
         if where not in self._placed_of:
             self._placed_of[where] = self._place_layer()
         self._placed = self._placed_of[where]
-        what = (*where, keys.shift)
+        what = (where, keys.shift)
         if what not in self._pictures:
+            while len(self._pictures) >= MOST_PICTURES:
+                del self._pictures[next(iter(self._pictures))]
             box = (self.x, self.y, self.width, self.height)
             self._pictures[what] = LayerPicture(box, self._placed, self._theme, keys.label, self._is_lit)
         texture = self._pictures[what].texture

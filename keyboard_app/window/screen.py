@@ -275,6 +275,11 @@ class KeyboardScreen(Widget):
         self.clips.clear()
         self.clipboard.show(())
 
+    def forget(self) -> None:
+        """Forget what is kept in memory alone: what was copied, and which emoji were typed."""
+        self.forget_clips()
+        self.keys.forget_emoji()
+
     def delete(self) -> None:
         """Delete one character backwards."""
         self.close_card()
