@@ -52,7 +52,8 @@ def assert_looks_whole(window: Any, drawing: Any, root: Any) -> None:
     window.dispatch("on_draw")
     whole = shown(root)
     drawing.install()
-    different = np.argwhere((in_parts != whole).any(axis=2))
+    # Smooth edges may be rounded otherwise where they are cut.
+    different = np.argwhere((abs(in_parts.astype(int) - whole) > 3).any(axis=2))
     assert not len(different), f"rows {different[:, 0].min()}..{different[:, 0].max()} differ"
 
 
