@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import msgspec
+from sqlalchemy import Connection, func, select
 
 from coordinator.experiments import metric_store
 from coordinator.experiments.click_through import ArmUsage, total_usage, usage_by_arm
 from coordinator.experiments.comparison import TREATMENT, Comparison, compare_over_rounds
+from coordinator.experiments.evaluation import Evaluation
 from coordinator.privacy import EpsilonReporter, privacy_sentence, spending
+from coordinator.releases.evaluation_gate import evaluation_of
 from coordinator.releases.model_store import ModelStore, PublishedModel
+from coordinator.releases.rollout import rounds_paused
 from coordinator.rounds.states import PHASE_OF_STATE, RoundState
+from coordinator.rounds.tasks import tasks_of
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
 from coordinator.storage.round_store import Round
+from coordinator.storage.tables import audit_log, models, rounds
+
+VERSIONS_SHOWN = 60
 
 
 class RoundReport(msgspec.Struct, frozen=True):
@@ -20,6 +28,7 @@ class RoundReport(msgspec.Struct, frozen=True):
 
     round: int
     attempt: int
+    task: str
     state: str
     reason: str | None
     base_version: int
@@ -46,6 +55,13 @@ class RoundReport(msgspec.Struct, frozen=True):
     duration_s: float | None
 
 
+def graph_words(report: RoundReport) -> str | None:
+    """Who shared secrets with whom, and how many of them open one: ``k 26, t 16`` or ``all, t 9``."""
+    if report.neighbours is None:
+        return None
+    return f"{'all' if report.complete_graph else f'k {report.neighbours}'}, t {report.shares_needed}"
+
+
 class PhaseProgress(msgspec.Struct, frozen=True):
     """One step of the round under way."""
 
@@ -61,10 +77,18 @@ class LiveRound(msgspec.Struct, frozen=True):
 
     round: int
     attempt: int
+    task: str
     state: str
+    opened_at: float
     deadline: float
     base_version: int
     phases: tuple[PhaseProgress, ...]
+    neighbours: int | None = None
+    """k of the graph, once U1 is known."""
+    shares_needed: int | None = None
+    """t"""
+    complete_graph: bool | None = None
+    dropouts: dict[str, int] = {}
 
 
 class UsageReport(msgspec.Struct, frozen=True):
@@ -99,6 +123,8 @@ class ModelReport(msgspec.Struct, frozen=True):
     examples: int
     update_norm: float | None
     created_at: float
+    round: int | None = None
+    """The round whose sum made it; None for a version published again, and for version 0."""
 
 
 class MetricsReport(msgspec.Struct, frozen=True):
@@ -121,6 +147,13 @@ class StatusReport(msgspec.Struct, frozen=True):
     abandoned_rounds: int
     max_rounds: int
     running: LiveRound | None
+    """Of training."""
+    live: tuple[LiveRound, ...] = ()
+    """Of every task."""
+    paused: bool = False
+    """Whether the kill switch is on."""
+    decisions: int = 0
+    """Entries of the audit log: pages that show decisions look again when it grows."""
 
 
 class Reports:
@@ -136,19 +169,14 @@ class Reports:
         """The state of affairs at ``now``."""
         task = self._settings.task
         with self._database.reading() as connection:
-            row = round_store.running_round(connection, task)
-            live = None
-            if row is not None:
-                phase = PHASE_OF_STATE.get(row.state)
-                answered = message_store.count_messages(connection, row.id, phase) if phase else row.still_in
-                live = LiveRound(
-                    round=row.number,
-                    attempt=row.attempt,
-                    state=row.state.value,
-                    deadline=row.deadline,
-                    base_version=row.base_version,
-                    phases=_progress(row, answered, self._settings.largest_cohort),
-                )
+            rows = [
+                row
+                for task_ in tasks_of(self._settings)
+                if (row := round_store.running_round(connection, task_.name)) is not None
+            ]
+            live = tuple(self._live(connection, row) for row in rows)
+            paused = rounds_paused(connection)
+            decisions = connection.scalar(select(func.max(audit_log.c.id))) or 0
             published = round_store.published_count(connection, task)
             abandoned = round_store.abandoned_count(connection, task)
             spent = spending(connection, task)
@@ -162,17 +190,56 @@ class Reports:
             published_rounds=published,
             abandoned_rounds=abandoned,
             max_rounds=self._settings.rounds.max_rounds,
-            running=live,
+            running=next((found for found in live if found.task == task), None),
+            live=live,
+            paused=paused,
+            decisions=decisions,
         )
 
-    def rounds(self, limit: int = 100) -> tuple[RoundReport, ...]:
-        """The newest rounds that ended or are under way, newest first."""
+    def _live(self, connection: Connection, row: Round) -> LiveRound:
+        phase = PHASE_OF_STATE.get(row.state)
+        answered = message_store.count_messages(connection, row.id, phase) if phase else row.still_in
+        report = _round(row)
+        return LiveRound(
+            round=row.number,
+            attempt=row.attempt,
+            task=row.task,
+            state=row.state.value,
+            opened_at=row.opened_at,
+            deadline=row.deadline,
+            base_version=row.base_version,
+            phases=_progress(row, answered, self._settings.largest_cohort),
+            neighbours=report.neighbours,
+            shares_needed=report.shares_needed,
+            complete_graph=report.complete_graph,
+            dropouts=report.dropouts,
+        )
+
+    def rounds(self, limit: int = 100, *, every_task: bool = False) -> tuple[RoundReport, ...]:
+        """The newest rounds that ended or are under way, newest first: of training, or of every task."""
+        names = [task.name for task in tasks_of(self._settings)] if every_task else [self._settings.task]
         with self._database.reading() as connection:
-            return tuple(_round(row) for row in round_store.newest_rounds(connection, self._settings.task, limit))
+            found = [row for name in names for row in round_store.newest_rounds(connection, name, limit)]
+        return tuple(_round(row) for row in sorted(found, key=lambda row: -row.id)[:limit])
+
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """What secure sums said about versions before they went out, oldest version first."""
+        judged = select(rounds.c.base_version).where(
+            rounds.c.task == self._settings.evaluation_task, rounds.c.unmasked.is_not(None)
+        )
+        with self._database.reading() as connection:
+            versions = sorted(set(connection.scalars(judged)))[-VERSIONS_SHOWN:]
+            found = (evaluation_of(connection, self._settings, version) for version in versions)
+            return tuple(evaluation for evaluation in found if evaluation is not None)
 
     def models(self) -> tuple[ModelReport, ...]:
         """Every version, oldest first."""
-        return tuple(_model(model) for model in self._models.all())
+        query = select(models.c.version, rounds.c.number).join(rounds, rounds.c.id == models.c.round_id)
+        with self._database.reading() as connection:
+            made_by = {row.version: row.number for row in connection.execute(query)}
+        return tuple(
+            msgspec.structs.replace(_model(model), round=made_by.get(model.version)) for model in self._models.all()
+        )
 
     def metrics(self, limit: int = 200) -> MetricsReport:
         """Click-through by arm and version over all rounds, and by round over the newest ``limit``."""
@@ -243,6 +310,7 @@ def _round(row: Round) -> RoundReport:
     return RoundReport(
         round=row.number,
         attempt=row.attempt,
+        task=row.task,
         state=row.state.value,
         reason=row.reason.value if row.reason else None,
         base_version=row.base_version,

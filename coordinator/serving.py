@@ -72,6 +72,13 @@ class ImpatientWorker(ThreadWorker):  # type: ignore[misc] # its base is untyped
         self._watch.start()
         super().run()
 
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Take connections, or none; one that is told to end closes its door, so that nobody waits in front of it."""
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            for listener in self.sockets:
+                listener.close()
+
     def handle(self, conn: TConn) -> Any:
         """Answer one request."""
         self._reading[conn] = time.monotonic() + READ_S

@@ -156,10 +156,18 @@ class PaceSettings(_Group, frozen=True):
 class UnmaskingSettings(_Group, frozen=True):
     """What opens sums."""
 
-    executor: Literal["processes", "threads"] = "processes"
-    """Expands masks: worker processes, or threads, which need less memory and gain little. Small sums need neither."""
+    executor: Literal["processes", "threads", "cluster"] = "processes"
+    """Expands masks: worker processes, threads, which need less memory and gain little, or a Dask cluster by address.
+    Small sums need none of them."""
     workers: int = 0
-    """So many of them; 0 is one a core."""
+    """So many processes or threads; 0 is one a core."""
+    scheduler: str = ""
+    """Of the cluster: ``tls://HOST:PORT``."""
+    authority: str = ""
+    """File with the certificate that signed those of the cluster and ours."""
+    certificate: str = ""
+    key: str = ""
+    """Files with this coordinator's certificate and its private key, both PEM."""
 
 
 class OperatorSettings(_Group, frozen=True):
@@ -373,6 +381,14 @@ def validate(settings: Settings) -> None:
         (1 <= len(settings.task) <= 40, "task must have 1 to 40 characters"),
         (settings.releases.stage_s > 0, "releases.stage_s must be positive"),
         (0 <= settings.unmasking.workers <= 1024, "unmasking.workers must be 0 (one a core) or up to 1024"),
+        (
+            settings.unmasking.executor != "cluster"
+            or (
+                settings.unmasking.scheduler.startswith("tls://")
+                and all((settings.unmasking.authority, settings.unmasking.certificate, settings.unmasking.key))
+            ),
+            "unmasking.executor = cluster needs unmasking.scheduler = tls://HOST:PORT, authority, certificate and key",
+        ),
         (settings.pace.poll_growth >= 0, "pace.poll_growth must not be negative"),
         (settings.pace.longest_poll_s > 0, "pace.longest_poll_s must be positive"),
         (0 < settings.pace.shortest_s <= settings.pace.longest_s, "pace must satisfy 0 < shortest_s <= longest_s"),

@@ -1,4 +1,4 @@
-"""What expands masks when a sum is opened: worker processes on this machine, or threads.
+"""What expands masks when a sum is opened: worker processes on this machine, threads, or a cluster.
 
 Threads of one process share Python's lock, and neither AES nor X25519 releases it for calls as short as ours: two
 threads expand no more masks than one. Processes do. They start with the first sum that is worth it, stay, and end with
@@ -23,6 +23,10 @@ T = TypeVar("T")
 
 def make_executor(settings: UnmaskingSettings) -> Executor:
     """The executor that the settings ask for; nothing runs before the first job."""
+    if settings.executor == "cluster":
+        from coordinator.aggregation.cluster import ClusterExecutor
+
+        return ClusterExecutor(settings)
     workers = settings.workers or os.cpu_count() or 1
     if settings.executor == "threads":
         return ThreadPoolExecutor(workers, "masks")

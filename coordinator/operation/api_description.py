@@ -12,12 +12,14 @@ from typing import Any
 import msgspec
 
 from coordinator import __doc__ as _package_doc
+from coordinator.experiments.evaluation import Evaluation
 from coordinator.operation.audit import AuditEntry
 from coordinator.operation.health import Readiness
 from coordinator.operation.model_card import ModelCard
 from coordinator.operation.operator_messages import ReleasesState, RolloutChange, SessionState, SignIn
 from coordinator.operation.population import CheckInHour
 from coordinator.reports import MetricsReport, ModelReport, RoundReport, StatusReport
+from coordinator.task_reports import PrivacyReport, TaskReport
 from coordinator.web.admin_api import LivePage
 from federated_protocol.messages import CheckInAnswer, ModelArtifact, Refusal, SessionAnswer, SignedMessage
 from federated_protocol.plan import PROTOCOL_VERSION
@@ -42,11 +44,13 @@ class Call:
     query: tuple[str, ...] = ()
 
 
+_SESSION = "/v1/sessions/{session}"
+_ASKED = ("device", "wait")
 DEVICE_CALLS = (
     Call("post", "/v1/check-in", "Willing now?", CheckInAnswer, SignedMessage, CONTENT_TYPE),
-    Call("get", "/v1/sessions/{session}/plan", "The plan of a round.", SessionAnswer, None, CONTENT_TYPE, ("device",)),
-    Call("post", "/v1/sessions/{session}/{phase}", "A phase's message.", SessionAnswer, SignedMessage, CONTENT_TYPE),
-    Call("get", "/v1/sessions/{session}/{phase}", "A phase's result.", SessionAnswer, None, CONTENT_TYPE, ("device",)),
+    Call("get", f"{_SESSION}/plan", "The plan of a round.", SessionAnswer, None, CONTENT_TYPE, _ASKED),
+    Call("post", f"{_SESSION}/{{phase}}", "A phase's message.", SessionAnswer, SignedMessage, CONTENT_TYPE, ("wait",)),
+    Call("get", f"{_SESSION}/{{phase}}", "A phase's result.", SessionAnswer, None, CONTENT_TYPE, _ASKED),
     Call("get", "/v1/models/{version}", "A model artifact.", ModelArtifact, None, CONTENT_TYPE),
     Call("get", "/v1/releases/{name}", "Signed metadata of The Update Framework.", dict[str, Any]),
     Call("get", "/v1/health", "The process answers.", dict[str, Any]),
@@ -59,6 +63,9 @@ ADMIN_CALLS = (
     Call("get", "/admin/models", "Every version and its lineage.", tuple[ModelReport, ...]),
     Call("get", "/admin/models/{version}/card", "The card of a version.", ModelCard),
     Call("get", "/admin/metrics", "Click-through by arm, with intervals.", MetricsReport, query=("limit",)),
+    Call("get", "/admin/tasks", "What each task does and where it stands.", tuple[TaskReport, ...]),
+    Call("get", "/admin/privacy", "What the sums of each task have cost.", tuple[PrivacyReport, ...]),
+    Call("get", "/admin/evaluations", "Versions judged before they went out.", tuple[Evaluation, ...]),
     Call("get", "/admin/population", "Check-ins by hour and app version.", tuple[CheckInHour, ...]),
     Call("get", "/admin/audit", "Who decided what, when.", tuple[AuditEntry, ...], query=("limit",)),
     Call("get", "/admin/releases", "Rollout of every version, and the kill switch.", ReleasesState),

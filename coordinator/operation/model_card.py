@@ -6,6 +6,8 @@ import msgspec
 
 from coordinator.errors import ReleaseError
 from coordinator.experiments.comparison import Bounded, Comparison
+from coordinator.experiments.evaluation import Evaluation
+from coordinator.releases.evaluation_gate import evaluation_of
 from coordinator.releases.rollout import all_rollouts
 from coordinator.reports import ModelReport, Reports
 from coordinator.settings import Settings
@@ -26,6 +28,8 @@ class ModelCard(msgspec.Struct, frozen=True):
     privacy: str
     comparison: Comparison | None
     """Against the holdback; None while no sum counted it."""
+    evaluation: Evaluation | None = None
+    """Before it went out; None for versions that no sum judged."""
 
 
 def model_card(database: Database, settings: Settings, version: int) -> ModelCard:
@@ -38,6 +42,7 @@ def model_card(database: Database, settings: Settings, version: int) -> ModelCar
     while lineage[-1] != 0:
         lineage.append(known[lineage[-1]].parent)
     with database.reading() as connection:
+        judged = evaluation_of(connection, settings, version)
         rollout = all_rollouts(connection, settings.releases.rollout_stages[0])[version]
     from coordinator.releases import ModelStore
 
@@ -51,6 +56,7 @@ def model_card(database: Database, settings: Settings, version: int) -> ModelCar
         reason=rollout.reason,
         privacy=reports.status(0.0).privacy,
         comparison=next((c for c in reports.comparisons() if c.version == version), None),
+        evaluation=judged,
     )
 
 
@@ -70,6 +76,7 @@ def as_markdown(card: ModelCard) -> str:
         f"- SHA-256: {model.digest}",
         f"- Bundle: {card.bundle_digest}",
         "",
+        *_judged(card.evaluation),
         "## Against the holdback, at the same time",
         "",
     ]
@@ -87,6 +94,26 @@ def as_markdown(card: ModelCard) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _judged(found: Evaluation | None) -> list[str]:
+    if found is None:
+        return []
+    judged, baseline = found.judged, found.baseline
+    return [
+        "## Before it went out",
+        "",
+        f"- Verdict: {found.verdict.value.replace('_', ' ')}, on unseen offers of {found.devices} devices",
+        f"- Area under the curve: {_number(judged.auc)}; version {found.baseline_version} {_number(baseline.auc)}",
+        f"- Log loss: {_number(judged.log_loss)}; version {found.baseline_version} {_number(baseline.log_loss)}",
+        f"- Calibration error: {_number(judged.calibration_error)}",
+        f"- Clicks kept by its threshold: {_number(judged.clicks_kept)}",
+        "",
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4f}"
 
 
 def _text(bounded: Bounded | None) -> str:

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, request
 from coordinator.errors import RequestRefusedError
 from coordinator.reports import MetricsReport, Reports, RoundReport, StatusReport
 from coordinator.service import Coordinator
+from coordinator.task_reports import TaskReports
 from federated_protocol.messages import RefusalReason
 
 JSON = "application/json"
@@ -41,7 +42,9 @@ class EventStreams:
     def page(self) -> LivePage:
         """The data now."""
         return LivePage(
-            self._reports.status(self._coordinator.clock()), self._reports.rounds(60), self._reports.metrics()
+            self._reports.status(self._coordinator.clock()),
+            self._reports.rounds(60, every_task=True),
+            self._reports.metrics(),
         )
 
     def open(self) -> Response:
@@ -80,6 +83,7 @@ def admin_api(coordinator: Coordinator) -> Blueprint:
     """The blueprint of the reports."""
     api = Blueprint("admin_api", __name__, url_prefix="/admin")
     reports = Reports(coordinator.database, coordinator.settings)
+    task_reports = TaskReports(coordinator.database, coordinator.settings)
     streams = EventStreams(coordinator, reports)
 
     @api.get("/status")
@@ -97,6 +101,18 @@ def admin_api(coordinator: Coordinator) -> Blueprint:
     @api.get("/metrics")
     def metrics() -> Response:
         return _json(reports.metrics(_limit()))
+
+    @api.get("/tasks")
+    def tasks() -> Response:
+        return _json(task_reports.tasks())
+
+    @api.get("/privacy")
+    def privacy() -> Response:
+        return _json(task_reports.privacy())
+
+    @api.get("/evaluations")
+    def evaluations() -> Response:
+        return _json(reports.evaluations())
 
     @api.get("/page")
     def page() -> Response:

@@ -128,13 +128,13 @@ class Federation:
     forked: list[int] = field(default_factory=list)
     _due: list[float] = field(default_factory=list)
 
-    def start(self, name: str = "one", dies: str | None = None, threads: int = 16) -> Served:
+    def start(self, name: str = "one", dies: str | None = None, threads: int = 16, read_s: float = 20.0) -> Served:
         """Start a coordinator, or start one again under its old name and port."""
         port_file, log = self.folder / f"{name}.port", self.folder / f"{name}.log"
         ready = log.stat().st_size if log.exists() else 0
         settings = msgspec.to_builtins(self.settings)
         group = self.nursery.fork(
-            coordinator=settings, port_file=str(port_file), log=str(log), dies=dies, threads=threads
+            coordinator=settings, port_file=str(port_file), log=str(log), dies=dies, threads=threads, read_s=read_s
         )
         wait_until(lambda: log.exists() and "listening on" in log.read_text()[ready:])
         made = Served(port_file, log, group)

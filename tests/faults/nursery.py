@@ -2,7 +2,7 @@
 
 Run as a program. It reads one JSON object a line and answers each with one line, the new process's id:
 
-``{"coordinator": {settings}, "port_file": ..., "log": ..., "dies": "before the sum" | ... | null, "threads": 8}``
+``{"coordinator": {settings}, "port_file": ..., "log": ..., "dies": ... | null, "threads": 16, "read_s": 20}``
 ``{"devices": folder, "url": ..., "first": 0, "count": 3, "log": ...}``
 """
 
@@ -21,10 +21,12 @@ import msgspec
 from benchmarks._coordinator_process import initial_model
 from benchmarks._device_process import FleetSetting, make_device
 from coordinator import serving
+from coordinator.aggregation.mask_workers import make_executor
 from coordinator.app import create_app
 from coordinator.events import configure_logging
 from coordinator.rounds import driver, lease, publication, tasks
 from coordinator.settings import Settings
+from federated_protocol.secure_aggregation import unmasking
 
 DIMENSION = 24
 
@@ -44,13 +46,15 @@ DEATHS = {
 def be_coordinator(wish):
     settings = msgspec.convert(wish["coordinator"], Settings)
     lease.LEASE_S = 1.0
-    serving.READ_S = 0.5
+    unmasking._JOB_US, unmasking._FEWEST_MASKS = 0.0, 0  # a job for every owner, however small the sum
+    serving.READ_S = wish["read_s"]
     if wish["dies"]:
         setattr(*DEATHS[wish["dies"]], die)
 
     def make():
         configure_logging(10)
-        app = create_app(settings, initial_model=initial_model(DIMENSION))
+        executor = make_executor(settings.unmasking) if settings.unmasking.executor == "cluster" else None
+        app = create_app(settings, initial_model=initial_model(DIMENSION), executor=executor)
         coordinator = app.extensions["coordinator"]
         stop = getattr(coordinator, "stop", coordinator.stopping.set)
         return serving.ServedApp(app, start=coordinator.start_ticking, stop=stop, close=coordinator.close)

@@ -22,7 +22,8 @@ HALF = 3
 
 @pytest.mark.parametrize("state", [RoundState.ADVERTISING, RoundState.COLLECTING, RoundState.UNMASKING])
 def test_half_of_the_devices_are_killed_and_come_back(federate, state):
-    federation = federate(DEVICES, deadlines={"advertise_s": 1.0, "masked_input_s": 1.0, "unmask_s": 1.0})
+    waits = ("advertise_s", "share_s", "masked_input_s", "confirm_s", "unmask_s")
+    federation = federate(DEVICES, deadlines=dict.fromkeys(waits, 2.0))
     coordinator = federation.start()
     others = list(range(HALF, DEVICES))
     federation.switch_on(coordinator.url, list(range(HALF)))
@@ -92,7 +93,7 @@ def test_requests_that_arrive_twice_and_out_of_order_change_nothing(federate):
 
 def test_connections_that_dribble_do_not_take_the_threads_from_the_others(federate):
     federation = federate(DEVICES)
-    coordinator = federation.start(threads=4)
+    coordinator = federation.start(threads=4, read_s=0.5)
     address = ("127.0.0.1", int(coordinator.url.rpartition(":")[2]))
     slow = [socket.create_connection(address) for _ in range(24)]
     for number, connection in enumerate(slow):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shutil
 import threading
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 from werkzeug.serving import make_server
 
 from coordinator.operation.accounts import Accounts, Role
+from coordinator.web.dashboard import PAGES
+from federated_protocol.messages import Phase
 
 PASSWORD = "correct horse battery"
 expect.set_options(timeout=30_000)
@@ -29,14 +33,8 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture
-def address(deployment):
-    for _ in range(2):
-        deployment.run_round(deployment.select(6))
-        deployment.tick()
-    accounts = Accounts(deployment.coordinator.database)
-    accounts.add("ada", Role.OPERATOR, PASSWORD, deployment.clock.now)
-    accounts.add("bob", Role.VIEWER, PASSWORD, deployment.clock.now)
+@contextmanager
+def serving(deployment):
     server = make_server("127.0.0.1", 0, deployment.app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -45,6 +43,18 @@ def address(deployment):
     server.shutdown()
     thread.join(5)
     server.server_close()
+
+
+@pytest.fixture
+def address(deployment):
+    for _ in range(2):
+        deployment.run_round(deployment.select(6))
+        deployment.tick()
+    accounts = Accounts(deployment.coordinator.database)
+    accounts.add("ada", Role.OPERATOR, PASSWORD, deployment.clock.now)
+    accounts.add("bob", Role.VIEWER, PASSWORD, deployment.clock.now)
+    with serving(deployment) as address:
+        yield address
 
 
 @pytest.fixture
@@ -60,7 +70,7 @@ def page(chromium, address):
 
 
 def sign_in(page, account, password=PASSWORD):
-    page.get_by_role("button", name="Sign in").click()
+    page.locator("#account").get_by_role("button", name="Sign in").click()
     page.get_by_label("Account").fill(account)
     page.get_by_label("Password").fill(password)
     page.locator("dialog").get_by_role("button", name="Sign in").click()
@@ -112,26 +122,80 @@ def test_a_viewer_looks_and_does_not_decide_and_a_wrong_password_is_said(page):
 
 def test_the_population_shows_hours_and_versions(page):
     page.goto("/population")
-    expect(page.locator("#versions tbody")).to_contain_text("100.0 %")
-    expect(page.locator("#hours rect")).to_have_count(1)
+    expect(page.locator("#shares")).to_contain_text("100.0 %")
+    expect(page.locator("#hours")).to_have_attribute("aria-label", "Check-ins by hour, at most 12")
+    expect(page.locator("#hours canvas")).to_have_count(1)
 
 
-@pytest.mark.parametrize("path", ["/", "/models", "/population", "/audit"])
-def test_pages_fit_a_phone_and_name_what_they_show(page, path):
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text("utf-8")
+
+
+@pytest.mark.parametrize("path", [found.path for found in PAGES])
+def test_pages_fit_a_phone_name_what_they_show_and_are_easy_to_read(page, path):
     page.set_viewport_size({"width": 360, "height": 740})
-    page.goto(path + ("?still" if path == "/" else ""))
-    if path != "/":
-        page.wait_for_selector("body[data-ready=yes]")
+    page.goto(path + "?still")
+    page.wait_for_selector("body[data-ready=yes]")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.locator("h1").count() == 1
     unnamed = page.evaluate(
-        """() => [...document.querySelectorAll("button, input, a, svg")].filter((node) =>
+        """() => [...document.querySelectorAll("button, input, a, svg, .chart, [tabindex]")].filter((node) =>
             !(node.textContent.trim() || node.getAttribute("aria-label") || node.labels?.length)).length"""
     )
     assert unnamed == 0
     assert page.locator("nav a[aria-current=page]").count() == 1
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate(CONTRAST) == []
 
 
 def test_the_overview_shows_finished_rounds(page):
     page.goto("/?still")
     expect(page.locator("#rounds tbody tr")).to_have_count(2)
+    expect(page.locator("#by-version canvas, #devices canvas")).to_have_count(2)
+
+
+def test_a_running_round_fills_live_with_its_parameters(page, deployment):
+    page.goto("/")
+    expect(page.locator("#connection")).to_have_text("live")
+    devices = deployment.select(6)
+    card = page.locator("section.round")
+    expect(card).to_contain_text("Training round 3")
+    deployment.run_phase(Phase.ADVERTISE, devices)
+    expect(card).to_contain_text("complete: each shares with all 5 others")
+    deployment.run_phase(Phase.SHARE, devices[:4])
+    expect(card.locator("li").nth(2)).to_contain_text("4 / 6")
+    deployment.tick(deployment.settings.deadlines.share_s)
+    expect(card.locator("li").nth(2)).to_contain_text("2 dropped out")
+
+
+def test_tasks_and_privacy_are_told_in_words(page):
+    page.goto("/tasks")
+    expect(page.get_by_role("region", name="training")).to_contain_text("100 % of 2")
+    page.goto("/privacy")
+    expect(page.locator("#ledger")).to_contain_text("no DP guarantee")
+    expect(page.locator("#ledger")).to_contain_text("6 devices")
+    expect(page.locator("#assumptions")).to_contain_text("Sums are exact")
+
+
+def test_pages_are_reached_and_the_slider_moved_by_keyboard_alone(page):
+    page.goto("/")
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    for _ in range(3):
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Models")
+
+
+def test_who_is_not_signed_in_reads_nothing_and_signs_in_on_the_page(chromium, deploy):
+    deployment = deploy(operators={"public_reports": False})
+    Accounts(deployment.coordinator.database).add("bob", Role.VIEWER, PASSWORD, deployment.clock.now)
+    with serving(deployment) as address:
+        context = chromium.new_context(base_url=address)
+        page = context.new_page()
+        page.goto("/tasks")
+        expect(page.get_by_role("heading", name="Sign in to read")).to_be_visible()
+        expect(page.locator("#content")).to_be_hidden()
+        sign_in(page, "bob")
+        expect(page.locator("#tasks")).to_contain_text("query-suggestions")
+        context.close()
