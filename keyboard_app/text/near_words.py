@@ -140,7 +140,8 @@ class NearWords:
 
     def _begins_wrong(self, typed: str, at: NDArray[np.intp]) -> NDArray[np.bool_]:
         alike = np.array([plain == _plain(typed[:1]) for plain in self._plain])
-        return ~alike[self._codes[at, 0]]
+        wrong: NDArray[np.bool_] = ~alike[self._codes[at, 0]]
+        return wrong
 
     def _index(self, letter: str) -> int:
         """Place of a letter in the alphabet; one that no word has otherwise."""
