@@ -16,7 +16,7 @@ from benchmarks.learning.cache import Shelf
 from benchmarks.learning.centralised import fit_centralised
 from benchmarks.learning.federated import Algorithm, Coded, Gradient, Run, Steps, train
 from benchmarks.learning.judging import calibrated
-from benchmarks.learning.learners import Learner, RankerLearner, Weights
+from benchmarks.learning.learners import Learner, Weights, ranker_learner
 from benchmarks.learning.population import Index, Population
 from benchmarks.learning.typing_stage import TypedWorld
 from coordinator.aggregation import OptimizerState, make_optimizer
@@ -68,7 +68,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.population = Population(self.world)
         self.inner = Population(self.world, inner=True)
-        self.learner: Learner = RankerLearner(self.population)
+        self.learner: Learner = ranker_learner(self.population)
 
 
 def run_method(name: str, bench: Bench) -> dict[str, Any]:
