@@ -7,6 +7,7 @@ the training that would send float32.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from functools import partial
@@ -164,6 +165,7 @@ def _padded(rows: NDArray[Any], size: int) -> NDArray[Any]:
 
 def _model_file(constants: Constants, head: Weights, subspace: Subspace) -> bytes:
     """Convert the ranker whose only variable is z."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
     from suggestion_model.authoring.encoder import encode, pool

@@ -53,6 +53,12 @@ def init(directory: Path, authority_public_key: str) -> None:
 @click.option("--port", default=8080, show_default=True, help="0 takes a free port.")
 @click.option("--port-file", type=click.Path(dir_okay=False, path_type=Path), help="Write the port there.")
 @click.option("--authority-public-key", help="Hex, or the public.key that `authority init` wrote.")
+@click.option(
+    "--former-authority-key",
+    "former_keys",
+    multiple=True,
+    help="A key whose certificates count while devices move to the new one; hex, or its public.key.",
+)
 @click.option("--allow-insecure-demo", is_flag=True, default=None, help="Accept certificates marked INSECURE DEMO.")
 @click.option("--goal-count", type=int, help="Devices wanted in a sum.")
 @click.option("--minimum-count", type=int, help="Fewest devices a round begins with.")
@@ -71,6 +77,7 @@ def serve(
     port: int,
     port_file: Path | None,
     authority_public_key: str | None,
+    former_keys: tuple[str, ...],
     allow_insecure_demo: bool | None,
     assignments: tuple[str, ...],
     small_demo: bool,
@@ -92,6 +99,8 @@ def serve(
         overrides["allow_insecure_demo"] = anchor.insecure_demo or bool(allow_insecure_demo)
     elif allow_insecure_demo:
         overrides["allow_insecure_demo"] = True
+    if former_keys:
+        overrides["former_authority_keys"] = [read_trust_anchor(text).public_key.hex() for text in former_keys]
     settings = load_settings(config, environment=os.environ, overrides=overrides)
 
     from coordinator.service import Coordinator
@@ -168,9 +177,12 @@ def _serve(settings: Settings, host: str, port: int, port_file: Path | None) -> 
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
 def rounds(config: Path | None, database: str | None, limit: int, as_json: bool) -> None:
-    """List the newest rounds: participants, dropouts by phase, bytes."""
+    """List the newest rounds: participants, graph, dropouts by phase, bytes."""
+    from coordinator.reports import graph_words
+
     found = open_reports(config, database).rounds(limit)
-    columns = ("round", "state", "reason", "model", "selected", "in sum", "unmasked", "dropouts", "kB up/device", "s")
+    columns = ("round", "state", "reason", "model", "selected", "graph", "in sum", "unmasked", "dropouts",
+               "kB up/device", "s")  # fmt: skip
     show(
         as_json,
         found,
@@ -182,6 +194,7 @@ def rounds(config: Path | None, database: str | None, limit: int, as_json: bool)
                 r.reason,
                 r.published_version,
                 r.selected,
+                graph_words(r),
                 r.inputs,
                 r.unmasked,
                 " ".join(f"{phase} {n}" for phase, n in r.dropouts.items() if n) or None,

@@ -55,6 +55,13 @@ class RoundReport(msgspec.Struct, frozen=True):
     duration_s: float | None
 
 
+def graph_words(report: RoundReport) -> str | None:
+    """Who shared secrets with whom, and how many of them open one: ``k 26, t 16`` or ``all, t 9``."""
+    if report.neighbours is None:
+        return None
+    return f"{'all' if report.complete_graph else f'k {report.neighbours}'}, t {report.shares_needed}"
+
+
 class PhaseProgress(msgspec.Struct, frozen=True):
     """One step of the round under way."""
 

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from .bundle import CATALOG, Bundle, write_manifest
+from .catalog.command import candidates
 from .errors import SuggestionModelError
 
 _SHIPPED = Path(__file__).parent / "releases" / "v0"
@@ -110,6 +111,9 @@ def manifest(path: Path) -> None:
         click.echo(f"{path}: {write_manifest(path)}")
     except SuggestionModelError as error:
         raise click.ClickException(str(error)) from None
+
+
+main.add_command(candidates)
 
 
 def _load(path: Path) -> Bundle:

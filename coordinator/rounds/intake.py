@@ -222,7 +222,7 @@ class Intake:
         answer: Callable[[_View], bytes | None],
         poll_after_s: Callable[[Round], float],
     ) -> bytes:
-        with self._watch.place(wait_s) as moved:
+        with self._watch.place(device, wait_s) as moved:
             while True:
                 view = self._view(session, device)
                 found = _abandoned(view.row) if view.row.state is RoundState.ABANDONED else answer(view)

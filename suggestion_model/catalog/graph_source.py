@@ -125,6 +125,7 @@ class GraphSource:
         self._users = self._using_categories()
         self._by_literal = self._literals()
         self._words, self._word_prior = self._spellings()
+        self._common = self._language.common
         self._line = functools.lru_cache(maxsize=CACHED_LINES)(self._read_line)
 
     # -- building -------------------------------------------------------------------------------------------------
@@ -218,7 +219,7 @@ class GraphSource:
         if word in self._words or (unfinished and len(self._words.beginning_with(word))):
             return word
         nearest = self._words.nearest(word)
-        if not nearest or word in self._language.common or self._reader.stem(word) in self._words:
+        if not nearest or word in self._common or self._reader.stem(word) in self._words:
             return word
         best = min(nearest, key=lambda found: (found[0], -self._word_prior[found[1]], found[1]))
         return self._words.word(best[1])
@@ -233,18 +234,24 @@ class GraphSource:
         if current and reading.open_word and not any(mention.end == len(typed) for mention in found):
             found += self._completed(typed)
         mentions = []
+        named: set[tuple[int, int]] = set()
         for mention in found:
             role = reading.word_roles[mention.start]
             for entity in mention.values:
                 if self._is_meant(entity, mention, reading, triggers, answers):
                     mentions.append((entity, SAID if mention.share == 1 else 0.9 * mention.share, role))
+                    if self._is_ordinary(entity, mention, typed):
+                        named.add((mention.start, mention.end))
+        # A word that is taken for a name ("in Reading") does not speak for a category as well.
+        triggered = [mention for mention in triggered if (mention.start, mention.end) not in named]
+        triggers = frozenset(category for mention in triggered for category in mention.values)
         spans = {(mention.start, mention.end) for mention in found} | {(m.start, m.end) for m in triggered}
         return _Line(reading, tuple(mentions), triggers, len(spans))
 
     def _completed(self, typed: tuple[str, ...]) -> list[Mention]:
         """Names that the last words may grow into; an everyday word that stands alone is no beginning."""
         grown = self._recognizer.complete(typed)
-        return [m for m in grown if m.end - m.start > 1 or typed[-1] not in self._language.common]
+        return [m for m in grown if m.end - m.start > 1 or typed[-1] not in self._common]
 
     def _is_meant(
         self, entity: int, mention: Mention, reading: Reading, triggers: frozenset[int], answers: bool
@@ -255,7 +262,7 @@ class GraphSource:
         trigger of its categories beside it.
         """
         typed, start, end = reading.words, mention.start, mention.end
-        if (entity, " ".join(typed[start:end])) not in self._ordinary:
+        if not self._is_ordinary(entity, mention, typed):
             return True
         kind = self._type_of[entity]
         if kind not in self._of_place:
@@ -263,6 +270,9 @@ class GraphSource:
         if start > 0 and (typed[start - 1] in self._language.place_cues or reading.word_roles[start] != 0):
             return True
         return answers and self._language.function_words.issuperset((*typed[:start], *typed[end:]))
+
+    def _is_ordinary(self, entity: int, mention: Mention, typed: tuple[str, ...]) -> bool:
+        return (entity, " ".join(typed[mention.start : mention.end])) in self._ordinary
 
     def _gather(self, context: Context) -> tuple[_Gathered, _Line]:
         gathered = _Gathered()
@@ -324,7 +334,8 @@ class GraphSource:
         if not self._reader.read(context.composed).words:
             return []
         gathered, line = self._gather(context)
-        instances = list(itertools.islice(self._instances(gathered), INSTANCES))
+        wanting = line.reading.asking > 0
+        instances = list(itertools.islice(self._instances(gathered, wanting), INSTANCES))
         if not instances:
             return []
         evidence = self._evidence(instances, line)
@@ -344,8 +355,11 @@ class GraphSource:
             for place, row in zip(order, chosen.tolist(), strict=True)
         ]
 
-    def _instances(self, gathered: _Gathered) -> Iterator[_Instance]:
-        """Filled templates of the categories in play, the best supported categories first."""
+    def _instances(self, gathered: _Gathered, wanting: bool) -> Iterator[_Instance]:
+        """Filled templates of the categories in play, the best supported categories first.
+
+        Then templates whose own words were said; with names from earlier lines only if the newest is ``wanting``.
+        """
         by_type: dict[int, list[int]] = {}
         for entity in gathered.entities:
             by_type.setdefault(self._type_of[entity], []).append(entity)
@@ -359,6 +373,11 @@ class GraphSource:
         for category, kind in active:
             for template in self._templates[category]:
                 yield from self._fill(category, kind, template, by_type, gathered)
+        if not wanting:
+            by_type = {
+                kind: [entity for entity in known if gathered.entities[entity].now > 0]
+                for kind, known in by_type.items()
+            }
         tried = {category for category, _ in active}
         for term in sorted(gathered.terms.keys() & self._by_literal.keys()):
             hint = gathered.terms[term]

@@ -43,6 +43,8 @@ class Language:
     """Stem -> stems it suggests, more weakly than if they had been said."""
     suffixes: Endings
     endings: Endings
+    undoubled: str
+    """Letters that are doubled before a suffix."""
     sensitive_categories: frozenset[str]
     sensitive_phrases: tuple[str, ...]
     """Folded phrases that mark a query as sensitive, whatever its category is called."""
@@ -57,7 +59,7 @@ class Language:
 
     def stem(self, word: str) -> str:
         """Stem of one folded word."""
-        return stem(word, self.suffixes, self.endings)
+        return stem(word, self.suffixes, self.endings, self.undoubled)
 
     def is_sensitive(self, query: list[str], category: str) -> bool:
         """True when a query is about health, sexuality, religion, finance or crisis, by category name or phrase.
@@ -100,7 +102,7 @@ def language(code: str = "en") -> Language:
     endings = tuple((str(a), str(b), int(c)) for a, b, c in raw["endings"])
 
     def cut(word: str) -> str:
-        return stem(word, suffixes, endings)
+        return stem(word, suffixes, endings, raw["undoubled"])
 
     concepts: dict[str, dict[str, None]] = {}
     for concept in raw["concepts"]:
@@ -123,6 +125,7 @@ def language(code: str = "en") -> Language:
         concepts={said: tuple(target for target in means if target != said) for said, means in concepts.items()},
         suffixes=suffixes,
         endings=endings,
+        undoubled=raw["undoubled"],
         sensitive_categories=frozenset(raw["sensitive_categories"].split()),
         sensitive_phrases=phrases,
         sensitive_openings=frozenset(phrase.partition(" ")[0] for phrase in phrases),

@@ -70,6 +70,7 @@ class QueryList:
         self._index = index
         self._words = Vocabulary(index.words)
         self._vocabulary = Vocabulary(index.terms)
+        self._common = tables.common
         self._reader = Reader(tables, self._spelt)
         self._categories = [name.decode() for name in index.categories.tolist()]
         self._longest = int(np.diff(index.starts).max(initial=0))
@@ -103,7 +104,7 @@ class QueryList:
             return word
         index = self._index
         nearest = self._words.nearest(word)
-        if not nearest or word in self._reader.language.common:
+        if not nearest or word in self._common:
             return word
         best = min(nearest, key=lambda found: (found[0], -int(index.frequency[index.word_term[found[1]]]), found[1]))
         return self._words.word(best[1])

@@ -40,18 +40,19 @@ def ends_inside_word(text: str) -> bool:
     return bool(text) and text[-1].isalnum()
 
 
-def stem(word: str, suffixes: Endings, endings: Endings) -> str:
-    """Cut inflection: replace the first suffix that fits, undo a doubled last consonant, then the same with endings.
+def stem(word: str, suffixes: Endings, endings: Endings, undoubled: str = "") -> str:
+    """Cut inflection: replace the first suffix that fits, undo a doubled last letter, then the same with endings.
 
     ``suffixes`` inflect ("-ing"); ``endings`` only differ in spelling ("city", "citi"). Each is a table of (ending,
-    replacement, least number of letters that must stay before it), tried in order.
+    replacement, least number of letters that must stay before it), tried in order. ``undoubled`` holds the letters that
+    a suffix doubles ("shopping").
     """
     if len(word) < 4 or not word.isalpha():
         return word
     for suffix, replacement, least in suffixes:
         if word.endswith(suffix) and len(word) - len(suffix) >= least:
             cut = word[: len(word) - len(suffix)] + replacement
-            if not replacement and len(suffix) > 1 and len(cut) > 3 and cut[-1] == cut[-2] and cut[-1] not in "aeiouls":
+            if not replacement and len(suffix) > 1 and len(cut) > 3 and cut[-1] == cut[-2] and cut[-1] in undoubled:
                 cut = cut[:-1]
             word = cut
             break

@@ -99,6 +99,9 @@ def test_a_second_attempt_after_a_masked_input_is_refused_also_after_a_restart(p
     )
     again = replace(plan, attempt=2, session="another")
     assert History(tmp_path / "rounds.json").has_contributed(again, NOW + 60)
+    # A model that is hardly another one would make hardly another input.
+    twisted = replace(again, model_version=plan.model_version + 1, model_digest="cd" * 32)
+    assert History(tmp_path / "rounds.json").has_contributed(twisted, NOW + 60)
     assert not History(tmp_path / "rounds.json").has_contributed(replace(plan, round=4), NOW + 60)
 
 

@@ -85,3 +85,14 @@ def test_the_command_rotates_and_revokes_and_goes_on_from_its_last_list(tmp_path
     retired = run.invoke(authority_command, ["trust", str(old), "--retire", str(old / "public.key")])
     assert retired.exit_code != 0
     assert run.invoke(authority_command, ["trust", str(old), "--revoke", "nonsense"]).exit_code != 0
+
+
+def test_while_certificates_move_to_a_new_key_those_of_the_former_one_count(deploy, authority):
+    new = Identity.generate()
+    former = (authority.public_key.hex(),)
+    deployment = deploy(authority_public_key=new.public_key.hex(), former_authority_keys=former)
+    deployment.tick()
+    assert isinstance(deployment.device(signer=authority).check_in(), Selected)
+    assert isinstance(deployment.device(signer=new).check_in(), Selected)
+    stranger = deployment.device(signer=Identity.generate()).check_in()
+    assert stranger.reason is RefusalReason.NOT_ENROLLED

@@ -36,7 +36,7 @@ def test_a_place_is_left_when_the_round_moves() -> None:
     watch = RoundWatch()
     watch.begin()
     watch.saw({"one": RoundState.SHARING})
-    with ThreadPoolExecutor(1) as pool, watch.place(FOREVER_S) as moved:
+    with ThreadPoolExecutor(1) as pool, watch.place(b"a", FOREVER_S) as moved:
         waiting = pool.submit(moved, "one", RoundState.SHARING)
         watch.saw({"one": RoundState.COLLECTING})
         assert waiting.result(FOREVER_S)
@@ -47,22 +47,30 @@ def test_whoever_comes_late_is_not_kept() -> None:
     watch = RoundWatch()
     watch.begin()
     watch.saw({"one": RoundState.COLLECTING})
-    with watch.place(FOREVER_S) as moved:
+    with watch.place(b"a", FOREVER_S) as moved:
         assert moved("one", RoundState.SHARING)
     watch.saw({"two": RoundState.SELECTING})
-    with watch.place(FOREVER_S) as moved:
+    with watch.place(b"a", FOREVER_S) as moved:
         assert moved("one", RoundState.COLLECTING)
 
 
 def test_nobody_waits_without_a_ticker_a_place_or_time() -> None:
     watch = RoundWatch(most_waiting=1)
     watch.saw({"one": RoundState.SHARING})
-    with watch.place(FOREVER_S) as moved:
+    with watch.place(b"a", FOREVER_S) as moved:
         assert not moved("one", RoundState.SHARING)
     watch.begin()
-    with watch.place(FOREVER_S), watch.place(FOREVER_S) as moved:
+    with watch.place(b"a", FOREVER_S), watch.place(b"b", FOREVER_S) as moved:
         assert not moved("one", RoundState.SHARING)
-    with watch.place(0.0) as moved:
+    with watch.place(b"a", 0.0) as moved:
+        assert not moved("one", RoundState.SHARING)
+
+
+def test_one_device_cannot_take_all_places() -> None:
+    watch = RoundWatch()
+    watch.begin()
+    watch.saw({"one": RoundState.SHARING})
+    with watch.place(b"a", FOREVER_S), watch.place(b"a", FOREVER_S) as moved:
         assert not moved("one", RoundState.SHARING)
 
 
@@ -70,7 +78,7 @@ def test_the_end_of_the_process_ends_all_waiting() -> None:
     watch = RoundWatch()
     watch.begin()
     watch.saw({"one": RoundState.SHARING})
-    with ThreadPoolExecutor(1) as pool, watch.place(FOREVER_S) as moved:
+    with ThreadPoolExecutor(1) as pool, watch.place(b"a", FOREVER_S) as moved:
         waiting = pool.submit(moved, "one", RoundState.SHARING)
         watch.end()
         assert not waiting.result(FOREVER_S)
