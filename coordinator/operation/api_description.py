@@ -44,11 +44,13 @@ class Call:
     query: tuple[str, ...] = ()
 
 
+_SESSION = "/v1/sessions/{session}"
+_ASKED = ("device", "wait")
 DEVICE_CALLS = (
     Call("post", "/v1/check-in", "Willing now?", CheckInAnswer, SignedMessage, CONTENT_TYPE),
-    Call("get", "/v1/sessions/{session}/plan", "The plan of a round.", SessionAnswer, None, CONTENT_TYPE, ("device",)),
-    Call("post", "/v1/sessions/{session}/{phase}", "A phase's message.", SessionAnswer, SignedMessage, CONTENT_TYPE),
-    Call("get", "/v1/sessions/{session}/{phase}", "A phase's result.", SessionAnswer, None, CONTENT_TYPE, ("device",)),
+    Call("get", f"{_SESSION}/plan", "The plan of a round.", SessionAnswer, None, CONTENT_TYPE, _ASKED),
+    Call("post", f"{_SESSION}/{{phase}}", "A phase's message.", SessionAnswer, SignedMessage, CONTENT_TYPE, ("wait",)),
+    Call("get", f"{_SESSION}/{{phase}}", "A phase's result.", SessionAnswer, None, CONTENT_TYPE, _ASKED),
     Call("get", "/v1/models/{version}", "A model artifact.", ModelArtifact, None, CONTENT_TYPE),
     Call("get", "/v1/releases/{name}", "Signed metadata of The Update Framework.", dict[str, Any]),
     Call("get", "/v1/health", "The process answers.", dict[str, Any]),
