@@ -48,8 +48,8 @@ GOAL_LOSS = 0.03
 GOAL_RATIO = 100
 LARGE_HEAD = 7_300
 """Weights of a head of 29 kB."""
-MOVED = (4096, 1024)
-"""Coordinates of the subspace that move the embedding, and the encoder."""
+MOVED = (3072, 512, 1024)
+"""Coordinates of the subspace that move the embedding, the encoder, and the hashed features."""
 WHOLE_CODEC = CodecTarget(most_sent=0)
 
 
@@ -123,7 +123,7 @@ def main(argv: Sequence[str]) -> dict[str, Value]:
         "whole_ranker_float32_bytes": whole_bytes,
         "head_float32_bytes": 4 * len(head.start),
         "whole_ranker": {
-            "how": "a seeded random subspace moves embedding and encoder; the head moves as it is",
+            "how": "a seeded random subspace moves embedding, encoder and hashed features; the linear part moves as it is",
             "weights": whole.weights,
             "subspace": len(moved.start),
             "bytes_up": whole_first,

@@ -1,4 +1,4 @@
-"""What is trained: the ranker's head, by the device's own trainer, with one face for every model."""
+"""What is trained: a head, by the device's own trainer, with one face for every model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.learning.linear_head import linear_head
 from benchmarks.learning.population import Index, Population
 from suggestion_model.bundle import Bundle
 from suggestion_model.head_trainer import HeadRows, HeadTrainer
@@ -39,20 +40,23 @@ class Learner(Protocol):
         ...
 
 
-class RankerLearner:
-    """The head of the ranker that ships, trained inside the model file as on a device.
+class HeadLearner:
+    """A head, trained inside its model file as on a device.
 
-    What the head sees of each row is computed once. Scores and whole-batch gradients of a linear head are matrix
-    products of the same; that the head is one is checked against the model file, and otherwise the file does it.
+    Scores and whole-batch gradients of a linear head are matrix products (:mod:`.linear_head`); of any other, the file
+    computes them.
+
+    Args:
+        head: the file's trainer.
+        rows: what the head sees of every row of the world.
+        start: float32[d], version 0.
     """
 
-    def __init__(self, population: Population) -> None:
-        bundle = Bundle.shipped()
-        ranker = Ranker(bundle)
-        self.start = bundle.weights0.copy()
-        self._head = ranker.head
-        self._rows = _prepare(ranker, population)
-        self._design = _linear_design(self._head, self._rows)
+    def __init__(self, head: HeadTrainer, rows: HeadRows, start: Weights) -> None:
+        self.start = start
+        self._head = head
+        self._rows = rows
+        self._linear = linear_head(head, rows)
 
     def train(self, rows: Index, weights: Weights, setting: LocalSetting, seed: Sequence[int]) -> Weights:
         """See :class:`Learner`."""
@@ -66,13 +70,13 @@ class RankerLearner:
         """See :class:`Learner`."""
         label, weight = self._rows.label[rows], self._rows.weight[rows]
         total = float(weight.sum())
-        if self._design is None:
+        if self._linear is None:
             return self._head.mean_loss(weights, self._rows.take(rows)), self._gradient_by_steps(rows, weights)
-        design = self._design if len(rows) == len(self._design) else self._design[rows]
-        z = design @ weights
+        part = self._linear.take(rows)
+        z = part.times(weights)
         loss = np.maximum(z, 0) - z * label + np.log1p(np.exp(-np.abs(z)))
-        slope = (1 / (1 + np.exp(-z)) - label) * weight
-        return float(loss @ weight) / total, (design.T @ slope).astype(np.float64) / total
+        slope = (0.5 + 0.5 * np.tanh(0.5 * z) - label) * weight
+        return float(loss @ weight) / total, part.transposed_times(slope) / total
 
     def _gradient_by_steps(self, rows: Index, weights: Weights) -> Vector:
         """Read off steps of length 1, a batch each."""
@@ -87,9 +91,16 @@ class RankerLearner:
 
     def logits(self, rows: Index, weights: Weights) -> NDArray[np.float32]:
         """See :class:`Learner`."""
-        if self._design is None:
+        if self._linear is None:
             return self._head.logits(weights, self._rows.take(rows))
-        return np.asarray(self._design[rows] @ weights, np.float32)
+        return self._linear.take(rows).times(weights)
+
+
+def ranker_learner(population: Population) -> HeadLearner:
+    """The head of the ranker that ships, on the rows of a world."""
+    bundle = Bundle.shipped()
+    ranker = Ranker(bundle)
+    return HeadLearner(ranker.head, _prepare(ranker, population), bundle.weights0.copy())
 
 
 def _prepare(ranker: Ranker, population: Population) -> HeadRows:
@@ -105,17 +116,3 @@ def _prepare(ranker: Ranker, population: Population) -> HeadRows:
         ]
         parts.append(ranker.head_rows(examples))
     return HeadRows.join(parts)
-
-
-def _linear_design(head: HeadTrainer, rows: HeadRows) -> NDArray[np.float32] | None:
-    """X, float32[n, d], if the head's logit is X w for every w; None if it is not."""
-    (name,) = rows.inputs if len(rows.inputs) == 1 else ("",)
-    if not name or rows.inputs[name].ndim != 2 or rows.inputs[name].shape[1] + 1 != head.dimension:
-        return None
-    seen = np.asarray(rows.inputs[name], np.float32)
-    design = np.concatenate([seen[:, :1], np.ones((len(seen), 1), np.float32), seen[:, 1:]], axis=1)
-    few, rng = rows.take(slice(0, 64)), np.random.default_rng(0)
-    for weights in rng.normal(size=(3, head.dimension)).astype(np.float32):
-        if not np.allclose(head.logits(weights, few), design[:64] @ weights, rtol=1e-3, atol=1e-3):
-            return None
-    return design

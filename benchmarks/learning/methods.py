@@ -16,7 +16,7 @@ from benchmarks.learning.cache import Shelf
 from benchmarks.learning.centralised import fit_centralised
 from benchmarks.learning.federated import Algorithm, Coded, Gradient, Run, Steps, train
 from benchmarks.learning.judging import calibrated
-from benchmarks.learning.learners import Learner, RankerLearner, Weights
+from benchmarks.learning.learners import Learner, Weights, ranker_learner
 from benchmarks.learning.population import Index, Population
 from benchmarks.learning.typing_stage import TypedWorld
 from coordinator.aggregation import OptimizerState, make_optimizer
@@ -24,9 +24,9 @@ from coordinator.aggregation.optimizers import Adam, Averaging
 from coordinator.settings import CodecTarget, Settings
 from federated_protocol.privacy import noise_sixteenths_for
 from keyboard_app.device.files import write_atomically
-from keyboard_app.device.personal_model import PersonalSetting
 from suggestion_model.bundle import Bundle
 from suggestion_model.metrics import log_loss
+from suggestion_model.personalization import adjust, infer_taste
 from suggestion_model.training import LocalSetting
 
 SETTINGS = Settings(authority_public_key="00" * 32)
@@ -68,7 +68,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.population = Population(self.world)
         self.inner = Population(self.world, inner=True)
-        self.learner: Learner = RankerLearner(self.population)
+        self.learner: Learner = ranker_learner(self.population)
 
 
 def run_method(name: str, bench: Bench) -> dict[str, Any]:
@@ -291,31 +291,25 @@ def _fedsgd(bench: Bench) -> tuple[NDArray[np.float32], dict[str, Any]]:
 
 
 def _fedavg_personalised(bench: Bench) -> tuple[NDArray[np.float32], dict[str, Any]]:
-    """FedAvg's last model, trained further on each device alone, kept where that device's newest rows agree."""
+    """FedAvg's last model, and on each device its owner's taste on top, where that foresaw their offers better."""
     run, _ = train_resumably(fedavg(), "fedavg", bench, bench.population)
 
     def own(number: int, later: Index) -> NDArray[np.floating]:
-        return personal_logits(bench.learner, bench.population, number, run.weights, later, bench.seed)
+        return personal_logits(bench.learner, bench.population, number, run.weights, later)
 
     return _on_own_rows(bench, run.weights, own), {}
 
 
 def personal_logits(
-    learner: Learner, population: Population, number: int, shared: Weights, later: Index, seed: int
+    learner: Learner, population: Population, number: int, shared: Weights, later: Index
 ) -> NDArray[np.floating]:
-    """Logits of ``later`` by the personal model of device ``number``, or the shared one where that does better.
-
-    The newest rows of the device are not trained on and judge between the two.
-    """
-    keep, rows = PersonalSetting(), population.devices[number]
-    setting = LocalSetting(keep.epochs, keep.batch_size, keep.learning_rate, keep.proximal)
-    if len(rows) >= keep.smallest_examples:
-        cut = len(rows) - max(1, round(keep.held_out * len(rows)))
-        weights = shared + learner.train(rows[:cut], shared, setting, [seed, number])
-        newest, labels = rows[cut:], population.labels[rows[cut:]]
-        if log_loss(learner.logits(newest, weights), labels) <= log_loss(learner.logits(newest, shared), labels):
-            return learner.logits(later, weights)
-    return learner.logits(later, shared)
+    """Logits of ``later`` on device ``number``, from what its own training rows say of its owner."""
+    world, rows = population.world, population.devices[number]
+    names = np.array(world.categories)
+    tapped = population.labels[rows] > 0.5
+    taste = infer_taste(learner.logits(rows, shared), tapped, names[world.rows.category[rows]].tolist())
+    logits = learner.logits(later, shared)
+    return adjust(logits, names[world.rows.category[later]].tolist(), taste.multipliers) if taste.kept else logits
 
 
 _SCORERS: Mapping[str, Callable[[Bench], tuple[NDArray[Any], dict[str, Any]]]] = {

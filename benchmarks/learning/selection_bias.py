@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.learning.centralised import fit_centralised
 from benchmarks.learning.judging import Judged
-from benchmarks.learning.learners import Learner, RankerLearner
+from benchmarks.learning.learners import Learner, ranker_learner
 from benchmarks.learning.population import Index, Population
 from benchmarks.learning.typing_stage import TypedWorld
 
@@ -21,7 +21,7 @@ def selection_bias(field: TypedWorld, learner: Learner, judged_rows: Index, judg
     found: dict[str, Any] = {}
     for name, weighted in (("with_propensities", True), ("without", False)):
         population = Population(field, weighted=weighted)
-        fit = fit_centralised(RankerLearner(population), Population(field, inner=True, weighted=True), population)
+        fit = fit_centralised(ranker_learner(population), Population(field, inner=True, weighted=True), population)
         metrics = judged.judge(learner.logits(judged_rows, fit.weights))
         found[name] = {key: metrics[key] for key in ("auc", "log_loss", "calibration", "ctr_at_90", "offers_on_chat")}
     rows = field.rows

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.learning.federated import train
-from benchmarks.learning.learners import RankerLearner
+from benchmarks.learning.learners import ranker_learner
 from benchmarks.learning.methods import Bench, fedavg, personal_logits
 from benchmarks.learning.personalisation import judge_personalisation
 from benchmarks.learning.population import Index, Population
@@ -44,10 +44,10 @@ def run_study(study: str, bench: Bench, worlds: Mapping[str, TypedWorld]) -> dic
 
 def _personalisation(bench: Bench, world: TypedWorld) -> dict[str, Any]:
     population = Population(world)
-    learner = RankerLearner(population)
+    learner = ranker_learner(population)
     shared = train(fedavg(), learner, population, bench.devices, bench.rounds, bench.seed).weights
 
     def personalise(number: int, later: Index) -> NDArray[np.floating]:
-        return personal_logits(learner, population, number, shared, later, bench.seed)
+        return personal_logits(learner, population, number, shared, later)
 
     return judge_personalisation(learner, population, shared, personalise)

@@ -1,64 +1,47 @@
-"""A model trained further for one owner: from the shared model, on this device's own log, for this device alone.
+"""What this device has learned about its owner's taste, on top of one shared model, for this device alone.
 
-Nothing of it is ever sent. It is used only while it fits the shared model it grew from, and only when it does not do
-worse than that model on the newest offers, which it was not trained on. Kept in one file, replaced as a whole.
+Nothing of it is ever sent. It is used only while it fits the shared model it was inferred with, and only when that
+foresaw the owner's later offers better than the shared model did. Kept in one file, replaced as a whole.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from pathlib import Path
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from keyboard_app.device.files import set_aside, write_atomically
 from keyboard_app.device.model_store import StoredModel
 
 
-@dataclass(frozen=True, slots=True)
-class PersonalSetting:
-    """How a device trains for its owner."""
-
-    epochs: int = 3
-    batch_size: int = 16
-    learning_rate: float = 0.1
-    proximal: float = 0.1
-    """Keeps the personal model near the shared one (arXiv 1812.06127)."""
-    smallest_examples: int = 8
-    held_out: float = 0.2
-    """Share of the newest offers that judge the result instead of being trained on."""
-
-
 class PersonalModel(msgspec.Struct, frozen=True):
-    """The outcome of one local training."""
+    """The outcome of one look at the log."""
 
     base_version: int
     base_digest: str
-    """The shared model it grew from."""
+    """The shared model it belongs to."""
     examples: int
     newest: int
     """Row of the log's newest offer it knew."""
     loss_shared: float
     loss_personal: float
-    """Mean cross-entropy on the offers held out."""
+    """Mean cross-entropy of the offers, each foreseen from those before it."""
+    evidence: float
+    """Log Bayes factor of any taste against none, nats."""
     trained_at: float
     """Unix time in seconds."""
-    weights: bytes = b""
-    """float32, little-endian; empty when the shared model did at least as well and stays in use."""
+    tastes: dict[str, float] = {}
+    """By how much the owner taps offers of a category more often than foreseen; empty when the shared model did at
+    least as well and stays in use."""
 
     @property
     def kept(self) -> bool:
         """Whether it ranks."""
-        return bool(self.weights)
-
-    def array(self) -> NDArray[np.float32]:
-        """Weights, float32[d]."""
-        return np.frombuffer(self.weights, "<f4").astype(np.float32)
+        return bool(self.tastes)
 
     def grew_from(self, model: StoredModel) -> bool:
-        """Whether ``model`` is the shared model it was trained from."""
+        """Whether ``model`` is the shared model it belongs to."""
         return (self.base_version, self.base_digest) == (model.version, model.digest)
 
 
@@ -67,12 +50,10 @@ class PersonalModelFile:
 
     Args:
         path: the file; a damaged one is set aside, the shared model is used instead.
-        dimension: number of weights d of the bundle.
     """
 
-    def __init__(self, path: Path, dimension: int) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._dimension = dimension
         self._current = self._read()
 
     @property
@@ -106,7 +87,7 @@ class PersonalModelFile:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             set_aside(self._path)
             return None
-        if len(model.weights) not in (0, 4 * self._dimension) or not np.isfinite(model.array()).all():
+        if not all(math.isfinite(factor) and 0.0 <= factor <= 4.0 for factor in model.tastes.values()):
             set_aside(self._path)
             return None
         return model

@@ -1,15 +1,13 @@
-"""Training for the owner alone: when it is due, and what becomes of it. Nothing of it is ever sent."""
+"""Learning for the owner alone: when it is due, and what becomes of it. Nothing of it is ever sent."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from data_logging.errors import LogError
 from keyboard_app.device.local_training import LocalTrainer
-from keyboard_app.device.personal_model import PersonalModel, PersonalModelFile, PersonalSetting
+from keyboard_app.device.personal_model import PersonalModel, PersonalModelFile
 from keyboard_app.device.ranking_choice import RankingChoice
 from keyboard_app.device.workbench import LABELLED, TrainingStoppedError, Workbench
 from suggestion_model.errors import SuggestionModelError
@@ -27,10 +25,9 @@ class PersonalTraining:
     Args:
         log: the local log.
         bench: the offers of the log, and the model file.
-        trainer: trains on them.
+        trainer: forgets what it had reached when everything is forgotten.
         file: where the result is kept.
         choice: says which shared model to start from, and uses the result at once.
-        setting: how.
         interval_s: shortest time between two trainings.
         clock: Unix time in seconds.
         note_problem: hears what went wrong, in a sentence without anything typed.
@@ -43,7 +40,6 @@ class PersonalTraining:
         trainer: LocalTrainer,
         file: PersonalModelFile,
         choice: RankingChoice,
-        setting: PersonalSetting,
         interval_s: float,
         clock: Callable[[], float],
         note_problem: Callable[[str], None],
@@ -53,7 +49,6 @@ class PersonalTraining:
         self._trainer = trainer
         self._file = file
         self._choice = choice
-        self._setting = setting
         self._interval_s = interval_s
         self._clock = clock
         self._note_problem = note_problem
@@ -80,7 +75,7 @@ class PersonalTraining:
         self.running = True
         try:
             begun()
-            model = self._fine_tuned(should_stop)
+            model = self._inferred(should_stop)
             if model is not None and self._choice.may_be_personal:
                 self._file.put(model)
         except TrainingStoppedError:
@@ -94,31 +89,26 @@ class PersonalTraining:
         self._due_at = now + self._interval_s
         self._choice.apply()
 
-    def _fine_tuned(self, should_stop: Callable[[], bool]) -> PersonalModel | None:
-        """Train the shared model further on all offers but the newest, which judge the result; None with too few."""
-        from suggestion_model.training import LocalSetting
+    def _inferred(self, should_stop: Callable[[], bool]) -> PersonalModel | None:
+        """What the log says of its owner under the shared model; None without any offer."""
+        from suggestion_model.personalization import personalise
 
-        shared, setting = self._choice.shared, self._setting
-        offers = self._bench.newest()
-        if len(offers) < setting.smallest_examples:
+        shared, offers = self._choice.shared, self._bench.newest()
+        if not offers:
             return None
-        cut = len(offers) - max(1, round(setting.held_out * len(offers)))
-        head = self._bench.ranker.head
         rows = self._bench.head_rows(offers, should_stop, lambda: None)
-        how = LocalSetting(setting.epochs, min(setting.batch_size, head.batch), setting.learning_rate, setting.proximal)
-        update = self._trainer.train_rows(shared, rows.take(slice(cut)), offers[-1].id, how, should_stop)
-        weights, judges = shared.weights + update.delta, rows.take(slice(cut, None))
-        before, after = head.mean_loss(shared.weights, judges), head.mean_loss(weights, judges)
-        better = bool(np.isfinite(weights).all()) and after <= before
+        categories = [offer.impression.category for offer in offers]
+        taste = personalise(self._bench.ranker.head, shared.weights, rows, categories).taste
         return PersonalModel(
             base_version=shared.version,
             base_digest=shared.digest,
-            examples=cut,
+            examples=taste.examples,
             newest=offers[-1].id,
-            loss_shared=before,
-            loss_personal=after,
+            loss_shared=taste.loss_shared,
+            loss_personal=taste.loss_personal,
+            evidence=taste.evidence,
             trained_at=self._clock(),
-            weights=weights.astype("<f4").tobytes() if better else b"",
+            tastes=dict(taste.multipliers) if taste.kept else {},
         )
 
     def rest(self, until: float) -> None:

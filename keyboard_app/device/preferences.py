@@ -22,12 +22,12 @@ class Preferences(msgspec.Struct, frozen=True):
     """False pauses learning: nothing is recorded, nothing is trained, no round is joined."""
     sending: bool = True
     """False keeps every update on the device; it goes on learning for itself."""
-    personal: bool = False
-    """True ranks with a model trained further on this device's own log; implied where nothing is sent."""
+    personal: bool = True
+    """True ranks with what this device learned about its owner alone; implied where nothing is sent."""
 
     @property
     def personalises(self) -> bool:
-        """Whether the model is to be trained further for its owner alone."""
+        """Whether the device is to learn about its owner alone."""
         return self.learning and (self.personal or not self.sending)
 
 

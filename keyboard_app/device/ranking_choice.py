@@ -1,11 +1,12 @@
 """Which of the models on a device ranks the next key press.
 
-The newest one, or the one the owner rolled back to; in the holdback arm version 0; and, where one fits and was worth
-keeping, the model trained further for the owner.
+The newest one, or the one the owner rolled back to; in the holdback arm version 0; and, where that is worth it, on top
+of it what was learned about the owner alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -20,8 +21,10 @@ from keyboard_app.device.preferences import PreferenceFile
 class ModelUser(Protocol):
     """Whatever ranks with the model: :class:`keyboard_app.suggestions.SuggestionEngine`."""
 
-    def use_model(self, version: int, weights: NDArray[np.float32], threshold: float, arm: str) -> None:
-        """Rank with these weights from the next key press on."""
+    def use_model(
+        self, version: int, weights: NDArray[np.float32], threshold: float, arm: str, tastes: Mapping[str, float]
+    ) -> None:
+        """Rank with these weights, and the owner's tastes by category, from the next key press on."""
         ...
 
 
@@ -30,7 +33,7 @@ class RankingChoice:
 
     Args:
         store: the shared models.
-        personal: the model trained further for the owner.
+        personal: what was learned about the owner.
         preferences: whether the owner wants that one.
         arm: experiment arm of this device.
         engine: told of every choice; None where nothing ranks.
@@ -50,9 +53,9 @@ class RankingChoice:
         self.arm = arm
         self._engine = engine
         self.version = 0
-        """Version of the shared model that ranks, or that the personal one grew from."""
+        """Version of the shared model that ranks."""
         self.is_personal = False
-        """Whether the model that ranks was trained further for the owner."""
+        """Whether the owner's own taste ranks with it."""
         self.apply()
 
     @property
@@ -73,10 +76,8 @@ class RankingChoice:
     def apply(self) -> None:
         """Choose again and tell the engine: the very next key press follows."""
         chosen, own = self.shared, self._personal.current
-        weights = chosen.weights
         self.is_personal = self.may_be_personal and own is not None and own.kept and own.grew_from(chosen)
-        if self.is_personal and own is not None:
-            weights = own.array()
+        tastes = own.tastes if self.is_personal and own is not None else {}
         self.version = chosen.version
         if self._engine is not None:
-            self._engine.use_model(chosen.version, weights, chosen.threshold, self.arm)
+            self._engine.use_model(chosen.version, chosen.weights, chosen.threshold, self.arm, tastes)

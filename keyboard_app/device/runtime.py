@@ -25,7 +25,7 @@ from keyboard_app.device.local_work import LocalWorker
 from keyboard_app.device.model_store import ModelStore, StoredModel
 from keyboard_app.device.pace import Pace
 from keyboard_app.device.participation_states import Equipment
-from keyboard_app.device.personal_model import PersonalModel, PersonalModelFile, PersonalSetting
+from keyboard_app.device.personal_model import PersonalModel, PersonalModelFile
 from keyboard_app.device.personal_training import PersonalTraining
 from keyboard_app.device.policy import DevicePolicy
 from keyboard_app.device.preferences import PreferenceFile, Preferences
@@ -64,7 +64,6 @@ class DeviceRuntime:
         training_ranker: a ranker shared by the devices of one thread for training alone; by default each makes its
             own for as long as a round needs it.
         transport: by default made from ``coordinator_url``.
-        personal: how it trains for its owner, where its owner wants that.
         rng: for jitter and the order of examples; never for secrets.
 
     Raises:
@@ -89,7 +88,6 @@ class DeviceRuntime:
         enrolment: Enrolment | None = None,
         training_ranker: Ranker | None = None,
         transport: Transport | None = None,
-        personal: PersonalSetting | None = None,
         rng: random.Random | None = None,
     ) -> None:
         rng = rng if rng is not None else random.Random()
@@ -116,7 +114,7 @@ class DeviceRuntime:
             check_release=None if releases is None else releases.check,
         )
         self._preferences = PreferenceFile(home / "decisions.json")
-        self._personal = PersonalModelFile(home / "models" / "personal.msgpack", self._store.dimension)
+        self._personal = PersonalModelFile(home / "models" / "personal.msgpack")
         self._choice = RankingChoice(self._store, self._personal, self._preferences, identity.arm(), engine)
         shuffles = np.random.default_rng(rng.getrandbits(63))
         self._stop_wanted = threading.Event()
@@ -134,7 +132,6 @@ class DeviceRuntime:
             self._trainer,
             self._personal,
             self._choice,
-            personal or PersonalSetting(),
             self._schedule.setting.personal_interval_s,
             clock,
             self._trouble.note,
@@ -433,7 +430,7 @@ class DeviceRuntime:
         if attendance is not None and attendance.participation is not None:
             return attendance.activity()
         if self._personal_training.running:
-            return "training for you alone"
+            return "learning for you alone"
         if attendance is None:
             return f"{ON_ITS_OWN}{'' if self.preferences.learning else ' · ' + WaitReason.PAUSED.value}"
         return attendance.activity()

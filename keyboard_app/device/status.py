@@ -52,7 +52,7 @@ class DeviceStatus:
     conditions: ConditionReport = field(default_factory=ConditionReport)
     """As of the last step."""
     personal: bool = False
-    """Whether it ranks with a model trained further for its owner."""
+    """Whether what it learned about its owner alone ranks, too."""
     pinned: bool = False
     """Whether its owner rolled it back to an older model."""
     can_stop: bool = False

@@ -1,4 +1,4 @@
-"""Make the replay that ships: ``python -m keyboard_app.simulation.make_replay [--out FILE] [--seed S]``.
+"""Make the replay that ships: ``python -m keyboard_app.simulation.make_replay [--out FILE] [--seed S] [--people N]``.
 
 Forty people with tastes of their own write for fourteen days. A conversation is chatter, an errand, or a topic that
 leads to a search; people come back to the topics they like, so that a personal taste can be learned. About one line in
@@ -174,11 +174,11 @@ def _person_rows(all_texts: Texts, number: int, rng: Random) -> Iterator[dict[st
             yield row
 
 
-def make_rows(seed: int = 0) -> list[dict[str, Any]]:
+def make_rows(seed: int = 0, people: int = PEOPLE) -> list[dict[str, Any]]:
     """All lines of the replay, sorted by time."""
     all_texts = texts()
     rows = [
-        row for number in range(PEOPLE) for row in _person_rows(all_texts, number, Random(f"replay/{seed}/{number}"))
+        row for number in range(people) for row in _person_rows(all_texts, number, Random(f"replay/{seed}/{number}"))
     ]
     # A stable sort, so that lines of one second stay in the order they were written in.
     return sorted(rows, key=lambda row: str(row["timestamp"]))
@@ -196,9 +196,10 @@ def encode(rows: Sequence[dict[str, Any]]) -> bytes:
 @click.command()
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Where to write it.")
 @click.option("--seed", type=int, default=0, show_default=True)
-def main(out: Path | None, seed: int) -> None:
+@click.option("--people", type=click.IntRange(2), default=PEOPLE, show_default=True)
+def main(out: Path | None, seed: int, people: int) -> None:
     """Make the shipped replay anew."""
-    rows = make_rows(seed)
+    rows = make_rows(seed, people)
     data = encode(rows)
     path = out or shipped_replay()
     path.write_bytes(data)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from data_logging import Impression, ImpressionLog, Outcome
 from keyboard_app.suggestions.exploration import Branch, Exploration, RandomSource
 from suggestion_model.bundle import Bundle
 from suggestion_model.features import Featurizer, Habits
+from suggestion_model.personalization import adjust
 from suggestion_model.runtime import Ranker
 from suggestion_model.types import Candidate, CandidateSource, Context
 
@@ -50,7 +52,7 @@ class Decision:
     features: tuple[float, ...]
     """Dense features, names in ``suggestion_model.features.DENSE_NAMES``."""
     score: float
-    """The ranker's logit."""
+    """The ranker's logit, moved by this person's taste."""
     passes: bool
     """Whether the score exceeds the threshold."""
     model: ModelInUse
@@ -115,6 +117,7 @@ class SuggestionEngine:
         self._ranker = Ranker(bundle) if ranker is None else ranker
         self._lock = threading.Lock()
         self._model = ModelInUse(0, bundle.threshold0, arm)
+        self._tastes: dict[str, float] = {}
         self._habits = Habits()
         self._habits_of = -1
         self._read_habits()
@@ -126,7 +129,14 @@ class SuggestionEngine:
         """What ranks the next key press."""
         return self._model
 
-    def use_model(self, version: int, weights: NDArray[np.float32], threshold: float, arm: str | None = None) -> None:
+    def use_model(
+        self,
+        version: int,
+        weights: NDArray[np.float32],
+        threshold: float,
+        arm: str | None = None,
+        tastes: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         """Rank with these weights from the next key press on.
 
         Parameters
@@ -139,6 +149,9 @@ class SuggestionEngine:
             Trigger threshold, a logit.
         arm
             Changes the arm when given. In the holdback arm version 0 keeps ranking, whatever is passed.
+        tastes
+            How much more often than the model foresees this person taps, by category
+            (:mod:`suggestion_model.personalization`).
 
         Raises
         ------
@@ -149,8 +162,10 @@ class SuggestionEngine:
             arm = self._model.arm if arm is None else arm
             if arm == HOLDBACK:
                 version, weights, threshold = 0, self._bundle.weights0, self._bundle.threshold0
+                tastes = {}
             self._ranker.set_weights(np.ascontiguousarray(weights, np.float32))
             self._model = ModelInUse(version, float(threshold), arm)
+            self._tastes = dict(tastes)
 
     # -- decisions -------------------------------------------------------------------------------------------------
 
@@ -201,7 +216,8 @@ class SuggestionEngine:
         when = datetime.fromtimestamp(self.clock() if at is None else at, self._timezone)
         inputs = self._featurizer.inputs(context, candidates[:1], self._habits, when)
         with self._lock:
-            score = float(self._ranker.scores(inputs)[0])
+            shared = self._ranker.scores(inputs)
+            score = float(adjust(shared, [candidates[0].category], self._tastes)[0] if self._tastes else shared[0])
             model = self._model
         return Decision(
             context=context,

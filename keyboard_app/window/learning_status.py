@@ -78,7 +78,7 @@ class LearningStatus:
     def model_line(self) -> str:
         """Which model ranks, and whose it is."""
         status = self.status
-        whose = "trained further for you alone" if status.personal else "the same on every device"
+        whose = "fitted to your own taps" if status.personal else "the same on every device"
         if status.arm == "holdback":
             whose = "this device keeps the shipped model, for comparison"
         elif status.pinned:
@@ -183,9 +183,9 @@ class LearningStatus:
         if self.status.arm == "holdback":
             return "Not here: this device keeps the shipped model, so that models can be compared."
         if not preferences.personalises:
-            return "A model of your own, trained on this device from your taps. It never leaves."
+            return "What you care for, learned on this device from your taps. It never leaves."
         if model is None or not model.grew_from(self.runtime.store.in_use):
-            return "Will be trained when the conditions hold and there are a few offers to learn from."
+            return "Will be learned when the conditions hold and there are a few offers to learn from."
         if not model.kept:
             return f"Learned from {model.examples} offers, but it did no better than the shared model: not used."
         return f"In use: learned from {model.examples} of your offers."

@@ -406,7 +406,7 @@ class PrivacyCentre:
                 "examples": personal.examples,
                 "trained_at": personal.trained_at,
                 "in_use": personal.kept,
-                "weights": personal.array().tolist(),
+                "tastes": personal.tastes,
             },
         }
 

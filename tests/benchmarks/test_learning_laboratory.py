@@ -17,7 +17,7 @@ from benchmarks.__main__ import main
 from benchmarks.learning.cache import Shelf, digest_of
 from benchmarks.learning.federated import Algorithm, Clear, Coded, Gradient, Steps, train
 from benchmarks.learning.judging import METRICS
-from benchmarks.learning.learners import RankerLearner
+from benchmarks.learning.learners import HeadLearner, ranker_learner
 from benchmarks.learning.personalisation import judge_personalisation
 from benchmarks.learning.population import Index, Population
 from benchmarks.learning.reference import PlainBm25
@@ -76,8 +76,8 @@ def population(typed: Typed) -> Population:
 
 
 @pytest.fixture(scope="module")
-def learner(population: Population) -> RankerLearner:
-    return RankerLearner(population)
+def learner(population: Population) -> HeadLearner:
+    return ranker_learner(population)
 
 
 def test_nothing_that_is_judged_was_trained_on(population: Population) -> None:
@@ -129,7 +129,7 @@ def test_typing_goes_on_where_it_was_killed(replay: Path, catalog: Path, typed: 
     assert all(np.array_equal(found.examples[name], same.examples[name]) for name in same.examples)
 
 
-def test_the_gradient_is_the_slope_of_the_loss(population: Population, learner: RankerLearner) -> None:
+def test_the_gradient_is_the_slope_of_the_loss(population: Population, learner: HeadLearner) -> None:
     rows = population.devices[0][:40]
     loss, gradient = learner.loss_and_gradient(rows, learner.start)
     direction = np.random.default_rng(0).normal(size=len(gradient))
@@ -142,7 +142,7 @@ def test_the_gradient_is_the_slope_of_the_loss(population: Population, learner: 
     assert loss > 0
 
 
-def test_one_step_on_everything_is_fedsgd(population: Population, learner: RankerLearner) -> None:
+def test_one_step_on_everything_is_fedsgd(population: Population, learner: HeadLearner) -> None:
     rows = population.devices[0][:16]
     setting = LocalSetting(epochs=1, batch_size=16, learning_rate=0.05)
     one_step = Steps(setting).update(learner, rows, learner.start, [0])
@@ -150,14 +150,14 @@ def test_one_step_on_everything_is_fedsgd(population: Population, learner: Ranke
     assert np.allclose(one_step, gradient, atol=1e-6)
 
 
-def test_training_goes_on_as_if_it_had_never_stopped(population: Population, learner: RankerLearner) -> None:
+def test_training_goes_on_as_if_it_had_never_stopped(population: Population, learner: HeadLearner) -> None:
     algorithm = Algorithm(Steps(LocalSetting(1, 16, 0.05)))
     whole = train(algorithm, learner, population, 3, 4, seed=1)
     half = train(algorithm, learner, population, 3, 2, seed=1)
     assert np.array_equal(train(algorithm, learner, population, 3, 4, seed=1, run=half).weights, whole.weights)
 
 
-def test_the_codec_changes_a_sum_by_no_more_than_its_rounding(population: Population, learner: RankerLearner) -> None:
+def test_the_codec_changes_a_sum_by_no_more_than_its_rounding(population: Population, learner: HeadLearner) -> None:
     clear = Algorithm(Steps(LocalSetting(2, 16, 0.02)))
     target = CodecTarget(clip=5.0, step=0.001)
     coded = replace(clear, channel=Coded(target, 3))
@@ -208,7 +208,7 @@ def test_one_command_reports_every_method(
     assert again["methods"] == methods
 
 
-def test_perfect_knowledge_of_taste_is_the_upper_end(population: Population, learner: RankerLearner) -> None:
+def test_perfect_knowledge_of_taste_is_the_upper_end(population: Population, learner: HeadLearner) -> None:
     """The shared model itself goes none of the way; whoever is told the truth goes further than all of it."""
     probability = population.world.rows.probability
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +20,6 @@ from federated_protocol.messages import ModelArtifact, ModelNotice
 from keyboard_app.device import DeviceIdentity, DevicePolicy, DeviceRuntime, SwitchedConditions
 from keyboard_app.device.history import Ending, History, Participation
 from keyboard_app.device.identity import TREATMENT
-from keyboard_app.device.local_training import TrainingProgress
-from keyboard_app.device.personal_model import PersonalSetting
 from keyboard_app.device.preferences import PreferenceFile
 from keyboard_app.device.schedule import ScheduleSetting, WaitReason
 from suggestion_model.bundle import Bundle
@@ -45,15 +43,18 @@ class Engine:
     def __init__(self) -> None:
         self.version = -1
         self.weights: NDArray[np.float32] = np.zeros(0, np.float32)
+        self.tastes: dict[str, float] = {}
 
-    def use_model(self, version: int, weights: NDArray[np.float32], threshold: float, arm: str) -> None:
-        self.version, self.weights = version, weights
+    def use_model(
+        self, version: int, weights: NDArray[np.float32], threshold: float, arm: str, tastes: Mapping[str, float]
+    ) -> None:
+        self.version, self.weights, self.tastes = version, weights, dict(tastes)
 
 
 class Owned:
     """A device without a coordinator, and its owner's log."""
 
-    def __init__(self, home: Path, bundle: Bundle, ranker: Ranker, setting: PersonalSetting | None = None) -> None:
+    def __init__(self, home: Path, bundle: Bundle, ranker: Ranker) -> None:
         identity = DeviceIdentity.open(home)
         while identity.arm() != TREATMENT:
             (home / "identity.key").unlink()
@@ -74,7 +75,6 @@ class Owned:
             monotonic=self.clock,
             schedule=ScheduleSetting(),
             training_ranker=ranker,
-            personal=setting,
             rng=random.Random(1),
         )
 
@@ -83,7 +83,8 @@ class Owned:
         for number in range(count):
             tapped = number % 2 == 1
             features = rng.normal(size=DENSE_FEATURES) * 0.1
-            features[0] = 1.0 if tapped else -1.0
+            line = self.bundle.card.baseline_logit
+            features[0] = -line.intercept / line.slope  # the shared model expects every second one to be tapped
             self.log.finish_line(
                 TREATMENT,
                 0,
@@ -145,38 +146,34 @@ def test_a_device_on_its_own_says_so_and_ranks_with_what_it_has(owned: Owned) ->
     assert owned.runtime.status.next_opportunity_at is None
 
 
-def test_a_personal_model_is_trained_on_request_and_ranks_at_once(owned: Owned) -> None:
+def test_the_owners_taste_is_learned_unasked_ranks_at_once_and_can_be_declined(owned: Owned) -> None:
     owned.offers()
-    owned.steps()
-    assert owned.runtime.personal_model is None, "nobody asked for one"
-    owned.runtime.prefer(personal=True)
     owned.steps()
     personal = owned.runtime.personal_model
     assert personal is not None
     assert personal.kept
-    assert personal.examples == 16, "a fifth judges"
+    assert personal.examples == 20
     assert personal.loss_personal < personal.loss_shared
     assert owned.runtime.status.personal
-    assert np.array_equal(owned.engine.weights, personal.array())
+    assert owned.engine.tastes == personal.tastes
+    assert personal.tastes["restaurants"] > 1 > personal.tastes["travel"]
+    assert np.array_equal(owned.engine.weights, owned.bundle.weights0), "the shared model is as it was"
     owned.runtime.prefer(personal=False)
     assert not owned.runtime.status.personal
-    assert np.array_equal(owned.engine.weights, owned.bundle.weights0)
+    assert owned.engine.tastes == {}
 
 
-def test_a_personal_model_that_does_worse_is_not_used(tmp_path: Path, bundle: Bundle, ranker: Ranker) -> None:
-    owned = Owned(tmp_path, bundle, ranker, PersonalSetting(epochs=20, learning_rate=5.0, proximal=0.0))
+def test_a_taste_that_foresees_the_taps_no_better_is_not_used(owned: Owned) -> None:
     owned.offers()
-    # What is held out says the opposite of what was trained on.
-    for row in owned.log.impressions(newest_first=True, limit=4):
-        owned.log.resolve(row.id, Outcome.IGNORED if row.outcome is Outcome.TAPPED else Outcome.TAPPED)
-    owned.runtime.prefer(personal=True)
+    # The same taps as before, but no longer by category.
+    for row in owned.log.impressions():
+        owned.log.resolve(row.id, Outcome.TAPPED if row.id % 4 < 2 else Outcome.IGNORED)
     owned.steps()
     personal = owned.runtime.personal_model
     assert personal is not None
     assert not personal.kept
     assert not owned.runtime.status.personal
-    assert np.array_equal(owned.engine.weights, bundle.weights0)
-    owned.log.close()
+    assert owned.engine.tastes == {}
 
 
 def test_sending_nothing_still_learns_for_the_owner(owned: Owned) -> None:
@@ -188,7 +185,7 @@ def test_sending_nothing_still_learns_for_the_owner(owned: Owned) -> None:
 
 
 def test_pausing_records_nothing_and_trains_nothing_until_it_is_lifted(owned: Owned) -> None:
-    owned.runtime.prefer(personal=True, learning=False)
+    owned.runtime.prefer(learning=False)
     owned.offers()
     owned.steps()
     assert owned.log.summary().impressions == 0
@@ -203,7 +200,6 @@ def test_pausing_records_nothing_and_trains_nothing_until_it_is_lifted(owned: Ow
 def test_nothing_is_trained_while_a_condition_is_missing(owned: Owned) -> None:
     owned.offers()
     owned.conditions.set(charging=False)
-    owned.runtime.prefer(personal=True)
     owned.steps()
     assert owned.runtime.personal_model is None
     assert owned.runtime.status.conditions.missing == "not charging"
@@ -212,38 +208,29 @@ def test_nothing_is_trained_while_a_condition_is_missing(owned: Owned) -> None:
     assert owned.runtime.personal_model is not None
 
 
-def test_a_stop_ends_training_within_a_step_uses_nothing_of_it_and_rests(owned: Owned) -> None:
+def test_a_stop_ends_learning_at_once_uses_nothing_of_it_and_rests(owned: Owned) -> None:
     owned.offers()
-    owned.runtime.prefer(personal=True)
-    seen: list[TrainingProgress] = []
-    asked = owned.runtime._must_stop
-    owned.runtime._trainer.steps_a_call = 1
+    asked, seen = owned.runtime._must_stop, []
 
-    def stop_at_the_second_step() -> bool:
-        if owned.runtime.progress is not None:
-            seen.append(owned.runtime.progress)
-            if len(seen) == 3:
-                assert owned.runtime.status.can_stop
-                owned.runtime.stop_training()
+    def stop() -> bool:
+        seen.append(1)
+        assert owned.runtime.status.can_stop
+        owned.runtime.stop_training()
         return asked()
 
-    owned.runtime._must_stop = stop_at_the_second_step  # type: ignore[method-assign]
+    owned.runtime._must_stop = stop  # type: ignore[method-assign]
     owned.steps(1)
-    assert len(seen) == 3, "no further step was begun"
-    assert (seen[-1].step, seen[-1].steps) == (2, 3)
     assert owned.runtime.personal_model is None
-    assert owned.runtime.progress is None
     owned.steps(5)
-    assert len(seen) == 3, "it rests"
+    assert len(seen) == 1, "it rests"
+    owned.runtime._must_stop = asked  # type: ignore[method-assign]
     owned.clock.now += 2 * 3600
     owned.steps(2)
-    assert [progress.step for progress in seen] == [0, 1, 2, 2], "it went on where it was"
     assert owned.runtime.personal_model is not None
 
 
 def test_the_same_offers_are_not_trained_on_again_and_again(owned: Owned) -> None:
     owned.offers()
-    owned.runtime.prefer(personal=True)
     owned.steps()
     first = owned.runtime.personal_model
     assert first is not None
@@ -252,24 +239,22 @@ def test_the_same_offers_are_not_trained_on_again_and_again(owned: Owned) -> Non
     assert owned.runtime.personal_model is first
 
 
-def test_a_personal_model_survives_a_restart_and_ends_with_the_model_it_grew_from(
+def test_a_taste_survives_a_restart_and_waits_for_a_look_at_each_new_model(
     owned: Owned, bundle: Bundle, ranker: Ranker
 ) -> None:
     owned.offers()
-    owned.runtime.prefer(personal=True)
     owned.steps()
     again = Owned(owned.home, bundle, ranker)
     assert again.runtime.status.personal
-    assert np.array_equal(again.engine.weights, owned.engine.weights)
+    assert again.engine.tastes == owned.engine.tastes
     again.admit(1)
     assert again.engine.version == 1
-    assert np.array_equal(again.engine.weights, again.runtime.store.current.weights), "until it is trained anew"
+    assert again.engine.tastes == {}, "until it is learned anew"
     again.log.close()
 
 
 def test_a_damaged_personal_model_is_set_aside(owned: Owned, bundle: Bundle, ranker: Ranker) -> None:
     owned.offers()
-    owned.runtime.prefer(personal=True)
     owned.steps()
     (owned.home / "models" / "personal.msgpack").write_bytes(b"nonsense")
     again = Owned(owned.home, bundle, ranker)
@@ -329,10 +314,11 @@ def test_a_deleted_round_leaves_nothing_to_see_but_still_guards_against_sending_
 
 def test_everything_of_the_rounds_can_be_forgotten_at_once(owned: Owned) -> None:
     owned.offers()
-    owned.runtime.prefer(personal=True)
     owned.steps()
+    assert owned.runtime.status.personal
+    owned.runtime.prefer(personal=False)
     owned.runtime.forget_everything()
     assert owned.runtime.personal_model is None
     assert not owned.runtime.status.personal
     assert not (owned.home / "models" / "personal.msgpack").exists()
-    assert owned.runtime.preferences.personal, "decisions stay"
+    assert not owned.runtime.preferences.personal, "decisions stay"

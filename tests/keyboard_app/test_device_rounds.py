@@ -546,6 +546,7 @@ class TestOwnLimits:
         device = world.add_device()
         (device.home / "certificate").rename(device.home / "later")
         waiting = world.start_device(device.home)
+        assert waiting.runtime.step() == 0.0, "what can be learned for the owner alone needs no certificate"
         assert waiting.runtime.step() > 1.0
         assert "get a certificate" in waiting.runtime.status.line
         (device.home / "later").rename(device.home / "certificate")

@@ -274,3 +274,21 @@ def test_erasing_from_another_process_is_noticed_with_the_next_line(make: Make, 
     other.close()
     log.count_line("treatment", 0)
     assert _habit(engine) == stranger
+
+
+def test_a_taste_moves_the_score_of_its_category_and_the_holdback_has_none(make: Make, bundle: Bundle) -> None:
+    engine = make()
+    even = bundle.weights0.copy()
+    even[:] = 0.0
+
+    def score(tastes: dict[str, float], arm: str = "treatment") -> float:
+        engine.use_model(1, even, ALWAYS, arm, tastes)
+        found = engine.suggest(HUNGRY)
+        assert found is not None
+        return found.score
+
+    assert score({}) == pytest.approx(0.0)
+    assert score({"restaurants": 1.5}) == pytest.approx(np.log(0.75 / 0.25), abs=1e-5)
+    assert score({"restaurants": 0.5}) == pytest.approx(np.log(0.25 / 0.75), abs=1e-5)
+    assert score({"flights": 0.1}) == pytest.approx(0.0)
+    assert score({"restaurants": 0.5}, "holdback") == score({}, "holdback")

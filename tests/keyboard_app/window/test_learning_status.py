@@ -74,17 +74,16 @@ def test_real_conditions_are_shown_not_offered(make_page_rig: Callable[..., Any]
         rig.page.target("charging")
 
 
-def test_a_model_of_ones_own_is_switched_on_trained_and_used(page_rig: Any) -> None:
+def test_what_was_learned_of_the_owner_is_said_and_can_be_switched_off(page_rig: Any) -> None:
     use_it(page_rig)
     page_rig.shell.open_learning()
-    page_rig.tap("personal")
     for _ in range(4):
         page_rig.keyboard.runtime.step()
     page_rig.page.refresh()
     personal = page_rig.keyboard.runtime.personal_model
     assert personal is not None
     if personal.kept:
-        assert "trained further for you alone" in page_rig.page.words
+        assert "fitted to your own taps" in page_rig.page.words
         assert f"learned from {personal.examples} of your offers" in page_rig.page.words
     else:
         assert "did no better than the shared model" in page_rig.page.words
@@ -92,26 +91,22 @@ def test_a_model_of_ones_own_is_switched_on_trained_and_used(page_rig: Any) -> N
     assert "the same on every device" in page_rig.page.words
 
 
-def test_training_shows_how_far_it_is_and_the_stop_button_stops_it(page_rig: Any) -> None:
+def test_learning_shows_what_it_does_and_the_stop_button_stops_it(page_rig: Any) -> None:
     use_it(page_rig)
     runtime = page_rig.keyboard.runtime
     page_rig.shell.open_learning()
-    page_rig.tap("personal")
     must_stop, seen = runtime._must_stop, []
-    runtime._trainer.steps_a_call = 1
 
     def watched() -> bool:
         page_rig.page.refresh()
-        if runtime.progress is not None:
-            seen.append(page_rig.page.words)
-            if len(seen) == 3:
-                page_rig.tap("stop")
+        seen.append(runtime.status.line)
+        page_rig.tap("stop")
         return bool(must_stop())
 
     runtime._must_stop = watched
     runtime.step()
-    assert "step 1 of" in seen[0]
-    assert len(seen) == 3, "no step was begun after the tap"
+    assert "learning for you alone" in seen[0]
+    assert len(seen) == 1, "nothing was begun after the tap"
     assert runtime.personal_model is None
     page_rig.page.refresh()
     assert "Nothing runs" in page_rig.page.words

@@ -99,7 +99,7 @@ def test_the_export_holds_everything_and_only_its_owner_can_read_it(page_rig: An
     assert impression["candidate"] == QUERY
     assert impression["outcome"] == "tapped"
     assert told["rounds"][0]["participants"] == 42
-    assert told["decisions"] == {"learning": True, "sending": True, "personal": False}
+    assert told["decisions"] == {"learning": True, "sending": True, "personal": True}
     assert any(run["written"] == "oakland" for run in told["learned_words"]["runs"])
 
 
