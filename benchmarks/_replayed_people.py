@@ -33,7 +33,7 @@ from keyboard_app.suggestions import Exploration, SuggestionEngine, TypingSessio
 from suggestion_model.bundle import Bundle
 from suggestion_model.catalog import load_catalog, shipped_catalog
 from suggestion_model.features import DENSE_FEATURES, Featurizer
-from suggestion_model.runtime import Ranker
+from suggestion_model.runtime import PAIR_INPUTS, Ranker
 from suggestion_model.types import Candidate, CandidateSource, Context, Example, RankerInputs
 
 _LABELLED = (Outcome.TAPPED, Outcome.DISMISSED, Outcome.IGNORED)
@@ -244,9 +244,7 @@ def _gather(people: Sequence[tuple[int, list[_TypedLine]]]) -> HeldOut:
         raise BenchmarkError("people who never train met no candidate at all: give a longer replay")
     return HeldOut(
         inputs=RankerInputs(
-            np.concatenate([line.inputs.context_ids for _, line in lines]),
-            np.concatenate([line.inputs.candidate_ids for _, line in lines]),
-            np.concatenate([line.inputs.dense for _, line in lines]),
+            *(np.concatenate([getattr(line.inputs, name) for _, line in lines]) for name in PAIR_INPUTS)
         ),
         line=np.repeat(np.arange(len(lines)), [len(line.taps) for _, line in lines]),
         taps=np.concatenate([line.taps for _, line in lines]),

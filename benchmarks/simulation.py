@@ -170,6 +170,7 @@ def _hundred_steps(trainer: HeadTrainer, weights: Weights, rows: HeadRows) -> di
     """100 steps of this head and of the shipped ranker's, features included, in milliseconds."""
     from suggestion_model.bundle import Bundle
     from suggestion_model.features import CANDIDATE_TOKENS, CONTEXT_TOKENS, DENSE_FEATURES
+    from suggestion_model.hashed_features import HASHED_FEATURES
     from suggestion_model.runtime import Ranker
     from suggestion_model.training import train_locally
     from suggestion_model.types import Example
@@ -186,6 +187,8 @@ def _hundred_steps(trainer: HeadTrainer, weights: Weights, rows: HeadRows) -> di
             rng.integers(2, ranker.vocabulary, CONTEXT_TOKENS).astype(np.int32),
             rng.integers(2, ranker.vocabulary, CANDIDATE_TOKENS).astype(np.int32),
             rng.random(DENSE_FEATURES).astype(np.float32),
+            rng.integers(0, ranker.buckets, HASHED_FEATURES).astype(np.int32),
+            rng.random(HASHED_FEATURES).astype(np.float32),
             float(number % 5 == 0),
             1.0,
         )

@@ -1,8 +1,9 @@
 """A release bundle: the files a model version 0 consists of, verified against a manifest.
 
 A bundle is a directory with ``manifest.json`` (SHA-256 of every other file), ``card.json``, ``ranker.tflite``,
-``weights.npy``, ``tokenizer.model`` and ``catalog.json.gz``. Its digest is the SHA-256 of the manifest's bytes and
-names the whole. Nothing here imports LiteRT or TensorFlow: the coordinator reads weights and threshold only.
+``trigger.tflite``, ``weights.npy``, ``tokenizer.model`` and ``catalog.json.gz``. Its digest is the SHA-256 of the
+manifest's bytes and names the whole. Nothing here imports LiteRT or TensorFlow: the coordinator reads weights and
+threshold only.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 CARD = "card.json"
 RANKER = "ranker.tflite"
+TRIGGER = "trigger.tflite"
 WEIGHTS = "weights.npy"
 TOKENIZER = "tokenizer.model"
 CATALOG = "catalog.json.gz"
-FILES = (CARD, RANKER, WEIGHTS, TOKENIZER, CATALOG)
+FILES = (CARD, RANKER, TRIGGER, WEIGHTS, TOKENIZER, CATALOG)
 
 _T = TypeVar("_T")
 
@@ -50,6 +52,8 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Examples per training step, padded with example weight 0."""
     vocabulary: int
     embedding_dimensions: int
+    hash_buckets: int
+    """Indices of hashed features; their weights come first."""
     summary: str
     """One paragraph for people."""
 
@@ -114,6 +118,8 @@ class Bundle:
     card: Card
     ranker: bytes
     """The ``.tflite`` file."""
+    trigger: bytes
+    """The ``.tflite`` file of the trigger alone: the ranker without its frozen features."""
     tokenizer: bytes
     """The SentencePiece model."""
 
@@ -154,7 +160,14 @@ class Bundle:
             if hashlib.sha256(content[name]).hexdigest() != expected:
                 raise BundleError(f"{path / name}: damaged, its SHA-256 differs from the manifest's. {_ADVICE}")
         card = _decode(path, CARD, content[CARD], Card)
-        bundle = cls(path, hashlib.sha256(manifest_bytes).hexdigest(), card, content[RANKER], content[TOKENIZER])
+        bundle = cls(
+            path,
+            hashlib.sha256(manifest_bytes).hexdigest(),
+            card,
+            content[RANKER],
+            content[TRIGGER],
+            content[TOKENIZER],
+        )
         bundle._check_weights(content[WEIGHTS])
         return bundle
 
@@ -177,6 +190,11 @@ class Bundle:
     def weights0(self) -> NDArray[np.float32]:
         """Weights of version 0, float32[dimension]; read-only."""
         return self._check_weights(_read(self.path, WEIGHTS))
+
+    @property
+    def trigger_weights0(self) -> NDArray[np.float32]:
+        """Weights of the trigger alone at version 0, float32[hash_buckets]: the same logit as :attr:`weights0`."""
+        return self.weights0[: self.architecture.hash_buckets]
 
     @property
     def threshold0(self) -> float:

@@ -1,7 +1,8 @@
 """What the ranker sees of a moment: the one place that computes it, for the next key press and for training alike.
 
-A moment becomes two rows of piece ids (the context, the candidate) and one row of dense features. The log keeps the
-dense features as they were and the redacted text; :meth:`Featurizer.example` makes a training example from that.
+A moment becomes two rows of piece ids (the context, the candidate), one row of dense features, and one of sparse,
+hashed ones (:mod:`.hashed_features`). The log keeps the dense features as they were, the category and the redacted
+text; :meth:`Featurizer.example` makes a training example from that.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from data_logging.records import LoggedImpression, Outcome
 from .bundle import Bundle
 from .catalog import MATCH_FEATURES
 from .errors import BundleError
+from .hashed_features import HASHED_FEATURES, HashedFeatures
 from .tokenizer import Tokenizer
 from .types import Candidate, Context, Example, RankerInputs
 
@@ -151,6 +153,8 @@ class Featurizer:
                 "Build the bundle again (suggestion-model build) or install the matching release."
             )
         self._tokenizer = Tokenizer(bundle.tokenizer)
+        pieces = tuple(self._tokenizer.piece(at) for at in range(1, self._tokenizer.vocabulary_size))
+        self._hashed = HashedFeatures(shape.hash_buckets, DENSE_NAMES, pieces)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -167,14 +171,20 @@ class Featurizer:
             when: local time with a time zone (hour and weekday are read from it as it stands).
 
         Returns:
-            arrays of shapes [n, CONTEXT_TOKENS], [n, CANDIDATE_TOKENS] and [n, DENSE_FEATURES].
+            n rows of each input of the model file.
         """
         n = len(candidates)
-        context_ids = np.repeat(_context_ids(self._tokenizer, context)[None, :], n, axis=0)
+        context_row = _context_ids(self._tokenizer, context)
+        context_ids = np.repeat(context_row[None, :], n, axis=0)
         candidate_ids = np.zeros((n, CANDIDATE_TOKENS), np.int32)
         for row, candidate in enumerate(candidates):
             candidate_ids[row] = self._tokenizer.padded(candidate.query, CANDIDATE_TOKENS)
-        return RankerInputs(context_ids, candidate_ids, dense_rows(context, candidates, habits, when))
+        dense = dense_rows(context, candidates, habits, when)
+        hashed_ids = np.zeros((n, HASHED_FEATURES), np.int32)
+        hashed_values = np.zeros((n, HASHED_FEATURES), np.float32)
+        for row, candidate in enumerate(candidates):
+            hashed_ids[row], hashed_values[row] = self._hashed_row(context_row, candidate.category, dense[row])
+        return RankerInputs(context_ids, candidate_ids, dense, hashed_ids, hashed_values)
 
     def example(self, logged: LoggedImpression) -> Example:
         """A training example from one resolved offer of the log.
@@ -191,10 +201,14 @@ class Featurizer:
         if len(impression.features) != DENSE_FEATURES:
             raise ValueError(f"Logged with {len(impression.features)} dense features, this has {DENSE_FEATURES}.")
         context_ids, candidate_ids = pair_ids(self._tokenizer, context_of(impression.context), impression.candidate)
+        dense = np.asarray(impression.features, np.float32)
+        hashed_ids, hashed_values = self._hashed_row(context_ids, impression.category, dense)
         return Example(
             context_ids=context_ids,
             candidate_ids=candidate_ids,
-            dense=np.asarray(impression.features, np.float32),
+            dense=dense,
+            hashed_ids=hashed_ids,
+            hashed_values=hashed_values,
             label=1.0 if logged.outcome is Outcome.TAPPED else 0.0,
             weight=min(1.0 / impression.propensity, MAX_EXAMPLE_WEIGHT),
         )
@@ -208,6 +222,11 @@ class Featurizer:
             and entry.outcome in _RESOLVED
             and len(entry.impression.features) == DENSE_FEATURES
         ]
+
+    def _hashed_row(
+        self, context_ids: NDArray[np.int32], category: str, dense: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        return self._hashed.row(context_ids[:LINE_TOKENS], context_ids[LINE_TOKENS:], category, dense)
 
 
 def pair_ids(tokenizer: Tokenizer, context: Context, query: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

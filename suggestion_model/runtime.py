@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ from .types import Example, RankerInputs
 
 SIGNATURES = ("infer", "train_step", "evaluate", "get_weights", "set_weights", "head_inputs", *HEAD_SIGNATURES)
 
+PAIR_INPUTS = tuple(field.name for field in fields(RankerInputs))
+"""What the model file takes of a (context, candidate) pair."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -28,6 +31,10 @@ class Batch:
     """[B, CANDIDATE_TOKENS]"""
     dense: NDArray[np.float32]
     """[B, DENSE_FEATURES]"""
+    hashed_ids: NDArray[np.int32]
+    """[B, HASHED_FEATURES]"""
+    hashed_values: NDArray[np.float32]
+    """[B, HASHED_FEATURES]"""
     label: NDArray[np.float32]
     """[B], 0 or 1."""
     weight: NDArray[np.float32]
@@ -51,6 +58,7 @@ class Ranker:
         except BundleError as problem:
             raise BundleError(f"{bundle.name}/ranker.tflite: {problem}") from None
         self.vocabulary = bundle.architecture.vocabulary
+        self.buckets = bundle.architecture.hash_buckets
         self.dimension = bundle.dimension
         self.infer_batch = self._file.inputs("infer")["dense"][1][0]
         self.train_batch = self._file.inputs("train_step")["dense"][1][0]
@@ -87,7 +95,7 @@ class Ranker:
             rows = [getattr(example, name) for example in examples]
             return np.stack(rows) if rows else np.zeros((0, *shape[1:]), kind)
 
-        inputs = RankerInputs(stacked("context_ids"), stacked("candidate_ids"), stacked("dense"))
+        inputs = RankerInputs(**{name: stacked(name) for name in PAIR_INPUTS})
         parts = {name: [np.zeros((0, *shape[1:]), kind)] for name, (kind, shape) in self.head.inputs.items()}
         for start, answer in self._by_parts("head_inputs", inputs, self.train_batch):
             for name, values in answer.items():
@@ -146,16 +154,13 @@ class Ranker:
 
     def _checked_batch(self, signature: str, batch: Batch) -> dict[str, NDArray[Any]]:
         arrays: dict[str, NDArray[Any]] = {
-            "context_ids": batch.context_ids,
-            "candidate_ids": batch.candidate_ids,
-            "dense": batch.dense,
+            **{name: getattr(batch, name) for name in PAIR_INPUTS},
             "label": batch.label,
             "weight": batch.weight,
         }
         for key, array in arrays.items():
             check(key, array, *self._file.inputs(signature)[key])
-        self._check_ids(batch.context_ids)
-        self._check_ids(batch.candidate_ids)
+        self._check_ids(batch)
         return arrays
 
     def _by_parts(
@@ -163,12 +168,11 @@ class Ranker:
     ) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
         """Run ``signature`` on ``size`` rows at a time, the last ones padded; yields the first row and the answer."""
         n = len(inputs.dense)
-        arrays = {"context_ids": inputs.context_ids, "candidate_ids": inputs.candidate_ids, "dense": inputs.dense}
+        arrays = {name: getattr(inputs, name) for name in PAIR_INPUTS}
         for key, array in arrays.items():
             dtype, shape = self._file.inputs(signature)[key]
             check(key, array, dtype, (n, *shape[1:]))
-        self._check_ids(inputs.context_ids)
-        self._check_ids(inputs.candidate_ids)
+        self._check_ids(inputs)
         for start in range(0, n, size):
             yield (
                 start,
@@ -177,7 +181,12 @@ class Ranker:
                 ),
             )
 
-    def _check_ids(self, ids: NDArray[np.int32]) -> None:
+    def _check_ids(self, rows: RankerInputs | Batch) -> None:
         # One comparison finds both ends: a negative id is huge as an unsigned number.
-        if ids.size and int(ids.view(np.uint32).max()) >= self.vocabulary:
-            raise RankerInputError(f"piece ids must lie in 0..{self.vocabulary - 1}; use the bundle's own tokenizer.")
+        for ids, size in (
+            (rows.context_ids, self.vocabulary),
+            (rows.candidate_ids, self.vocabulary),
+            (rows.hashed_ids, self.buckets),
+        ):
+            if ids.size and int(ids.view(np.uint32).max()) >= size:
+                raise RankerInputError(f"ids must lie in 0..{size - 1}; use the featurizer of the same bundle.")

@@ -54,7 +54,7 @@ class WordSuggester:
         What this person writes; None to know nothing of it.
     correction
         Whether mistakes are corrected. The dictionary is loaded by ``corrector.load()`` or ``load_in_background()``;
-        until then, and without symspellpy, there are completions alone.
+        until then there are completions alone.
     """
 
     def __init__(

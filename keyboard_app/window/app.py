@@ -13,8 +13,10 @@ from kivy.app import App
 from kivy.clock import Clock
 from kivy.core.window import Window
 
+from keyboard_app.window.environment import settle_memory
 from keyboard_app.window.event_loop import wait_for_events
 from keyboard_app.window.instances import Instances
+from keyboard_app.window.partial_drawing import PartialDrawing, keeps_what_was_shown
 from keyboard_app.window.shell import Shell
 
 TITLE = "Federated keyboard"
@@ -59,6 +61,7 @@ class KeyboardApp(App):
         self._exit_after_s = exit_after_s
         self._screenshot = screenshot
         self._type_text = type_text
+        self._drawing: PartialDrawing | None = None
 
     def load_config(self) -> None:
         """Leave Kivy's own per-app .ini file alone: there is none."""
@@ -74,10 +77,14 @@ class KeyboardApp(App):
     def on_start(self) -> None:
         """Bring it to life."""
         wait_for_events()
+        if keeps_what_was_shown(Window):
+            self._drawing = PartialDrawing(Window, self.root)  # Kivy holds what is bound to it weakly
+            self._drawing.install()
         self.root.start()
         self.root.type(self._type_text)
         if self._exit_after_s is not None:
             Clock.schedule_once(self._end, self._exit_after_s)
+        settle_memory()
 
     def on_stop(self) -> None:
         """Let go of timers and the hardware keyboard."""

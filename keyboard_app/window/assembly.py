@@ -28,7 +28,7 @@ from keyboard_app.suggestions import Preferences, SuggestionEngine, TypingSessio
 from keyboard_app.suggestions.session import SEARCH_ADDRESS
 from keyboard_app.text import WordListError, WordMemory, WordSuggester
 from keyboard_app.text.correction import Corrector
-from keyboard_app.window.environment import give_back_memory
+from keyboard_app.window.environment import settle_memory
 from keyboard_app.window.learning_status import LearningStatus
 from keyboard_app.window.privacy_centre import PrivacyCentre
 from keyboard_app.window.search_card import CatalogResults, NoResults, ResultProvider
@@ -208,7 +208,7 @@ def assemble(setting: KeyboardSetting, clock: Callable[[], float] = time.time) -
 
 def _load(corrector: Corrector) -> None:
     corrector.load()
-    give_back_memory()
+    settle_memory()
 
 
 def _open_memory(path: Path, clock: Callable[[], float], notes: list[str]) -> WordMemory | None:

@@ -9,20 +9,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kivy.clock import Clock
-from kivy.core.text import Label as CoreLabel
-from kivy.graphics import Color, InstructionGroup, Rectangle
+from kivy.graphics import InstructionGroup
 from kivy.metrics import dp, sp
 from kivy.uix.boxlayout import BoxLayout
 from kivy.uix.scrollview import ScrollView
 from kivy.uix.widget import Widget
 
-from keyboard_app.window.painting import RoundedBox, font_for, text_width
+from keyboard_app.window.composer import wrap
+from keyboard_app.window.painting import RoundedBox, Text
 from keyboard_app.window.theme import Theme, faded
 
 LONG_PRESS_S = 0.45
 """A line of the chat held for this long is copied."""
 MOST_LINES = 200
 """Older lines leave the screen."""
+_ROW_SP = 21
 _WIDEST = 0.76
 """A bubble's largest share of the chat's width."""
 
@@ -34,17 +35,17 @@ class Bubble(Widget):
         super().__init__(size_hint_y=None, **kwargs)
         self.text = text
         self.own = own
-        self._texture: Any = None
+        self._rows: list[Text] = []
         self._wrapped_to = 0
         big, small = dp(18), dp(5)
         # Corners: upper left, upper right, lower right, lower left; the one nearest to the speaker is small.
         radius = [big, big, small, big] if own else [big, big, big, small]
-        group = InstructionGroup()
-        self._box = RoundedBox(group, theme.bubble_own if own else theme.bubble_partner, radius)
-        group.add(Color(*(theme.on_bubble_own if own else theme.on_bubble_partner)))
-        self._words = Rectangle()
-        group.add(self._words)
-        self.canvas.add(group)
+        self._ink = theme.on_bubble_own if own else theme.on_bubble_partner
+        box = InstructionGroup()
+        self._box = RoundedBox(box, theme.bubble_own if own else theme.bubble_partner, radius)
+        self.canvas.add(box)
+        self._words = InstructionGroup()
+        self.canvas.add(self._words)
         self.bind(pos=self._place, width=self._wrap)
 
     def _wrap(self, *_: object) -> None:
@@ -52,19 +53,12 @@ class Bubble(Widget):
         if room <= 0 or room == self._wrapped_to:
             return
         self._wrapped_to = room
-        size_px = round(sp(16))
-        natural = text_width(self.text, size_px)
-        label = CoreLabel(
-            text=self.text,
-            font_size=size_px,
-            font_name=font_for(self.text),
-            text_size=(room if natural > room else None, None),
-            line_height=1.12,
-        )
-        label.refresh()
-        self._texture = label.texture
-        self._words.texture = self._texture
-        self.height = self._texture.height + dp(18)
+        self._words.clear()
+        self._rows = []
+        for row in wrap(self.text, room, round(sp(16))):
+            self._rows.append(Text(self._words, self._ink, sp(16)))
+            self._rows[-1].show(row.rstrip())
+        self.height = len(self._rows) * sp(_ROW_SP) + dp(16)
         self._place()
 
     def holds(self, x: float, y: float) -> bool:
@@ -72,13 +66,11 @@ class Bubble(Widget):
         return bool(self._box.holds(x, y))
 
     def _place(self, *_: object) -> None:
-        if self._texture is None:
-            return
-        width = self._texture.width + dp(28)
+        width = max((row.width for row in self._rows), default=0) + dp(28)
         x = self.right - width if self.own else self.x
         self._box.place(x, self.y, width, self.height)
-        self._words.pos = (round(x + dp(14)), round(self.y + dp(9)))
-        self._words.size = self._texture.size
+        for number, row in enumerate(self._rows):
+            row.left(x + dp(14), self.top - dp(8) - (number + 0.5) * sp(_ROW_SP))
 
 
 class Conversation(ScrollView):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import sys
@@ -32,6 +33,8 @@ def prepare(home: Path, size: tuple[int, int] = PHONE_SIZE, text_scale: float = 
     # Of each kind the one provider that is used: looking for the others costs memory and time.
     for kind in ("WINDOW", "TEXT", "IMAGE", "CLIPBOARD"):
         os.environ.setdefault(f"KIVY_{kind}", "sdl2")
+    # Mesa's software renderer: frames here are small, and handing them to other threads costs memory and waiting.
+    os.environ.setdefault("LP_NUM_THREADS", "0")
     os.environ["KIVY_NO_ARGS"] = "1"
     os.environ["KIVY_NO_CONFIG"] = "1"
     os.environ["KIVY_NO_FILELOG"] = "1"
@@ -81,7 +84,12 @@ def has_display() -> bool:
     return not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def give_back_memory() -> None:
-    """Return what loading left free to the system, where the C library can (glibc)."""
+def settle_memory() -> None:
+    """To be called after something large was loaded, which will stay.
+
+    Garbage collection leaves out from now on what exists (looking through it all took 60 ms, between two frames), and
+    what loading left free goes back to the system, where the C library can (glibc).
+    """
+    gc.freeze()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

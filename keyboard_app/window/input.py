@@ -14,6 +14,8 @@ DOUBLE_TAP_S = 0.35
 DOUBLE_SPACE_S = 0.7
 """Two spaces within this time are the end of a sentence."""
 SENTENCE_ENDS = ".!?…"
+RECENT_LAYER = "emoji_recent"
+"""On this layer the emoji typed last stand first, before those that the layout names."""
 _CLOSERS = "\"'”’»)]}"
 
 
@@ -96,11 +98,27 @@ class KeyInput:
         self._typed_under_shift = False
         self._shift_by_itself = False
         self._space_fired = float("-inf")
+        self._emoji: list[str] = []
+        """Typed lately, the last one first. Kept nowhere else: they end with the window."""
+        self._first_emoji: tuple[str, ...] = ()
 
     @property
     def rows(self) -> Rows:
         """The keys shown now."""
-        return self.layout.layers[self.layer]
+        rows = self.layout.layers[self.layer]
+        return with_first(rows, self._first_emoji) if self.layer == RECENT_LAYER else rows
+
+    @property
+    def page(self) -> tuple[str, ...]:
+        """What tells the keys shown now from all others, but for their labels."""
+        page = (self.layout.name, self.layer)
+        return (*page, *self._first_emoji) if self.layer == RECENT_LAYER else page
+
+    def forget_emoji(self) -> None:
+        """Forget which emoji were typed."""
+        self._emoji.clear()
+        self._first_emoji = ()
+        self._on_shown()
 
     def label(self, key: Key) -> str:
         """What is drawn on ``key`` now."""
@@ -133,6 +151,8 @@ class KeyInput:
             case Action.TYPE:
                 self._editor.insert(self._typed(key))
                 self._typed_under_shift = True
+                if self.layer.startswith("emoji") and self._editor.before_cursor() is not None:
+                    self._emoji = [key.text, *(other for other in self._emoji if other != key.text)]
                 if self.shift is Shift.ONCE and not self._shift_held:
                     self._show(shift=Shift.OFF)
             case Action.SPACE:
@@ -248,8 +268,19 @@ class KeyInput:
         layer = self.layer if layer is None else layer
         shift = self.shift if shift is None else shift
         if (layer, shift) != (self.layer, self.shift):
+            if layer != self.layer:
+                self._first_emoji = tuple(self._emoji)  # while they are shown, none moves under a finger
             self.layer, self.shift = layer, shift
             self._on_shown()
+
+
+def with_first(rows: Rows, first: Sequence[str]) -> Rows:
+    """The same keys in the same places, but those that type begin with ``first``; the last ones make room."""
+    own = [key for row in rows for key in row if key.action is Action.TYPE]
+    keys = [Key(Action.TYPE, text, text, text) for text in first]
+    keys += [key for key in own if key.text not in first]
+    following = iter(keys[: len(own)])
+    return tuple(tuple(next(following) if key.action is Action.TYPE else key for key in row) for row in rows)
 
 
 def begins_sentence(before: str) -> bool:

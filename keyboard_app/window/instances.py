@@ -53,6 +53,8 @@ class Instances(Widget):
         theme: colours of what lies between them.
     """
 
+    drawn_by_children = True
+
     def __init__(self, shells: Sequence[Shell], theme: Theme, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.shells = list(shells)

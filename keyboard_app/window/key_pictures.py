@@ -12,15 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kivy.graphics import ClearBuffers, ClearColor, Color, Fbo, InstructionGroup, Rectangle, SmoothEllipse, Translate
+from kivy.graphics import ClearBuffers, ClearColor, Color, Fbo, InstructionGroup, Rectangle, Translate
 from kivy.metrics import dp, sp
 
 from keyboard_app.window.layouts import Action, Key, PlacedKey
 from keyboard_app.window.painting import Box, RoundedBox, Text
 from keyboard_app.window.theme import Theme, faded
-
-_FACES = range(0x1F600, 0x1F650)
-"""Characters drawn as a coloured face: the bundled fonts have them in outline only."""
 
 
 class KeyFace:
@@ -35,11 +32,6 @@ class KeyFace:
         self._box = RoundedBox(group, theme.key, radius)
         self._edge.place(placed.x, placed.y - dp(1), placed.width, placed.height)
         self._box.place(placed.x, placed.y, placed.width, placed.height)
-        self._face: tuple[Color, Any] | None = None
-        if is_face(key.label):
-            self._face = (Color(*theme.face), SmoothEllipse())
-            for instruction in self._face:
-                group.add(instruction)
         rows = max(key.label.count("\n") + 1, 1)
         self._texts = [Text(group, theme.key_ink, self.text_size(key) / (1.0 if rows == 1 else 1.15))]
         self._texts += [Text(group, theme.key_ink, self.text_size(key) / 1.15) for _ in range(rows - 1)]
@@ -70,11 +62,6 @@ class KeyFace:
             ink = theme.accent if lit else theme.key_ink
         self._box.paint(fill)
         middle_x, middle_y = placed.x + placed.width / 2, placed.y + placed.height / 2
-        if self._face is not None:
-            size = self._texts[0].size_px * 0.80
-            self._face[1].pos = (middle_x - size / 2, middle_y - size / 2 + size * 0.02)
-            self._face[1].size = (size, size)
-            ink = theme.on_face
         lines = label.split("\n")
         for number, text in enumerate(self._texts):
             line = lines[number] if number < len(lines) else ""
@@ -115,10 +102,18 @@ class LayerPicture:
 
 
 class Preview:
-    """The larger picture of a pressed key, above the finger."""
+    """The larger picture of a pressed key, above the finger.
 
-    def __init__(self, parent: InstructionGroup, theme: Theme) -> None:
+    Args:
+        parent: takes the drawing.
+        theme: colours.
+        changed: told every rectangle in which something changes.
+    """
+
+    def __init__(self, parent: InstructionGroup, theme: Theme, changed: Callable[[Box], object]) -> None:
         self._parent = parent
+        self._changed = changed
+        self._outline: Box = (0, 0, 0, 0)
         self._group = InstructionGroup()
         self._edge = RoundedBox(self._group, faded(theme.key_edge, 0.9), dp(10))
         self._box = RoundedBox(self._group, theme.preview, dp(10))
@@ -129,7 +124,9 @@ class Preview:
         width, height = max(placed.width * 1.25, dp(44)), max(placed.height * 1.15, dp(50))
         x = min(max(placed.x + placed.width / 2 - width / 2, dp(2)), keyboard_width - width - dp(2))
         y = placed.y + placed.height + dp(4)
-        self._edge.place(x - dp(1), y - dp(1.5), width + dp(2), height + dp(2.5))
+        self._outline = (x - dp(1), y - dp(1.5), width + dp(2), height + dp(2.5))
+        self._edge.place(*self._outline)
+        self._changed(self._outline)
         self._box.place(x, y, width, height)
         self._text.show(label, size_px=min(sp(31), height * 0.6))
         self._text.centre(x + width / 2, y + height / 2)
@@ -139,16 +136,33 @@ class Preview:
     def hide(self) -> None:
         """Take it away."""
         self._parent.remove(self._group)
+        self._changed(self._outline)
 
 
 class AlternatesRow:
-    """The alternates of a key in a row above it; the finger slides to the one it wants."""
+    """The alternates of a key in a row above it; the finger slides to the one it wants.
+
+    Args:
+        parent: takes the drawing.
+        theme: colours.
+        keys: what there is to choose from.
+        placed: the key that is held.
+        box: where the row may lie.
+        changed: told every rectangle in which something changes.
+    """
 
     def __init__(
-        self, parent: InstructionGroup, theme: Theme, keys: Sequence[Key], placed: PlacedKey, box: Box
+        self,
+        parent: InstructionGroup,
+        theme: Theme,
+        keys: Sequence[Key],
+        placed: PlacedKey,
+        box: Box,
+        changed: Callable[[Box], object],
     ) -> None:
         self.keys = tuple(keys)
         self._parent = parent
+        self._changed = changed
         self._theme = theme
         self._group = InstructionGroup()
         self._chosen = 0
@@ -159,7 +173,8 @@ class AlternatesRow:
         left = min(max(placed.x + placed.width / 2 - cell / 2 - dp(4), box[0] + dp(2)), box[0] + box[2] - width - dp(2))
         bottom = placed.y + placed.height + dp(4)
         edge = RoundedBox(self._group, theme.key_edge, dp(10))
-        edge.place(left - dp(1), bottom - dp(1.5), width + dp(2), height * rows + dp(2.5))
+        self._outline = (left - dp(1), bottom - dp(1.5), width + dp(2), height * rows + dp(2.5))
+        edge.place(*self._outline)
         back = RoundedBox(self._group, theme.preview, dp(10))
         back.place(left, bottom, width, height * rows)
         self._boxes: list[Box] = []
@@ -201,8 +216,10 @@ class AlternatesRow:
     def hide(self) -> None:
         """Take it away."""
         self._parent.remove(self._group)
+        self._changed(self._outline)
 
     def _paint(self) -> None:
+        self._changed(self._outline)
         for number, (lit, text) in enumerate(self._cells):
             chosen = number == self._chosen
             lit.paint(self._theme.accent if chosen else self._theme.preview)
@@ -210,10 +227,17 @@ class AlternatesRow:
 
 
 class PressedKeys:
-    """Keys drawn over the layer's picture while they are pressed; each is drawn for the first time when needed."""
+    """Keys drawn over the layer's picture while they are pressed; each is drawn for the first time when needed.
 
-    def __init__(self, parent: InstructionGroup, theme: Theme) -> None:
+    Args:
+        parent: takes the drawing.
+        theme: colours.
+        changed: told every rectangle in which something changes.
+    """
+
+    def __init__(self, parent: InstructionGroup, theme: Theme, changed: Callable[[Box], object]) -> None:
         self._parent = parent
+        self._changed = changed
         self._theme = theme
         self._known: dict[PlacedKey, tuple[InstructionGroup, KeyFace]] = {}
         self._shown: dict[PlacedKey, str] = {}
@@ -224,12 +248,14 @@ class PressedKeys:
             return
         for placed in self._shown.keys() - pressed.keys():
             self._parent.remove(self._known[placed][0])
+            self._changed(placed.box)
         for placed, label in pressed.items():
             if placed not in self._known:
                 group = InstructionGroup()
                 self._known[placed] = (group, KeyFace(group, placed, self._theme))
             group, face = self._known[placed]
             face.show(label, pressed=True, lit=lit(placed.key))
+            self._changed(placed.box)
             if placed not in self._shown:
                 self._parent.add(group)
         self._shown = dict(pressed)
@@ -239,11 +265,6 @@ class PressedKeys:
         self._parent.clear()
         self._known.clear()
         self._shown.clear()
-
-
-def is_face(label: str) -> bool:
-    """Whether a label is one of the faces that get a colour."""
-    return len(label) == 1 and ord(label) in _FACES
 
 
 def whole_picture(parent: InstructionGroup) -> Any:

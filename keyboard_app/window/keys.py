@@ -17,6 +17,7 @@ from keyboard_app.window.focus import Target
 from keyboard_app.window.input import KeyInput, Shift
 from keyboard_app.window.key_pictures import AlternatesRow, LayerPicture, PressedKeys, Preview, whole_picture
 from keyboard_app.window.layouts import Action, Key, PlacedKey, key_at, place
+from keyboard_app.window.painting import Box
 from keyboard_app.window.presses import Presses
 from keyboard_app.window.theme import Theme
 
@@ -24,6 +25,8 @@ REPEAT_AFTER_S = 0.40
 REPEAT_EVERY_S = 0.055
 LONG_PRESS_S = 0.30
 """A key held for this long shows its alternates."""
+MOST_PICTURES = 12
+"""Layers that are kept drawn; the oldest makes room."""
 FLASH_S = 0.10
 """How long a hardware key lights up its picture."""
 DRAG_STEP_DP = 9
@@ -40,8 +43,8 @@ class KeyboardView(Widget):
         self._theme = theme
         self._presses = Presses(self._fire, keys.released)
         self._placed: list[PlacedKey] = []
-        self._placed_of: dict[tuple[str, str], list[PlacedKey]] = {}
-        self._pictures: dict[tuple[str, str, Shift], LayerPicture] = {}
+        self._placed_of: dict[tuple[str, ...], list[PlacedKey]] = {}
+        self._pictures: dict[tuple[tuple[str, ...], Shift], LayerPicture] = {}
         self._previews: dict[Any, Preview] = {}
         self._spare_previews: list[Preview] = []
         self._alternates: dict[Any, AlternatesRow] = {}
@@ -49,12 +52,13 @@ class KeyboardView(Widget):
         self._dragged: dict[Any, float] = {}
         self._flashing: set[Key] = set()
         self._repeat: Any = None
+        self._changes: set[Box] = set()
         at_rest = InstructionGroup()
         self._picture = whole_picture(at_rest)
         self.canvas.add(at_rest)
         pressed = InstructionGroup()
         self.canvas.add(pressed)
-        self._pressed = PressedKeys(pressed, theme)
+        self._pressed = PressedKeys(pressed, theme, self._changes.add)
         self._overlay = InstructionGroup()
         self.canvas.after.add(self._overlay)
         self.bind(pos=self._rebuild, size=self._rebuild)
@@ -93,22 +97,31 @@ class KeyboardView(Widget):
             for placed in self._placed
         ]
 
+    def take_changes(self) -> set[Box]:
+        """Rectangles that changed since this was asked last: a press changes one key and its preview."""
+        changes = set(self._changes)
+        self._changes.clear()
+        return changes
+
     def refresh(self) -> None:
         """Draw the layer and the labels as they are now."""
         if self.width < 2 or self.height < 2:
             return
         keys = self._keys
-        where = (keys.layout.name, keys.layer)
+        where = keys.page
         if where not in self._placed_of:
             self._placed_of[where] = self._place_layer()
         self._placed = self._placed_of[where]
-        what = (*where, keys.shift)
+        what = (where, keys.shift)
         if what not in self._pictures:
+            while len(self._pictures) >= MOST_PICTURES:
+                del self._pictures[next(iter(self._pictures))]
             box = (self.x, self.y, self.width, self.height)
             self._pictures[what] = LayerPicture(box, self._placed, self._theme, keys.label, self._is_lit)
         texture = self._pictures[what].texture
         if self._picture.texture is not texture:
             self._picture.texture = texture
+            self._changes.add((self.x, self.y, self.width, self.height))
         self._paint()
 
     def flash(self, character: str) -> None:
@@ -247,7 +260,11 @@ class KeyboardView(Widget):
     def _show_preview(self, touch: Any, placed: PlacedKey) -> None:
         if placed.key.action is not Action.TYPE:
             return
-        preview = self._spare_previews.pop() if self._spare_previews else Preview(self._overlay, self._theme)
+        preview = (
+            self._spare_previews.pop()
+            if self._spare_previews
+            else Preview(self._overlay, self._theme, self._changes.add)
+        )
         self._previews[touch.uid] = preview
         preview.show(self._keys.label(placed.key), placed, self.right)
 
@@ -262,7 +279,7 @@ class KeyboardView(Widget):
             return
         self._end_touch(touch)
         box = (self.x, self.y, self.width, self.height)
-        row = self._alternates[touch] = AlternatesRow(self._overlay, self._theme, keys, placed, box)
+        row = self._alternates[touch] = AlternatesRow(self._overlay, self._theme, keys, placed, box, self._changes.add)
         self._presses.replace(touch, row.chosen)
         self._paint()
 

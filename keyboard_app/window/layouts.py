@@ -92,6 +92,11 @@ class PlacedKey:
     width: float
     height: float
 
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """x, y, width, height."""
+        return self.x, self.y, self.width, self.height
+
 
 def available_layouts(folder: Path = LAYOUT_FOLDER) -> list[str]:
     """Names of the files in ``folder`` that are keyboards of their own, without ``.json``; unreadable ones too."""

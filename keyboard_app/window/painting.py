@@ -1,7 +1,7 @@
 """Drawing primitives: text as cached textures, rounded boxes, the search glyph.
 
 Fonts: Kivy's bundled Roboto for Latin text, its DejaVuSans for everything Roboto lacks. Kivy falls back to no other
-font by itself, so each piece of text gets the one font that has it all.
+font by itself, so each piece of text gets the one font that has it all. Emoji are pictures, see :mod:`.emoji`.
 """
 
 # mypy: disallow_any_unimported=False, disallow_subclassing_any=False
@@ -18,25 +18,32 @@ from kivy.core.text import Label as CoreLabel
 from kivy.graphics import BorderImage, Color, InstructionGroup, Rectangle, SmoothLine
 from kivy.graphics.texture import Texture
 
+from keyboard_app.window import emoji
 from keyboard_app.window.theme import Colour, Theme
 
 LATIN_FONT = "Roboto"
 WIDE_FONT = "DejaVuSans"
+
+_PICTURE_SIZE = 1.16
+"""Side of an emoji's picture in font sizes."""
 
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels."""
 
 
 def font_for(text: str) -> str:
-    """The bundled font that has every character of ``text``: Roboto up to Cyrillic and for common punctuation."""
-    latin = all(ord(c) < 0x0530 or 0x2010 <= ord(c) <= 0x203A or c in "€™" for c in text)
+    """The bundled font that has every character of ``text``: Roboto up to Cyrillic and for common punctuation.
+
+    Characters that have a picture count as spaces.
+    """
+    latin = all(ord(c) < 0x0530 or 0x2003 <= ord(c) <= 0x203A or c in "€™" for c in emoji.with_spaces(text))
     return LATIN_FONT if latin else WIDE_FONT
 
 
 @lru_cache(maxsize=1024)
 def text_texture(text: str, size_px: int, bold: bool = False) -> Any:
     """White text on nothing, to be tinted by the Color before it; ``size_px`` is the font size in pixels."""
-    label = CoreLabel(text=text or " ", font_size=size_px, font_name=font_for(text), bold=bold)
+    label = CoreLabel(text=emoji.with_spaces(text) or " ", font_size=size_px, font_name=font_for(text), bold=bold)
     label.refresh()
     return label.texture
 
@@ -46,6 +53,7 @@ def text_width(text: str, size_px: int, bold: bool = False) -> float:
     """Width of ``text`` in pixels, advance widths included."""
     if not text:
         return 0.0
+    text = emoji.with_spaces(text)
     label = CoreLabel(text=text, font_size=size_px, font_name=font_for(text), bold=bold)
     return float(label.get_extents(text)[0])
 
@@ -140,6 +148,9 @@ class Text:
         self._size_px = round(size_px)
         self._bold = bold
         self._shown: tuple[str, int, bool] | None = None
+        self._pictures: list[tuple[float, Rectangle]] = []
+        self._pictured = InstructionGroup()
+        self._group = group
         self.width = 0.0
         self.height = 0.0
         group.add(self._colour)
@@ -159,6 +170,7 @@ class Text:
         if self._shown == (text, self._size_px, self._bold):
             return
         self._shown = (text, self._size_px, self._bold)
+        self._show_pictures(text)
         if not text:
             self._rectangle.size = (0, 0)
             self.width = self.height = 0.0
@@ -175,11 +187,29 @@ class Text:
 
     def centre(self, x: float, y: float) -> None:
         """Put the middle of the text at a point, on whole pixels so that it stays crisp."""
-        self._rectangle.pos = (round(x - self.width / 2), round(y - self.height / 2))
+        self.left(x - self.width / 2, y)
 
     def left(self, x: float, y: float) -> None:
         """Put the left edge at x and the middle of the height at y."""
         self._rectangle.pos = (round(x), round(y - self.height / 2))
+        for offset, rectangle in self._pictures:
+            rectangle.pos = (round(x + offset), round(y - rectangle.size[1] / 2))
+
+    def _show_pictures(self, text: str) -> None:
+        """Pictures of emoji, in their own colours, over the spaces that are drawn in their places."""
+        found = emoji.pictures_in(text)
+        if self._pictures or found:
+            self._group.remove(self._pictured)
+            self._pictured, self._pictures = InstructionGroup(), []
+        if not found:
+            return
+        self._pictured.add(Color(1, 1, 1, 1))
+        spaced, side = emoji.with_spaces(text), round(self._size_px * _PICTURE_SIZE)
+        for place, character in found:
+            offset = text_width(spaced[:place], self._size_px, self._bold) + (self._size_px - side) / 2
+            self._pictures.append((offset, Rectangle(texture=emoji.picture(character), size=(side, side))))
+            self._pictured.add(self._pictures[-1][1])
+        self._group.insert(self._group.indexof(self._rectangle) + 1, self._pictured)
 
 
 class FocusRing:

@@ -68,6 +68,8 @@ class KeyboardScreen(Widget):
         habits: what the keys do by themselves.
     """
 
+    drawn_by_children = True
+
     def __init__(
         self,
         session: TypingSession,
@@ -106,7 +108,7 @@ class KeyboardScreen(Widget):
             self._page = Rectangle()
         # Lies over the chat, which is not clipped. Around the keys, not under them: without a graphics card every pixel
         # that is painted twice costs time.
-        self._ground = Widget()
+        self._ground = Widget(size_hint=(None, None))
         with self._ground.canvas:
             Color(*theme.page)
             self._lane = Rectangle()
@@ -272,6 +274,11 @@ class KeyboardScreen(Widget):
         """Forget what was copied."""
         self.clips.clear()
         self.clipboard.show(())
+
+    def forget(self) -> None:
+        """Forget what is kept in memory alone: what was copied, and which emoji were typed."""
+        self.forget_clips()
+        self.keys.forget_emoji()
 
     def delete(self) -> None:
         """Delete one character backwards."""
@@ -509,6 +516,7 @@ class KeyboardScreen(Widget):
             widget.pos, widget.size = (x, y), (width, height)
             y += height
         self._page.pos, self._page.size = (self.x, y + lane), (self.width, self.top - y - lane - header)
+        self._ground.pos, self._ground.size = self.pos, (self.width, y + lane - self.y)
         self._lane.pos, self._lane.size = (self.x, y), (self.width, lane)
         self._tray.pos, self._tray.size = (self.x, self.y + keys), (self.width, y - self.y - keys)
         self._tray_left.pos, self._tray_left.size = self.pos, (x - self.x, keys)

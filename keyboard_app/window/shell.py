@@ -36,6 +36,8 @@ class Shell(Widget):
         learning: what the learning status shows, asked when it is opened; None while nothing can be learned.
     """
 
+    drawn_by_children = True
+
     def __init__(
         self,
         screen: KeyboardScreen,
@@ -53,7 +55,7 @@ class Shell(Widget):
         self._privacy = privacy
         self._learning = learning
         self._hardware: Any = None
-        privacy.forget_screen = screen.forget_clips
+        privacy.forget_screen = screen.forget
         screen.on_menu, screen.on_chats, screen.on_status = self.open_menu, self.open_chats, self.open_learning
         screen.unread = lambda: sum(len(chat.missed) for chat in chats if chat is not screen.chat)
         screen.size_hint = (None, None)

@@ -53,9 +53,6 @@ class Theme:
     function_key: Colour
     function_key_pressed: Colour
     key_ink: Colour
-    face: Colour
-    """Behind the outline of a face among the emoji."""
-    on_face: Colour
     preview: Colour
     """The larger picture of a pressed key."""
     query: Colour

@@ -23,10 +23,13 @@ from .encoder import Encoder, pretrain
 from .heads import TRAIN_BATCH
 from .pieces import train_tokenizer
 from .whitening import raw_features, whiten
+from .wide import SparseHead
 
 VOCABULARY = 8000
 EMBEDDING_DIMENSIONS = 48
 CALIBRATION_LINES = 20_000
+HASH_BUCKETS = 3840
+"""With the frozen features' weights just below 4096: a few kilobytes a round, and few words share an index."""
 SEED = 20170406
 """Every draw of the command comes from here (the date of the post this project follows)."""
 
@@ -77,6 +80,7 @@ def freeze(encoder: Encoder, sample: Sample) -> tuple[ranker.Frozen, Calibration
         found.deviation,
         np.eye(width, dtype=np.float32),
         np.zeros(width, np.float32),
+        HASH_BUCKETS,
     )
     raw = raw_features(ranker.FrozenFeatures(frozen), sample.inputs)
     projection, offset = whiten(raw, np.random.default_rng(SEED))
@@ -94,8 +98,11 @@ def write_bundle(
     out.mkdir(parents=True, exist_ok=True)
     (out / files.TOKENIZER).write_bytes(tokenizer)
     (out / files.RANKER).write_bytes(model)
+    (out / files.TRIGGER).write_bytes(conversion.convert_head(SparseHead(HASH_BUCKETS)))
     np.save(out / files.WEIGHTS, weights, allow_pickle=False)
-    sizes = {name: (out / name).stat().st_size for name in (files.RANKER, files.WEIGHTS, files.TOKENIZER)}
+    sizes = {
+        name: (out / name).stat().st_size for name in (files.RANKER, files.TRIGGER, files.WEIGHTS, files.TOKENIZER)
+    }
     card = _card(found, len(weights), frozen.embedding.shape, sizes)
     (out / files.CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n")
     return files.write_manifest(out)
@@ -121,8 +128,9 @@ def _card(found: Calibration, dimension: int, table: tuple[int, ...], sizes: dic
             "Tokenizer: SentencePiece unigram, casefolded (nmt_nfkc_cf). Embedding: co-occurrence of pieces within a "
             "line and with the answer that followed, positive pointwise mutual information, truncated SVD; then "
             "trained on, with an encoder, to foresee the pieces of the next answer; int8 and frozen. Features are "
-            "centred and decorrelated on unlabelled text. The trainable head is linear; all its weights but the "
-            "baseline score's are zero, so the logit is an affine function of the matcher's baseline score."
+            "centred and decorrelated on unlabelled text. The trainable head is linear in these and in sparse, hashed "
+            "features; all its weights but bias and baseline score are zero, so the logit is an affine function of the "
+            "matcher's baseline score."
         ),
         labels_seen=(
             "None. Only text fields were read: no wanted or soon queries, no taps, nothing derived from them. Slope, "
@@ -149,6 +157,7 @@ def _card(found: Calibration, dimension: int, table: tuple[int, ...], sizes: dic
             train_batch=TRAIN_BATCH,
             vocabulary=table[0],
             embedding_dimensions=table[1],
+            hash_buckets=HASH_BUCKETS,
             summary=" ".join((ranker.__doc__ or "").split()),
         ),
         data=(

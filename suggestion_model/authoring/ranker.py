@@ -1,14 +1,15 @@
 """The ranker as a TensorFlow module: frozen features of a moment, and a linear head that learns on the device.
 
     raw   = [ z, 0.8 h(line, earlier), 0.2 c, 0.2 line * c, 0.2 earlier * c ]
-    logit = skip * z[baseline score] + bias + linear . (raw P + p)
+    logit = sum over hashed features (w[id] * value) + linear . (raw P + p)
 
 z are standardised dense features, ``line``, ``earlier`` and ``c`` pooled embeddings of the line, the line before it
 and the candidate, h the self-supervised encoder (:mod:`.encoder`). P and p centre and decorrelate the raw features on
 unlabelled text, so that few and small steps of plain gradient descent, on a handful of taps a device, go in every
 useful direction at once.
 
-Version 0 has ``linear = 0``: its logit is an affine function of the baseline score, and it has seen no label.
+The hashed features are the trigger's (:mod:`suggestion_model.hashed_features`); bias and baseline score are the first
+two. Version 0 weighs only those: its logit is an affine function of the baseline score, and it has seen no label.
 
 All trainable weights live in one flat variable, in the order of the head's blocks (:mod:`.heads`). ``train_step`` is
 the plain step on whole examples; devices train through ``head_inputs`` and ``train_head``, which compute the same
@@ -17,6 +18,7 @@ with the frozen part computed once an example.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +26,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from .. import features
+from ..hashed_features import BIAS_ID, SCORE_ID
 from .encoder import OUTPUTS, encode, pool
-from .heads import Head, HeadTraining, LinearHead, dimension, join, split
+from .heads import Head, HeadTraining, dimension, join, split
+from .wide import WideAndDeepHead
 
 INFER_BATCH = 8
 DENSE_LIMIT = 4.0
@@ -54,6 +58,8 @@ class Frozen:
     """P, [raw, raw]"""
     offset: NDArray[np.float32]
     """p, [raw]"""
+    buckets: int
+    """Indices of hashed features."""
 
     @property
     def raw_features(self) -> int:
@@ -67,30 +73,29 @@ def raw_width(dimensions: int) -> int:
 
 
 def head_of(frozen: Frozen) -> Head:
-    """The head that learns on these frozen features: its inputs are the baseline score and the decorrelated row."""
-    return LinearHead(1 + frozen.raw_features)
+    """The head that learns: hashed features, and the decorrelated row of these frozen ones."""
+    return WideAndDeepHead(frozen.buckets, frozen.raw_features)
 
 
 def initial_weights(frozen: Frozen, slope: float, intercept: float) -> NDArray[np.float32]:
     """Version 0: logit = slope * baseline score + intercept.
 
     Args:
-        frozen: gives mean and deviation of the baseline score.
+        frozen: gives the sizes.
         slope: logit per unit of baseline score.
         intercept: logit at baseline score 0.
 
     Returns:
         float32[d].
     """
-    at = features.BASELINE_INDEX
-    weights = np.zeros(2 + frozen.raw_features, np.float64)
-    weights[0] = slope * float(frozen.dense_deviation[at])
-    weights[1] = intercept + slope * float(frozen.dense_mean[at])
-    return weights.astype(np.float32)
+    weights = np.zeros(dimension(head_of(frozen)), np.float32)
+    weights[BIAS_ID] = intercept
+    weights[SCORE_ID] = slope
+    return weights
 
 
 class FrozenFeatures(tf.Module):  # type: ignore[misc]
-    """From model inputs to the standardised baseline score and the raw features; trains nothing."""
+    """From model inputs to the raw features; trains nothing."""
 
     def __init__(self, frozen: Frozen) -> None:
         super().__init__()
@@ -105,13 +110,13 @@ class FrozenFeatures(tf.Module):  # type: ignore[misc]
     def _pooled(self, ids: tf.Tensor) -> tf.Tensor:
         return pool(tf.cast(tf.gather(self._embedding, ids), tf.float32) * self._scale)
 
-    def raw(self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Standardised baseline score [n, 1] and raw features [n, raw]."""
+    def raw(self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor) -> tf.Tensor:
+        """Raw features, float32[n, raw]."""
         z = (dense - self._mean) * self._inverse_deviation
         line = self._pooled(context_ids[:, : features.LINE_TOKENS])
         earlier = self._pooled(context_ids[:, features.LINE_TOKENS :])
         candidate = self._pooled(candidate_ids) * CANDIDATE_SCALE
-        raw = tf.concat(
+        return tf.concat(
             [
                 tf.minimum(tf.maximum(z, -DENSE_LIMIT), DENSE_LIMIT),
                 encode(line, earlier, *self._encoder) * ENCODER_SCALE,
@@ -121,8 +126,6 @@ class FrozenFeatures(tf.Module):  # type: ignore[misc]
             ],
             axis=1,
         )
-        at = features.BASELINE_INDEX
-        return z[:, at : at + 1], raw
 
 
 class RankerModule(tf.Module):  # type: ignore[misc]
@@ -139,38 +142,32 @@ class RankerModule(tf.Module):  # type: ignore[misc]
         self._projection = tf.constant(frozen.projection)
         self._offset = tf.constant(frozen.offset)
 
-    def head_inputs(self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor) -> dict[str, tf.Tensor]:
+    def head_inputs(self, **pairs: tf.Tensor) -> dict[str, tf.Tensor]:
         """What the head sees of :data:`TRAIN_BATCH` pairs; no weight changes it."""
-        score, raw = self._features.raw(context_ids, candidate_ids, dense)
-        return {"inputs": tf.concat([score, tf.linalg.matmul(raw, self._projection) + self._offset], axis=1)}
+        raw = self._features.raw(pairs["context_ids"], pairs["candidate_ids"], pairs["dense"])
+        return {
+            "inputs": tf.linalg.matmul(raw, self._projection) + self._offset,
+            **{name: tf.identity(pairs[name]) for name in ("hashed_ids", "hashed_values")},
+        }
 
-    def _logits(self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor) -> tf.Tensor:
-        parts = split(self._head, self.weights.read_value())
-        return self._head.logits(parts, self.head_inputs(context_ids, candidate_ids, dense))
+    def _logits(self, pairs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        return self._head.logits(split(self._head, self.weights.read_value()), self.head_inputs(**pairs))
 
-    def infer(self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor) -> dict[str, tf.Tensor]:
+    def infer(self, **pairs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Logits of :data:`INFER_BATCH` pairs."""
-        return {"logit": self._logits(context_ids, candidate_ids, dense)}
+        return {"logit": self._logits(pairs)}
 
-    def evaluate(
-        self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor, label: tf.Tensor, weight: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
+    def evaluate(self, label: tf.Tensor, weight: tf.Tensor, **pairs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Summed weighted cross-entropy and logits."""
-        logit = self._logits(context_ids, candidate_ids, dense)
+        logit = self._logits(pairs)
         losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=label, logits=logit)
         return {"loss_sum": tf.reduce_sum(losses * weight), "logit": logit}
 
     def train_step(
-        self,
-        context_ids: tf.Tensor,
-        candidate_ids: tf.Tensor,
-        dense: tf.Tensor,
-        label: tf.Tensor,
-        weight: tf.Tensor,
-        learning_rate: tf.Tensor,
+        self, label: tf.Tensor, weight: tf.Tensor, learning_rate: tf.Tensor, **pairs: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """One step of gradient descent on the weighted mean cross-entropy; returns the loss before it."""
-        rows = self.head_inputs(context_ids, candidate_ids, dense)
+        rows = self.head_inputs(**pairs)
         weights = self.weights.read_value()
         parts = split(self._head, weights)
         with tf.GradientTape(watch_accessed_variables=False) as tape:

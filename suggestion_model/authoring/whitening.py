@@ -26,7 +26,7 @@ def raw_features(frozen: FrozenFeatures, inputs: RankerInputs, chunk: int = 2048
     for start in range(0, len(inputs.dense), chunk):
         part = slice(start, start + chunk)
         arrays = (inputs.context_ids[part], inputs.candidate_ids[part], inputs.dense[part])
-        rows.append(frozen.raw(*(tf.constant(a) for a in arrays))[1].numpy())
+        rows.append(frozen.raw(*(tf.constant(a) for a in arrays)).numpy())
     return np.concatenate(rows)
 
 

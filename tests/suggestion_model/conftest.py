@@ -12,7 +12,8 @@ import pytest
 from data_logging.records import Impression, LoggedImpression, Outcome
 from suggestion_model.bundle import CATALOG, Bundle
 from suggestion_model.catalog import MATCH_FEATURES
-from suggestion_model.features import CANDIDATE_TOKENS, CONTEXT_TOKENS, DENSE_FEATURES, Featurizer
+from suggestion_model.features import BASELINE_INDEX, CANDIDATE_TOKENS, CONTEXT_TOKENS, DENSE_FEATURES, Featurizer
+from suggestion_model.hashed_features import BIAS_ID, HASHED_FEATURES, SCORE_ID
 from suggestion_model.runtime import Ranker
 from suggestion_model.types import Candidate, Example, RankerInputs
 
@@ -58,7 +59,12 @@ def random_inputs() -> Callable[[int, int], RankerInputs]:
         context = rng.integers(2, 8000, (n, CONTEXT_TOKENS)).astype(np.int32)
         context[rng.random(context.shape) < 0.5] = 0
         candidate = rng.integers(2, 8000, (n, CANDIDATE_TOKENS)).astype(np.int32)
-        return RankerInputs(context, candidate, rng.random((n, DENSE_FEATURES)).astype(np.float32))
+        dense = rng.random((n, DENSE_FEATURES)).astype(np.float32)
+        ids = rng.integers(2, 3840, (n, HASHED_FEATURES)).astype(np.int32)
+        values = rng.random((n, HASHED_FEATURES)).astype(np.float32)
+        ids[:, :2] = BIAS_ID, SCORE_ID
+        values[:, 0], values[:, 1] = 1.0, dense[:, BASELINE_INDEX]
+        return RankerInputs(context, candidate, dense, ids, values)
 
     return make
 
@@ -67,10 +73,7 @@ def random_inputs() -> Callable[[int, int], RankerInputs]:
 def examples(random_inputs: Callable[[int, int], RankerInputs]) -> list[Example]:
     """Forty examples whose label depends on one dense feature."""
     rows = random_inputs(40, 3)
-    return [
-        Example(rows.context_ids[i], rows.candidate_ids[i], rows.dense[i], float(rows.dense[i, 4] > 0.7), 1.0)
-        for i in range(40)
-    ]
+    return [rows.example(i, float(rows.dense[i, 4] > 0.7)) for i in range(40)]
 
 
 @pytest.fixture

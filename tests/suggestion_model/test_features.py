@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -143,4 +144,4 @@ def test_a_bundle_for_other_features_is_refused(shipped: Bundle) -> None:
     other = msgspec.structs.replace(shipped.architecture, dense_names=("score",))
     card = msgspec.structs.replace(shipped.card, architecture=other)
     with pytest.raises(BundleError, match="other features"):
-        Featurizer(Bundle(shipped.path, shipped.digest, card, shipped.ranker, shipped.tokenizer))
+        Featurizer(replace(shipped, card=card))

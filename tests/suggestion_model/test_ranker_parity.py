@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from tensorflow.lite.python import schema_py_generated as schema
 from suggestion_model.authoring import build, calibration, convert, encoder, heads, ranker
 from suggestion_model.bundle import CATALOG, Bundle
 from suggestion_model.features import DENSE_FEATURES
+from suggestion_model.hashed_features import HASHED_FEATURES
 from suggestion_model.head_trainer import HeadRows, HeadTrainer
-from suggestion_model.runtime import SIGNATURES, Ranker
+from suggestion_model.runtime import PAIR_INPUTS, SIGNATURES, Ranker
 from suggestion_model.training import make_batch
 from suggestion_model.types import Example, RankerInputs
 
@@ -43,6 +45,8 @@ def learned() -> tuple[encoder.Encoder, calibration.Sample]:
         rng.integers(0, PIECES, (300, 64)).astype(np.int32),
         rng.integers(0, PIECES, (300, 16)).astype(np.int32),
         rng.random((300, DENSE_FEATURES)).astype(np.float32),
+        np.zeros((300, HASHED_FEATURES), np.int32),
+        np.zeros((300, HASHED_FEATURES), np.float32),
     )
     return parts, calibration.Sample(inputs, rng.random(400))
 
@@ -68,21 +72,18 @@ def test_sixty_steps_of_training_equal_tensorflow(
     step = tf.function(module.train_step)
     rows = random_inputs(64, 4)
     labels = np.random.default_rng(0).random(64) < 0.2
-    examples = [
-        Example(rows.context_ids[i], rows.candidate_ids[i], rows.dense[i], float(labels[i]), 1.0 + i % 3)
-        for i in range(64)
-    ]
+    examples = [rows.example(i, float(labels[i]), 1.0 + i % 3) for i in range(64)]
     rng = np.random.default_rng(1)
     for _ in range(60):
         chosen = rng.choice(64, size=int(rng.integers(1, 17)), replace=False)
         batch = make_batch([examples[int(i)] for i in chosen], 16)
-        arrays = (batch.context_ids, batch.candidate_ids, batch.dense, batch.label, batch.weight)
-        loss = float(step(*(tf.constant(a) for a in arrays), tf.constant(0.1, tf.float32))["loss"])
+        arrays = {each.name: tf.constant(getattr(batch, each.name)) for each in fields(batch)}
+        loss = float(step(**arrays, learning_rate=tf.constant(0.1, tf.float32))["loss"])
         assert device.train_step(batch, 0.1) == pytest.approx(loss, abs=1e-5)
     assert device.weights() == pytest.approx(module.weights.numpy(), abs=1e-5)
     assert np.abs(device.weights() - bundle.weights0).max() > 0.01
-    part = RankerInputs(rows.context_ids[:8], rows.candidate_ids[:8], rows.dense[:8])
-    expected = module.infer(*(tf.constant(a) for a in (part.context_ids, part.candidate_ids, part.dense)))["logit"]
+    part = rows.take(slice(8))
+    expected = module.infer(**{name: tf.constant(getattr(part, name)) for name in PAIR_INPUTS})["logit"]
     assert device.scores(part) == pytest.approx(expected.numpy(), abs=1e-5)
 
 
@@ -91,9 +92,7 @@ def test_the_step_is_the_gradient_of_the_loss(
 ) -> None:
     device = Ranker(authored[1])
     rows = random_inputs(16, 8)
-    batch = make_batch(
-        [Example(rows.context_ids[i], rows.candidate_ids[i], rows.dense[i], i % 4 == 0, 1.0) for i in range(16)], 16
-    )
+    batch = make_batch([rows.example(i, i % 4 == 0) for i in range(16)], 16)
     start = device.weights()
     device.train_step(batch, 1.0)
     gradient = start - device.weights()

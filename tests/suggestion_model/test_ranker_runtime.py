@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 from suggestion_model.bundle import Bundle
 from suggestion_model.errors import BundleError, RankerInputError
 from suggestion_model.features import BASELINE_INDEX, DENSE_FEATURES
+from suggestion_model.hashed_features import HASHED_FEATURES
 from suggestion_model.runtime import Batch, Ranker
 from suggestion_model.training import make_batch
 from suggestion_model.types import Example, RankerInputs
@@ -35,12 +36,7 @@ def test_scores_do_not_depend_on_how_many_are_asked_at_once(ranker: Ranker, rand
     ranker.set_weights(np.random.default_rng(0).standard_normal(ranker.dimension).astype(np.float32))
     inputs = random_inputs(19, 1)
     together = ranker.scores(inputs)
-    one_by_one = [
-        ranker.scores(
-            RankerInputs(inputs.context_ids[i : i + 1], inputs.candidate_ids[i : i + 1], inputs.dense[i : i + 1])
-        )[0]
-        for i in range(19)
-    ]
+    one_by_one = [ranker.scores(inputs.take(slice(i, i + 1)))[0] for i in range(19)]
     assert together == pytest.approx(one_by_one, abs=1e-5)
     assert together.dtype == np.float32
     assert ranker.scores(random_inputs(0, 1)).shape == (0,)
@@ -59,6 +55,9 @@ def test_scores_do_not_depend_on_how_many_are_asked_at_once(ranker: Ranker, rand
         {"candidate_ids": np.full((3, 16), 8000, np.int32)},
         {"candidate_ids": np.full((3, 16), -1, np.int32)},
         {"dense": [[0.0] * DENSE_FEATURES] * 3},
+        {"hashed_ids": np.full((3, HASHED_FEATURES), 3840, np.int32)},
+        {"hashed_ids": np.full((3, HASHED_FEATURES), -1, np.int32)},
+        {"hashed_values": np.zeros((3, HASHED_FEATURES + 1), np.float32)},
     ],
 )
 def test_wrong_inputs_are_refused(ranker: Ranker, random_inputs: MakeInputs, change: dict[str, Any]) -> None:
@@ -108,9 +107,7 @@ def test_weights_round_trip_exactly(ranker: Ranker) -> None:
 
 def test_padding_changes_neither_loss_nor_step(ranker: Ranker, examples: list[Example]) -> None:
     padded = make_batch(examples[:5], 16)
-    other_padding = Batch(
-        padded.context_ids.copy(), padded.candidate_ids.copy(), padded.dense.copy(), padded.label.copy(), padded.weight
-    )
+    other_padding = Batch(**{each.name: getattr(padded, each.name).copy() for each in fields(Batch)})
     other_padding.dense[5:] = 7.0
     other_padding.label[5:] = 1.0
     start = ranker.weights()
@@ -144,4 +141,4 @@ def test_threads_sharing_a_ranker_do_not_disturb_each_other(ranker: Ranker, rand
 
 def test_a_model_file_that_is_none_is_named(shipped: Bundle) -> None:
     with pytest.raises(BundleError, match=r"ranker\.tflite"):
-        Ranker(Bundle(shipped.path, shipped.digest, shipped.card, b"TFL3 nonsense", shipped.tokenizer))
+        Ranker(replace(shipped, ranker=b"TFL3 nonsense"))

@@ -84,7 +84,7 @@ def test_a_manifest_that_makes_no_sense_is_refused(bundle_copy: Path, damage: Ca
 
 
 @pytest.mark.parametrize(
-    "weights", [np.zeros(3, np.float32), np.zeros(205, np.float64), np.full(205, np.nan, np.float32)]
+    "weights", [np.zeros(3, np.float32), np.zeros(4043, np.float64), np.full(4043, np.nan, np.float32)]
 )
 def test_weights_that_do_not_fit_are_refused_even_under_a_valid_manifest(
     bundle_copy: Path, weights: np.ndarray

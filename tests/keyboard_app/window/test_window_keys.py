@@ -109,20 +109,60 @@ def test_the_language_key_changes_letters_words_and_the_space_bar(rig: Any) -> N
     assert rig.languages == ["de", "es"]
 
 
-def test_emoji_are_typed_from_pages_and_faces_are_in_colour(rig: Any) -> None:
+def typed_by_keys(rig: Any) -> list[str]:
+    """What the keys on the screen type, in their order, but for space."""
+    return [target.key.text for target in rig.screen.keyboard._placed if target.key.text.strip()]
+
+
+def test_emoji_are_typed_from_pages_and_shown_in_colour(rig: Any) -> None:
     rig.key("☺")
     image = rig.pixels()[-round(rig.screen.keyboard.height) :, :, :3].astype(int)
     yellow = (image[..., 0] > 200) & (image[..., 1] > 150) & (image[..., 2] < 120)
     assert yellow.mean() > 0.02
-    rig.key("😀")
-    rig.key("♥")
-    rig.key("✌")
+    rig.key("😃")
+    rig.key("❤")
+    rig.key("👍")
     rig.key("ABC")
     rig.key("a")
-    assert rig.session.composed == "😀✌a"
+    assert rig.session.composed == "😃👍a"
     rig.key("backspace")
     rig.key("backspace")
-    assert rig.session.composed == "😀"
+    assert rig.session.composed == "😃"
+    rig.key("send")
+    chat = rig.pixels()[: -round(rig.screen.keyboard.height) - 150, :, :3].astype(int)
+    yellow = (chat[..., 0] > 200) & (chat[..., 1] > 150) & (chat[..., 2] < 120)
+    assert yellow.sum() > 50
+
+
+def test_emoji_typed_lately_come_first_but_none_moves_under_the_finger(rig: Any) -> None:
+    rig.key("☺")
+    rig.key("🐶")
+    rig.key("🦄")
+    rig.key("🐢")
+    rig.key("🕒")
+    shown = typed_by_keys(rig)
+    assert shown[:3] == ["🐢", "🦄", "👍"]
+    assert len(shown) == len(set(shown)) == 30
+    rig.key("🦄")
+    assert typed_by_keys(rig) == shown
+    rig.key("😀")
+    rig.key("🕒")
+    assert next(iter(typed_by_keys(rig))) == "🦄"
+    rig.screen.forget()
+    rig.key("ABC")
+    rig.key("☺")
+    rig.key("🕒")
+    assert next(iter(typed_by_keys(rig))) == "👍"
+
+
+def test_emoji_typed_into_a_password_are_not_remembered(rig: Any) -> None:
+    rig.screen.toggle_secret()
+    rig.key("☺")
+    rig.key("🐶")
+    rig.key("🦄")
+    rig.screen.toggle_secret()
+    rig.key("🕒")
+    assert "🦄" not in typed_by_keys(rig)
 
 
 def test_the_number_pad_types_numbers(rig: Any) -> None:

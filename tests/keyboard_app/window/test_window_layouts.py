@@ -125,13 +125,16 @@ def test_the_promised_layouts_ship() -> None:
 
 @pytest.mark.parametrize("name", available_layouts())
 def test_every_character_that_can_be_typed_can_be_drawn(name: str) -> None:
+    from keyboard_app.window.emoji import characters
     from keyboard_app.window.painting import font_for
 
     for rows in load_layout(name).layers.values():
         for key in (key for row in rows for key in row):
             for text in (key.text, key.shifted, key.label, *key.alternates):
                 for character in text.replace("\n", "").strip():
-                    assert has_glyph(font_for(character), character), f"{character!r} U+{ord(character):04X}"
+                    assert character in characters() or has_glyph(font_for(character), character), (
+                        f"{character!r} U+{ord(character):04X}"
+                    )
 
 
 @pytest.mark.parametrize(
@@ -211,3 +214,20 @@ def test_neighbours_are_the_keys_a_finger_slips_to() -> None:
     assert "q" not in around["g"]
     assert set("wa") <= set(around["q"])
     assert "y" in neighbours(load_layout("qwertz"))["x"]
+
+
+def test_every_emoji_that_is_offered_has_its_picture() -> None:
+    from keyboard_app.window.emoji import COLUMNS, PICTURES, SIDE_PX, characters
+    from keyboard_app.window.make_emoji import offered
+
+    assert list(characters()) == offered()
+    width, height = struct.unpack_from(">II", PICTURES.read_bytes(), 16)
+    assert (width, height) == (COLUMNS * SIDE_PX, -(-len(characters()) // COLUMNS) * SIDE_PX)
+
+
+def test_pictures_stand_where_the_line_has_spaces() -> None:
+    from keyboard_app.window.emoji import SPACE, pictures_in, with_spaces
+
+    line = "I ❤\ufe0f it 🎉"
+    assert with_spaces(line) == f"I {SPACE} it {SPACE}"
+    assert [(place, character) for place, character in pictures_in(line)] == [(2, "❤"), (7, "🎉")]
