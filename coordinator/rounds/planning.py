@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 
 import msgspec
 
@@ -33,6 +34,7 @@ from federated_protocol.update_codec import layout, solve_codec
 from federated_protocol.vector_layout import VectorLayout
 
 SEED_BYTES = 32
+LARGEST_USAGE_CLIP = 64
 
 
 def make_plan(
@@ -60,9 +62,15 @@ def make_plan(
             slots=metric_slots(base.version, settings.metrics.newest_versions),
             score_edges=settings.score_edges,
             propensity_scale=settings.metrics.propensity_scale,
+            usage_clip=usage_clip(settings),
         ),
     )
     return plan_privacy(settings, plan)
+
+
+def usage_clip(settings: Settings) -> int:
+    """Offers of a device that enter the six sums: so many that their square still fits into a counter."""
+    return min(LARGEST_USAGE_CLIP, math.isqrt(settings.codec.largest_count))
 
 
 def make_counting_plan(
