@@ -107,7 +107,7 @@ def test_drawing_in_parts_shows_the_same_as_drawing_whole(
         lambda: screen.ask_about_word("the", screen.words.box(1)), screen.close_menu,
         lambda: screen.receive("and you?"), screen.toggle_incognito, screen.toggle_secret,
         lambda: screen.keys.choose_layout(rng.choice(["QWERTZ", "QWERTY"])),
-        lambda: screen.focus.step(1) or screen._show_focus(), screen._end_focus,
+        lambda: screen.focus.step(1) or screen.show_focus(), screen.end_focus,
         lambda: setattr(screen, "size", (4 * rng.randrange(85, 120), rng.randrange(560, 780))),
     ]  # fmt: skip
     for _ in range(60):
