@@ -11,11 +11,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from coordinator.aggregation.mask_workers import make_executor
-from coordinator.app import create_app
-from coordinator.events import configure_logging
-from coordinator.serving import ServedApp, serve
-from coordinator.settings import Settings
 from federated_protocol.messages import ModelArtifact
 
 BUNDLE_DIGEST = "b" * 64
@@ -29,6 +24,13 @@ def initial_model(dimension: int) -> ModelArtifact:
 
 def main() -> None:
     """Serve until SIGTERM."""
+    # Imported here, as the worker processes that open sums import this module and need none of it.
+    from coordinator.aggregation.mask_workers import make_executor
+    from coordinator.app import create_app
+    from coordinator.events import configure_logging
+    from coordinator.serving import ServedApp, serve
+    from coordinator.settings import Settings
+
     settings = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Settings)
     dimension = int(sys.argv[2])
 

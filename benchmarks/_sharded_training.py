@@ -7,6 +7,7 @@ up weighted updates in float64 itself, so that one vector a worker and round cro
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -45,10 +46,11 @@ class Sum:
     delta: NDArray[np.float64]
     """Sum of n_k times the update of each, float64[d]."""
     examples: int
-    steps: int
+    cpu_s: float
+    """Processor time of the workers."""
 
     def __add__(self, other: Sum) -> Sum:
-        return Sum(self.delta + other.delta, self.examples + other.examples, self.steps + other.steps)
+        return Sum(self.delta + other.delta, self.examples + other.examples, self.cpu_s + other.cpu_s)
 
 
 class Shard:
@@ -61,7 +63,7 @@ class Shard:
     def train(self, job: Job) -> Sum:
         """Train everybody asked for from the same weights."""
         delta = np.zeros(self._trainer.dimension, np.float64)
-        examples = steps = 0
+        examples, begun = 0, time.process_time()
         for person, seed in zip(job.people.tolist(), job.seeds.tolist(), strict=True):
             rows = self._people[person]
             begin = Progress(seed, 0, job.weights)
@@ -70,8 +72,7 @@ class Shard:
                 run.advance()
             delta += len(rows) * (run.progress.weights - job.weights)
             examples += len(rows)
-            steps += run.progress.steps
-        return Sum(delta, examples, steps)
+        return Sum(delta, examples, time.process_time() - begun)
 
 
 class ShardedTraining:

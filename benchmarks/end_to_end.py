@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import BenchmarkError, Value
-from keyboard_app.simulation.demo import Demo, DemoError, DemoResult, DemoSetting, DemoState
+from keyboard_app.simulation.demo import Demo, DemoError
+from keyboard_app.simulation.demo_state import DemoResult, DemoSetting, DemoState
 from keyboard_app.simulation.evaluation import Comparison, Evaluation
 from keyboard_app.simulation.lift import Lift, lift
 from keyboard_app.simulation.people import shipped_replay

@@ -82,6 +82,8 @@ class Coordinator:
             self.steward = RolloutSteward(self.database, settings)
             self.population = Population(self.database)
             self.admission.on_check_in = self.population.saw
+            self.admission.on_come_back = self.population.told
+            self.admission.active_devices = self.population.active
             self.publisher = self._publisher()
             self.driver.resume(clock())
         except BaseException:

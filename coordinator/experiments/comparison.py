@@ -1,6 +1,6 @@
 """One model version against the holdback: the report a team decides on, and the verdict automatic rollback needs.
 
-Click-through rate alone is maximised by offering nothing. So it never stands alone: clicks and offers a device,
+Click-through rate alone is maximised by offering nothing. So it never stands alone: clicks and offers a line,
 relative to the holdback's ("retained"), stand beside it, and a version is as bad when people click less as when they
 click a smaller share. All bounds of verdicts are confidence sequences: looking after every round is what they are for.
 """
@@ -8,12 +8,12 @@ click a smaller share. All bounds of verdicts are confidence sequences: looking 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from coordinator.experiments import statistics
-from coordinator.experiments.click_through import usage_by_arm
+from coordinator.experiments.click_through import ArmUsage, usage_by_arm
 from coordinator.experiments.statistics import SAMPLE_RATIO_ALARM, ArmSums, Estimate, sample_ratio
 
 CONTROL, TREATMENT = "holdback", "treatment"
@@ -26,7 +26,7 @@ class Verdict(enum.StrEnum):
     """Fewer devices than any interval is trusted for."""
     UNDECIDED = "undecided"
     BETTER = "better"
-    """More clicks an offer, and no fewer clicks a device."""
+    """More clicks an offer, and no fewer clicks a line."""
     CTR_DROPPED = "ctr_dropped"
     CLICKS_DROPPED = "clicks_dropped"
     SAMPLE_RATIO = "sample_ratio"
@@ -58,24 +58,31 @@ class Comparison(msgspec.Struct, frozen=True):
     holdback_ctr: Bounded | None
     ctr_difference: Bounded | None
     clicks_retained: Bounded | None
-    """Clicks a device relative to the holdback's; 1 is equal."""
+    """Clicks a line relative to the holdback's; 1 is equal. None before enough rounds counted both."""
     offers_retained: Bounded | None
+    """Offers a line, likewise."""
     sample_ratio_p: float
     verdict: Verdict
 
 
 def compare(
-    version: int, treatment: ArmSums, holdback: ArmSums, *, sample_ratio_p: float = 1.0, level: float = 0.95
+    version: int,
+    treatment: ArmSums,
+    holdback: ArmSums,
+    *,
+    clicks: Estimate | None = None,
+    offers: Estimate | None = None,
+    sample_ratio_p: float = 1.0,
+    level: float = 0.95,
 ) -> Comparison:
     """Judge ``treatment``, the sums of one version, against ``holdback``.
 
-    ``level`` is the confidence of every bound. A click guardrail asks for a loss of more than a tenth, the rate for
+    ``clicks`` and ``offers`` are those a line, relative to the holdback's; ``level`` is the confidence of every bound.
+    A click guardrail asks for a loss of more than a tenth, the rate for
     any loss: a version meant to offer less may lose a few clicks.
     """
     ours, theirs = statistics.click_through(treatment), statistics.click_through(holdback)
     gap = None if ours is None or theirs is None else statistics.difference(ours, theirs)
-    clicks = _ratio(statistics.clicks_a_device(treatment), statistics.clicks_a_device(holdback))
-    offers = _ratio(statistics.offers_a_device(treatment), statistics.offers_a_device(holdback))
     return Comparison(
         version=version,
         treatment_devices=treatment.n,
@@ -91,7 +98,7 @@ def compare(
 
 
 SMALLEST_CLICKS_RETAINED = 0.9
-"""Guardrail: clicks a device may fall to this share of the holdback's before a version counts as harmful."""
+"""Guardrail: clicks a line may fall to this share of the holdback's before a version counts as harmful."""
 
 
 def _verdict(
@@ -130,20 +137,37 @@ def compare_over_rounds(
     """
     treatment, holdback = ArmSums(), ArmSums()
     smallest_p, looks = 1.0, 0
+    usage: list[tuple[ArmUsage, ArmUsage]] = []
     for sums in rounds:
-        usages = {(usage.arm, usage.version): usage.moments for usage in usage_by_arm(sums)}
+        usages = {(found.arm, found.version): found for found in usage_by_arm(sums)}
         if (TREATMENT, version) not in usages:
             continue
-        treatment += usages[TREATMENT, version]
-        holdback += usages.get((CONTROL, 0), ArmSums())
+        usage.append((usages[TREATMENT, version], usages.get((CONTROL, 0), ArmUsage(CONTROL, 0, 0, 0, 0))))
+        treatment += usage[-1][0].moments
+        holdback += usage[-1][1].moments
         looks += 1
         sizes = sums.get(f"devices/{TREATMENT}", 0), sums.get(f"devices/{CONTROL}", 0)
         smallest_p = min(smallest_p, sample_ratio(*sizes, holdback_share))
     # Every round is a test of its own (Bonferroni): the same devices come again, so their counts cannot be pooled.
-    return compare(version, treatment, holdback, sample_ratio_p=min(1.0, smallest_p * max(looks, 1)), level=level)
+    return compare(
+        version,
+        treatment,
+        holdback,
+        clicks=_retained(usage, lambda row: row.clicks, treatment.n, holdback.n),
+        offers=_retained(usage, lambda row: row.offers, treatment.n, holdback.n),
+        sample_ratio_p=min(1.0, smallest_p * max(looks, 1)),
+        level=level,
+    )
 
 
-def _ratio(ours: Estimate | None, theirs: Estimate | None) -> Estimate | None:
+def _retained(
+    usage: Sequence[tuple[ArmUsage, ArmUsage]], what: Callable[[ArmUsage], int], *devices: int
+) -> Estimate | None:
+    """What a line brings under the version, relative to the holdback."""
+    ours, theirs = (
+        statistics.clustered_rate([what(row[arm]) for row in usage], [row[arm].lines for row in usage], devices[arm])
+        for arm in (0, 1)
+    )
     return None if ours is None or theirs is None else statistics.ratio(ours, theirs)
 
 

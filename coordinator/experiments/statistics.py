@@ -12,11 +12,14 @@ Whoever looks at every round needs more than an interval: :func:`sequence_factor
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 FEWEST_DEVICES = 30
 """Below this many devices in an arm the normal approximation is not trusted: nothing is decided."""
+FEWEST_ROUNDS = 6
+"""Rounds without which nothing is said about clicks a line."""
 PLANNED_DEVICES = 2_000
 """The confidence sequence is tightest at this many devices, counted as two equal arms would need them."""
 SAMPLE_RATIO_ALARM = 0.001
@@ -94,22 +97,33 @@ def click_through(sums: ArmSums) -> Estimate | None:
     return Estimate(rate, math.sqrt(variance), sums.n)
 
 
-def clicks_a_device(sums: ArmSums) -> Estimate | None:
-    """Mean clicks a device: what falls when a model merely offers less; None with fewer than two devices."""
-    return _mean(sums.n, sums.c, sums.cc)
+def clustered_rate(counts: Sequence[int], exposures: Sequence[int], devices: int) -> Estimate | None:
+    """Counts an exposure (clicks a line, offers a line), with rounds as clusters.
 
+    A version is used for some hours by this device and for days by that one, so clicks *a device* cannot be compared
+    between arms; clicks a line can. No sum holds products of lines, but every round is a cohort of its own, drawn by
+    chance: the residuals of the rounds give the error of the ratio (Cochran, Sampling Techniques, section 6.3), widened
+    by (k - 1) / (k - 3), because k rounds are few.
 
-def offers_a_device(sums: ArmSums) -> Estimate | None:
-    """Mean offers a device; None with fewer than two devices."""
-    return _mean(sums.n, sums.m, sums.mm)
+    Parameters
+    ----------
+    counts, exposures
+        By round.
+    devices
+        Behind all of them, for the confidence sequence.
 
-
-def _mean(n: int, total: int, squares: int) -> Estimate | None:
-    if n < 2:
+    Returns
+    -------
+    None with fewer than :data:`FEWEST_ROUNDS` rounds that had exposure.
+    """
+    pairs = [(c, e) for c, e in zip(counts, exposures, strict=True) if e > 0]
+    k, total = len(pairs), sum(e for _, e in pairs)
+    if k < FEWEST_ROUNDS:
         return None
-    mean = total / n
-    variance = max(squares - n * mean * mean, 0.0) / (n - 1)
-    return Estimate(mean, math.sqrt(variance / n), n)
+    rate = sum(c for c, _ in pairs) / total
+    residual = math.fsum((c - rate * e) ** 2 for c, e in pairs)
+    variance = residual * k / (k - 1) / total**2 * (k - 1) / (k - 3)
+    return Estimate(rate, math.sqrt(variance), devices)
 
 
 def difference(treatment: Estimate, control: Estimate) -> Estimate:

@@ -88,8 +88,8 @@ def as_markdown(card: ModelCard) -> str:
         f"({found.treatment_devices} devices against {found.holdback_devices})",
         f"- Click-through: {_text(found.ctr)}; holdback {_text(found.holdback_ctr)}; "
         f"difference {_text(found.ctr_difference)}",
-        f"- Clicks a device, relative to the holdback: {_text(found.clicks_retained)}",
-        f"- Offers a device, relative to the holdback: {_text(found.offers_retained)}",
+        f"- Clicks a line, relative to the holdback: {_text(found.clicks_retained)}",
+        f"- Offers a line, relative to the holdback: {_text(found.offers_retained)}",
         f"- Sample ratio: p = {found.sample_ratio_p:.3g}",
         "",
     ]

@@ -76,6 +76,10 @@ class Admission:
         self._tasks = tasks_of(settings)
         self.on_check_in: Callable[[str, float], None] = lambda app_version, now: None
         """Told of every verified check-in: the app's version and the time."""
+        self.on_come_back: Callable[[float, float], None] = lambda after_s, now: None
+        """Told how long a device was asked to stay away, and when."""
+        self.active_devices: Callable[[float], float] = lambda now: 0.0
+        """Says how many devices are willing at this time of day, an estimate."""
 
     def check_in(self, signed: SignedMessage, now: float) -> bytes:
         """Verify a check-in and answer it; returns the encoded :data:`CheckInAnswer`.
@@ -191,6 +195,7 @@ class Admission:
             )
         hints = [self._next_selection_s(connection, task, now) for task in self._tasks if self._runs(connection, task)]
         after_s = min(hints, default=self._settings.pace.longest_s)
+        self.on_come_back(after_s, now)
         return ComeBack(after_s=after_s, reason=reason, current=self._current(connection, device))
 
     def _runs(self, connection: Connection, task: RoundTask) -> bool:
@@ -206,6 +211,8 @@ class Admission:
             task.pause_s,
             self._settings.pace,
             self._rng.random,
+            self.active_devices(now),
+            self._settings.largest_cohort,
         )
 
     def _current(self, connection: Connection, device: bytes) -> ModelNotice:

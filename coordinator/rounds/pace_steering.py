@@ -2,6 +2,13 @@
 
 A small population should coincide, so that a round fills at once: everybody who is turned away is asked back at the
 moment the next selection is expected. A little jitter keeps them from arriving in the same millisecond.
+
+A large population must spread, or millions would ask for a thousand places at once: so many are asked back in each
+interval between two selections as it can use (:data:`CANDIDATES_A_PLACE` for each place), the others later. How many
+devices there are nobody counts; it follows from what they were told: by Little's law the devices that are away number
+arrivals a second times the mean time they were sent away, which is the sum of all times told in an hour, divided by an
+hour (:class:`coordinator.operation.population.Population`). That sum follows the day: at night, when most devices are
+willing, the spread grows, and in the afternoon it shrinks, so selections fill at all hours and no hour overwhelms.
 """
 
 from __future__ import annotations
@@ -13,13 +20,19 @@ from coordinator.storage.round_store import Round
 
 JITTER = 0.2
 UNKNOWN_DURATION_S = 5.0
+CANDIDATES_A_PLACE = 3.0
+"""Check-ins wanted for one place in a cohort: not everybody who was asked back is still willing."""
 AFTER_DEADLINE_S = 0.5
 """A phase is closed by the first tick after its deadline."""
 
 
+MOST_POLLS_A_SECOND = 250.0
+"""Of a whole cohort: half of what a core answers, so that messages are not held up by questions."""
+
+
 def poll_interval_s(cohort: int) -> float:
-    """How long a device in a round waits before it asks again: 0.1 s for a few devices, 0.5 s for 125 and more."""
-    return min(0.5, max(0.1, 0.004 * cohort))
+    """How long a device in a round waits before it asks again: 0.1 s for up to 25 devices, 4 s for 1,000."""
+    return max(0.1, cohort / MOST_POLLS_A_SECOND)
 
 
 def poll_after_s(cohort: int, elapsed_s: float, remaining_s: float, pace: PaceSettings, uniform: float) -> float:
@@ -55,6 +68,36 @@ def typical_duration_s(ended: Sequence[Round]) -> float:
     return sum(durations) / len(durations) if durations else UNKNOWN_DURATION_S
 
 
+def spread_s(active: float, places: int, interval_s: float) -> float:
+    """Over how long devices that are asked back spread, so that each interval sees as many as it can use.
+
+    Parameters
+    ----------
+    active
+        Devices that are willing at this time of day, an estimate.
+    places
+        Devices that one selection takes.
+    interval_s
+        Seconds from one selection to the next.
+    """
+    wanted = CANDIDATES_A_PLACE * max(places, 1)
+    return interval_s * active / wanted if active > wanted else 0.0
+
+
+def delay_range(expected_s: float, spread: float, pace: PaceSettings) -> tuple[float, float]:
+    """Shortest delay, and the width over which delays are drawn evenly on top of it, both in seconds.
+
+    Parameters
+    ----------
+    expected_s
+        Until the next selection.
+    spread
+        From :func:`spread_s`; 0 lets devices coincide, but for a little jitter.
+    """
+    first = min(pace.longest_s, max(pace.shortest_s, expected_s))
+    return first, max(JITTER * first, min(spread, pace.longest_s - first))
+
+
 def come_back_after_s(
     now: float,
     running: Round | None,
@@ -62,8 +105,10 @@ def come_back_after_s(
     pause_s: float,
     pace: PaceSettings,
     uniform: Callable[[], float],
+    active: float = 0.0,
+    places: int = 1,
 ) -> float:
-    """Seconds until the next selection is expected to be open, within the pace's bounds.
+    """Seconds until a device should ask again: when the next selection is expected, or later if there are many.
 
     Parameters
     ----------
@@ -72,7 +117,9 @@ def come_back_after_s(
     ended
         The newest rounds that ended, newest first.
     uniform
-        Draws from [0, 1), for the jitter.
+        Draws from [0, 1).
+    active, places
+        As for :func:`spread_s`.
     """
     if running is not None:
         expected = running.opened_at + typical_duration_s(ended) + pause_s - now
@@ -80,4 +127,6 @@ def come_back_after_s(
         expected = ended[0].ended_at + pause_s - now
     else:
         expected = 0.0
-    return min(pace.longest_s, max(pace.shortest_s, expected)) * (1 + JITTER * uniform())
+    interval = typical_duration_s(ended) + pause_s
+    first, width = delay_range(expected, spread_s(active, places, interval), pace)
+    return first + width * uniform()

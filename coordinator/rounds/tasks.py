@@ -175,7 +175,8 @@ class AnalyticsTask:
     def prepare(self, connection: Connection, row: Round, rng: ByteSource) -> Prepared | None:
         """Count the newest versions."""
         newest = current_model(connection)
-        metrics = MetricSetting(metric_slots(newest.version, self.settings.metrics.newest_versions), ())
+        slots = metric_slots(newest.version, self.settings.metrics.newest_versions)
+        metrics = MetricSetting(slots, (), usage_clip=planning.usage_clip(self.settings))
         plan = planning.make_counting_plan(
             self.settings, row, TaskKind.ANALYTICS, newest, _dimension(connection, newest.version), rng, metrics=metrics
         )

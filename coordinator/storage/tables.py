@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 metadata = MetaData()
 
@@ -227,4 +227,11 @@ check_in_hours = Table(
     Column("hour", Integer, primary_key=True, autoincrement=False),  # Unix time / 3600
     Column("app_version", String(32), primary_key=True),
     Column("count", BigInteger, nullable=False),
+)
+
+come_back_hours = Table(
+    "come_back_hours",
+    metadata,
+    Column("hour", Integer, primary_key=True, autoincrement=False),  # Unix time / 3600
+    Column("told_s", Float, nullable=False),  # sum of the seconds that devices were told to stay away
 )

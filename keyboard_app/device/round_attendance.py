@@ -73,6 +73,8 @@ class RoundAttendance:
         """The schedule's last answer."""
         self.report = ConditionReport()
         """Conditions as of the last step."""
+        self.last_end: EndKind | None = None
+        """How the last participation ended."""
         self._lasting = False
         self._last_joined = ""
 
@@ -190,6 +192,7 @@ class RoundAttendance:
     def _conclude(self, end: End) -> None:
         """Tell the schedule how a participation ended."""
         now, schedule = self.equipment.monotonic(), self.schedule
+        self.last_end = end.kind
         if self._stop_wanted() and end.kind is EndKind.LEFT:
             self._trouble.sentence, self._lasting = "", False
             schedule.checked_in(now)

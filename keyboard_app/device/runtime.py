@@ -415,6 +415,7 @@ class DeviceRuntime:
             next_step_s=wait,
             problem=self._trouble.sentence,
             insecure_demo=demo,
+            last_end=None if attendance is None else attendance.last_end,
             reason=why_no_round(self.preferences) or (None if decision is None else decision.reason),
             next_opportunity_at=None if attendance is None else attendance.next_opportunity_at(),
             conditions=self._report,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from keyboard_app.device.conditions import ConditionReport
+from keyboard_app.device.participation_states import EndKind
 from keyboard_app.device.schedule import WaitReason
 
 ON_ITS_OWN = "on its own: no coordinator, nothing sent"
@@ -45,6 +46,8 @@ class DeviceStatus:
     problem: str
     """The last thing that went wrong, empty after a success."""
     insecure_demo: bool
+    last_end: EndKind | None = None
+    """How the last participation ended; None before the first one has."""
     reason: WaitReason | None = None
     """Why no round is joined now."""
     next_opportunity_at: float | None = None

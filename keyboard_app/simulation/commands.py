@@ -172,7 +172,8 @@ def demo(
 
     INSECURE DEMO: everything runs on this machine with an enrolment authority that proves nothing.
     """
-    from keyboard_app.simulation.demo import Demo, DemoError, DemoSetting
+    from keyboard_app.simulation.demo import Demo, DemoError
+    from keyboard_app.simulation.demo_state import DemoSetting
     from keyboard_app.simulation.people import shipped_replay
 
     try:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keyboard_app.simulation import progress
-from keyboard_app.simulation.demo import DemoResult, DemoSetting, DemoState
+from keyboard_app.simulation.demo_state import DemoResult, DemoSetting, DemoState
 from keyboard_app.simulation.evaluation import Comparison
 
 BAR_WIDTH = 32

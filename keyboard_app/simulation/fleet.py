@@ -22,7 +22,7 @@ from pathlib import Path
 
 from federated_protocol.messages import Phase
 from keyboard_app.device.identity import HOLDBACK
-from keyboard_app.device.participation_states import ClientState
+from keyboard_app.device.participation_states import ClientState, EndKind
 from keyboard_app.simulation import progress
 from keyboard_app.simulation.hosted_device import DeviceDied, HostedDevice, Surroundings
 from keyboard_app.simulation.person import Tally, TypingMode
@@ -224,10 +224,11 @@ class Fleet:
             status = device.runtime.status
             if status.phase not in BETWEEN_ROUNDS:
                 in_round.add(index)
-            # Whoever is done, or missed a phase and is out, must not join the next round tonight; an abandoned
-            # round is tried again.
+            elif status.phase == "waiting" and status.last_end is EndKind.ABANDONED:
+                in_round.discard(index)  # an abandoned round is tried again
+            # Whoever is done, or missed a phase and is out, must not join the next round tonight.
             done = device.version > before
-            missed = index in in_round and status.phase == "waiting" and "abandoned" not in status.problem
+            missed = index in in_round and status.phase == "waiting"
             if done or missed:
                 device.pick_up()
             if done and status.phase == "waiting":

@@ -161,12 +161,54 @@ def test_a_version_that_is_clicked_less_is_called_harmful():
     assert compare(1, *arms(1, CTR * 0.5)).verdict is Verdict.CTR_DROPPED
 
 
+def rounds_of(rng, k=40, *, treatment_lines=40, holdback_lines=40, offers=0.3, ctr=CTR, devices=60):
+    """Counters of k rounds: so many lines a device in each arm; the holdback offers on 0.3 of lines at CTR."""
+    found = []
+    for _ in range(k):
+        sums = {}
+        for slot, lines, share, rate in (
+            ("treatment/1", treatment_lines, offers, ctr), ("holdback/0", holdback_lines, 0.3, CTR)
+        ):  # fmt: skip
+            taste = rng.beta(8, 8, devices) * 2
+            m = rng.binomial(lines, share, devices)
+            c = rng.binomial(m, np.minimum(taste * rate, 1))
+            six = (devices, c.sum(), m.sum(), (c * c).sum(), (m * m).sum(), (c * m).sum())
+            sums |= {f"{slot}/{name}": int(v) for name, v in zip(("n", "c", "m", "cc", "mm", "cm"), six, strict=True)}
+            sums |= {f"{slot}/lines": lines * devices, f"{slot}/offers": int(m.sum()), f"{slot}/clicks": int(c.sum())}
+        found.append(sums | {"devices/treatment": devices, "devices/holdback": devices})
+    return found
+
+
 def test_offering_next_to_nothing_is_harmful_however_high_the_rate():
-    found = compare(1, *arms(2, CTR * 1.5, offers=4.0))
+    found = compare_over_rounds(1, rounds_of(np.random.default_rng(2), offers=0.04, ctr=CTR * 1.5), 0.5)
     assert found.ctr_difference.value > 0
     assert found.clicks_retained.value < 0.5
+    assert found.offers_retained.value < 0.3
     assert found.verdict is Verdict.CLICKS_DROPPED
     assert found.verdict.harmful
+
+
+def test_a_version_used_for_hours_has_lost_no_clicks_to_a_holdback_used_for_days():
+    found = compare_over_rounds(1, rounds_of(np.random.default_rng(3), treatment_lines=8, holdback_lines=80), 0.5)
+    assert found.clicks_retained.value == pytest.approx(1.0, abs=0.15)
+    assert not found.verdict.harmful
+
+
+def test_few_rounds_say_nothing_about_clicks_a_line():
+    assert compare_over_rounds(1, rounds_of(np.random.default_rng(4), k=5), 0.5).clicks_retained is None
+
+
+def test_clicks_a_line_are_covered_by_their_interval_although_rounds_are_few():
+    rng = np.random.default_rng(9)
+    covered = 0
+    for _ in range(400):
+        rows = rounds_of(rng, k=10)
+        found = statistics.clustered_rate(
+            [row["treatment/1/clicks"] for row in rows], [row["treatment/1/lines"] for row in rows], 600
+        )
+        low, high = found.interval(0.95)
+        covered += low <= 0.3 * CTR <= high
+    assert 0.92 < covered / 400 < 0.99
 
 
 def test_a_better_version_is_called_better_and_an_equal_one_undecided():
@@ -193,8 +235,9 @@ def test_arms_that_lose_devices_are_never_compared():
 def test_the_sample_ratio_alarm_is_rare_when_nothing_is_wrong(total):
     rng = np.random.default_rng(7)
     draws = rng.binomial(total, 0.05, 3000)
-    alarms = np.mean([sample_ratio(int(total - k), int(k), 0.05) < statistics.SAMPLE_RATIO_ALARM for k in draws])
-    assert alarms < 0.004
+    counts, times = np.unique(draws, return_counts=True)
+    alarms = [sample_ratio(int(total - k), int(k), 0.05) < statistics.SAMPLE_RATIO_ALARM for k in counts]
+    assert np.dot(alarms, times) / len(draws) < 0.004
 
 
 def test_sample_ratio_of_nobody_is_no_alarm_and_shares_are_checked():
@@ -206,4 +249,3 @@ def test_sample_ratio_of_nobody_is_no_alarm_and_shares_are_checked():
 def test_rates_without_offers_or_people_are_unknown():
     assert click_through(ArmSums()) is None
     assert click_through(ArmSums(5, 0, 0, 0, 0, 0)) is None
-    assert statistics.clicks_a_device(ArmSums(1, 1, 1, 1, 1, 1)) is None

@@ -32,7 +32,7 @@ from federated_protocol.update_codec import layout
 from federated_protocol.vector_layout import VectorLayout, pack
 from keyboard_app.device.local_work import Contribution, LocalWorker, Trained
 from keyboard_app.simulation.coordinator_reports import CoordinatorReports
-from keyboard_app.simulation.demo import coordinator_settings
+from keyboard_app.simulation.demo_programs import coordinator_settings
 from keyboard_app.simulation.fleet import Fleet, FleetSetting
 from keyboard_app.simulation.processes import Children, run_to_end, wait_for_file
 from keyboard_app.simulation.progress import Reporter

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from keyboard_app.cli import main
 from keyboard_app.simulation import progress
-from keyboard_app.simulation.demo import DemoResult, DemoSetting, DemoState, RoundResult, coordinator_settings
+from keyboard_app.simulation.demo_programs import coordinator_settings
+from keyboard_app.simulation.demo_state import DemoResult, DemoSetting, DemoState, RoundResult
 from keyboard_app.simulation.demo_view import DemoView, result_as_json
 from keyboard_app.simulation.people import shipped_replay
 from keyboard_app.simulation.processes import ChildError, Children, run_to_end, wait_for_file

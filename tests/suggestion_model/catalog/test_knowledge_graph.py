@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from suggestion_model.catalog import MATCH_FEATURES, CatalogError, load_catalog, shipped_catalog
-from suggestion_model.catalog.build import build_graph, encode_graph
+from suggestion_model.catalog import graph as catalog_graph
+from suggestion_model.catalog.build import build_graph, encode_graph, read_cities
 from suggestion_model.catalog.graph import (
     FORMAT,
     KnowledgeGraph,
@@ -257,3 +258,30 @@ def test_building_twice_gives_the_same_bytes() -> None:
     assert "reading" in types["city"].ordinary
     assert types["clothes_brand"].ordinary == {"next"}
     assert [entity.name for entity in types["cafe_brand"].entities] == ["corner cafe"]
+
+
+def test_cities_are_read_from_both_forms_of_geonames_data() -> None:
+    table = "name,country,admin1,lat,lon,population\nBilbao,ES,59,43.2,-2.9,345000\nLeeds,GB,ENG,53.8,-1.5,455000\n"
+    package = {"1": {"name": "Bilbao", "countrycode": "ES", "population": 345000},
+               "2": {"name": "Leioa", "countrycode": "ES", "population": 30000}}  # fmt: skip
+    assert read_cities(table) == [("Bilbao", 345000), ("Leeds", 455000)]
+    assert read_cities(table, ["ES"]) == read_cities(json.dumps(package), ["ES"], 60_000) == [("Bilbao", 345000)]
+
+
+def test_large_cities_outweigh_the_word_they_share_a_name_with() -> None:
+    tables = json.loads(
+        importlib.resources.files("suggestion_model.catalog").joinpath("tables/en.json").read_text(encoding="utf-8")
+    )
+    graph = build_graph(tables, [("Denver", 700_000), ("Mobile", 190_000)], [], lambda word: 4.6)
+    ordinary = next(kind.ordinary for kind in graph.types if kind.name == "city")
+    assert "mobile" in ordinary
+    assert "denver" not in ordinary
+
+
+def test_the_shipped_spanish_graph_keeps_accents_and_names_its_sources() -> None:
+    graph = catalog_graph.shipped_graph("es")
+    assert {"CC BY 4.0", "BSD-3-Clause"} <= {source.licence for source in graph.sources}
+    assert {"málaga", "bogotá"} <= {
+        entity.name for kind in graph.types if kind.name == "city" for entity in kind.entities
+    }
+    assert min(reachable_queries(graph).values()) > 0

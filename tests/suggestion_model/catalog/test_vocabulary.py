@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from suggestion_model.catalog.language import language
+from suggestion_model.catalog.make_words import encode_words
 from suggestion_model.catalog.vocabulary import Vocabulary, mistakes, sorted_words
 
 some = st.text("abcdé", min_size=1, max_size=7)
@@ -40,3 +44,14 @@ def test_no_near_word_is_overlooked(known: set[str], asked: str) -> None:
 )
 def test_mistakes_are_counted_as_typed(one: str, other: str, count: int) -> None:
     assert mistakes(one, other, 2) == count
+
+
+def test_everyday_words_are_folded_sorted_and_the_same_bytes_each_time() -> None:
+    data = encode_words(["Über", "the", "don't", "3rd", "the"])
+    assert gzip.decompress(data).decode().split() == ["dont", "the", "uber"]
+    assert data == encode_words(["the", "don't", "Über", "3rd"])
+
+
+@pytest.mark.parametrize(("code", "word"), [("en", "mouse"), ("es", "llover")])
+def test_a_language_knows_its_everyday_words(code: str, word: str) -> None:
+    assert word in language(code).common
