@@ -98,6 +98,10 @@ class BusyLog:
         """Enough examples."""
         return SimpleNamespace(shown=30)
 
+    def impressions(self, **asked: Any) -> list[Any]:
+        """Nothing to train a model of its own on."""
+        return []
+
     def usage_unreported(self, session: str | None = None) -> list[Any]:
         """Nothing to count."""
         return []
