@@ -175,7 +175,7 @@ def begin_as_version_1(url):
     """A database as the first program version made it, with a round in it."""
     engine = create_engine(url)
     newer = {"rollouts", "release_metadata", "audit_log", "accounts", "account_sessions", "check_in_hours"}
-    newer |= {"privacy_charges"}
+    newer |= {"privacy_charges", "come_back_hours"}
     columns = [("rounds", "neighbours"), ("rounds", "root"), ("rounds", "confirmed"), ("rounds", "protocol_version")]
     columns += [("participants", "certificate"), ("messages", "signature")]
     with engine.begin() as connection:
