@@ -98,8 +98,8 @@ class BusyLog:
         """Enough examples."""
         return SimpleNamespace(shown=30)
 
-    def impressions(self, **asked: Any) -> list[Any]:
-        """Nothing to train a model of its own on."""
+    def impressions(self, **query: Any) -> list[Any]:
+        """Nothing to learn for an owner."""
         return []
 
     def usage_unreported(self, session: str | None = None) -> list[Any]:

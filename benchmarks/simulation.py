@@ -192,8 +192,8 @@ def _hundred_steps(trainer: HeadTrainer, weights: Weights, rows: HeadRows) -> di
             rng.integers(2, ranker.vocabulary, CONTEXT_TOKENS).astype(np.int32),
             rng.integers(2, ranker.vocabulary, CANDIDATE_TOKENS).astype(np.int32),
             rng.random(DENSE_FEATURES).astype(np.float32),
-            rng.integers(0, ranker.buckets, HASHED_FEATURES).astype(np.int32),
-            rng.random(HASHED_FEATURES).astype(np.float32),
+            np.zeros(HASHED_FEATURES, np.int32),
+            np.zeros(HASHED_FEATURES, np.float32),
             float(number % 5 == 0),
             1.0,
         )

@@ -30,7 +30,8 @@ def coordinator() -> None:
 @coordinator.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--authority-public-key", required=True, help="Hex, or the public.key that `authority init` wrote.")
-def init(directory: Path, authority_public_key: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def init(directory: Path, authority_public_key: str, as_json: bool) -> None:
     """Write coordinator.toml with every setting to DIRECTORY: defaults, and new versions judged before they go out."""
     anchor = read_trust_anchor(authority_public_key)
     target = directory / "coordinator.toml"
@@ -44,7 +45,8 @@ def init(directory: Path, authority_public_key: str) -> None:
         releases=ReleaseSettings(evaluation_gate=True),
     )
     target.write_text(_as_toml(settings), "utf-8")
-    click.echo(f"wrote {target}; start with `coordinator serve --config {target}`")
+    line = f"wrote {target}; start with `coordinator serve --config {target}`"
+    click.echo(msgspec.json.encode({"config": str(target), "database_url": settings.database_url}) if as_json else line)
 
 
 @coordinator.command()

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import BundleError
+from .hashed_features import BIAS_ID, SCORE_ID
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -53,7 +54,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vocabulary: int
     embedding_dimensions: int
     hash_buckets: int
-    """Indices of hashed features; their weights come first."""
+    """Weights of the trigger."""
     summary: str
     """One paragraph for people."""
 
@@ -119,7 +120,7 @@ class Bundle:
     ranker: bytes
     """The ``.tflite`` file."""
     trigger: bytes
-    """The ``.tflite`` file of the trigger alone: the ranker without its frozen features."""
+    """The ``.tflite`` file of the trigger: logistic regression over hashed features."""
     tokenizer: bytes
     """The SentencePiece model."""
 
@@ -193,8 +194,10 @@ class Bundle:
 
     @property
     def trigger_weights0(self) -> NDArray[np.float32]:
-        """Weights of the trigger alone at version 0, float32[hash_buckets]: the same logit as :attr:`weights0`."""
-        return self.weights0[: self.architecture.hash_buckets]
+        """Weights of the trigger at version 0, float32[hash_buckets]: the same logit as the ranker's."""
+        weights = np.zeros(self.architecture.hash_buckets, np.float32)
+        weights[BIAS_ID], weights[SCORE_ID] = self.card.baseline_logit.intercept, self.card.baseline_logit.slope
+        return weights
 
     @property
     def threshold0(self) -> float:

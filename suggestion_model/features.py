@@ -1,8 +1,8 @@
 """What the ranker sees of a moment: the one place that computes it, for the next key press and for training alike.
 
-A moment becomes two rows of piece ids (the context, the candidate), one row of dense features, and one of sparse,
-hashed ones (:mod:`.hashed_features`). The log keeps the dense features as they were, the category and the redacted
-text; :meth:`Featurizer.example` makes a training example from that.
+A moment becomes two rows of piece ids (the context, the candidate) and one row of dense features, and for the trigger
+one of sparse, hashed features (:mod:`.hashed_features`) that follows from these. The log keeps the dense features as
+they were, the category and the redacted text; :meth:`Featurizer.example` makes a training example from that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from data_logging.records import LoggedImpression, Outcome
 from .bundle import Bundle
 from .catalog import MATCH_FEATURES
 from .errors import BundleError
-from .hashed_features import HASHED_FEATURES, HashedFeatures
+from .hashed_features import HashedFeatures
 from .tokenizer import Tokenizer
 from .types import Candidate, Context, Example, RankerInputs
 
@@ -174,17 +174,11 @@ class Featurizer:
             n rows of each input of the model file.
         """
         n = len(candidates)
-        context_row = _context_ids(self._tokenizer, context)
-        context_ids = np.repeat(context_row[None, :], n, axis=0)
+        context_ids = np.repeat(_context_ids(self._tokenizer, context)[None, :], n, axis=0)
         candidate_ids = np.zeros((n, CANDIDATE_TOKENS), np.int32)
         for row, candidate in enumerate(candidates):
             candidate_ids[row] = self._tokenizer.padded(candidate.query, CANDIDATE_TOKENS)
-        dense = dense_rows(context, candidates, habits, when)
-        hashed_ids = np.zeros((n, HASHED_FEATURES), np.int32)
-        hashed_values = np.zeros((n, HASHED_FEATURES), np.float32)
-        for row, candidate in enumerate(candidates):
-            hashed_ids[row], hashed_values[row] = self._hashed_row(context_row, candidate.category, dense[row])
-        return RankerInputs(context_ids, candidate_ids, dense, hashed_ids, hashed_values)
+        return RankerInputs(context_ids, candidate_ids, dense_rows(context, candidates, habits, when))
 
     def example(self, logged: LoggedImpression) -> Example:
         """A training example from one resolved offer of the log.
@@ -202,7 +196,7 @@ class Featurizer:
             raise ValueError(f"Logged with {len(impression.features)} dense features, this has {DENSE_FEATURES}.")
         context_ids, candidate_ids = pair_ids(self._tokenizer, context_of(impression.context), impression.candidate)
         dense = np.asarray(impression.features, np.float32)
-        hashed_ids, hashed_values = self._hashed_row(context_ids, impression.category, dense)
+        hashed_ids, hashed_values = self.hashed(context_ids, impression.category, dense)
         return Example(
             context_ids=context_ids,
             candidate_ids=candidate_ids,
@@ -223,9 +217,14 @@ class Featurizer:
             and len(entry.impression.features) == DENSE_FEATURES
         ]
 
-    def _hashed_row(
+    def hashed(
         self, context_ids: NDArray[np.int32], category: str, dense: NDArray[np.float32]
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """What the trigger sees of one row of inputs and its candidate's category.
+
+        Returns:
+            indices and values, int32 and float32[HASHED_FEATURES].
+        """
         return self._hashed.row(context_ids[:LINE_TOKENS], context_ids[LINE_TOKENS:], category, dense)
 
 

@@ -31,10 +31,6 @@ class Batch:
     """[B, CANDIDATE_TOKENS]"""
     dense: NDArray[np.float32]
     """[B, DENSE_FEATURES]"""
-    hashed_ids: NDArray[np.int32]
-    """[B, HASHED_FEATURES]"""
-    hashed_values: NDArray[np.float32]
-    """[B, HASHED_FEATURES]"""
     label: NDArray[np.float32]
     """[B], 0 or 1."""
     weight: NDArray[np.float32]
@@ -58,7 +54,6 @@ class Ranker:
         except BundleError as problem:
             raise BundleError(f"{bundle.name}/ranker.tflite: {problem}") from None
         self.vocabulary = bundle.architecture.vocabulary
-        self.buckets = bundle.architecture.hash_buckets
         self.dimension = bundle.dimension
         self.infer_batch = self._file.inputs("infer")["dense"][1][0]
         self.train_batch = self._file.inputs("train_step")["dense"][1][0]
@@ -183,10 +178,8 @@ class Ranker:
 
     def _check_ids(self, rows: RankerInputs | Batch) -> None:
         # One comparison finds both ends: a negative id is huge as an unsigned number.
-        for ids, size in (
-            (rows.context_ids, self.vocabulary),
-            (rows.candidate_ids, self.vocabulary),
-            (rows.hashed_ids, self.buckets),
-        ):
-            if ids.size and int(ids.view(np.uint32).max()) >= size:
-                raise RankerInputError(f"ids must lie in 0..{size - 1}; use the featurizer of the same bundle.")
+        for ids in (rows.context_ids, rows.candidate_ids):
+            if ids.size and int(ids.view(np.uint32).max()) >= self.vocabulary:
+                raise RankerInputError(
+                    f"piece ids must lie in 0..{self.vocabulary - 1}; use the bundle's own tokenizer."
+                )

@@ -229,8 +229,6 @@ def make_batch(examples: Sequence[Example], size: int) -> Batch:
         np.stack([e.context_ids for e in rows]),
         np.stack([e.candidate_ids for e in rows]),
         np.stack([e.dense for e in rows]),
-        np.stack([e.hashed_ids for e in rows]),
-        np.stack([e.hashed_values for e in rows]),
         label,
         weight,
     )

@@ -50,32 +50,10 @@ class RankerInputs:
     """[n, CANDIDATE_TOKENS] piece ids, 0-padded."""
     dense: NDArray[np.float32]
     """[n, DENSE_FEATURES], names in `suggestion_model.features.DENSE_NAMES`."""
-    hashed_ids: NDArray[np.int32]
-    """[n, HASHED_FEATURES] indices of sparse features, see `suggestion_model.hashed_features`."""
-    hashed_values: NDArray[np.float32]
-    """[n, HASHED_FEATURES], 0 where there is none."""
 
     def take(self, which: NDArray[np.integer] | slice) -> RankerInputs:
         """Some of the rows."""
-        return RankerInputs(
-            self.context_ids[which],
-            self.candidate_ids[which],
-            self.dense[which],
-            self.hashed_ids[which],
-            self.hashed_values[which],
-        )
-
-    def example(self, row: int, label: float, weight: float = 1.0) -> Example:
-        """One row with its label and importance."""
-        return Example(
-            self.context_ids[row],
-            self.candidate_ids[row],
-            self.dense[row],
-            self.hashed_ids[row],
-            self.hashed_values[row],
-            label,
-            weight,
-        )
+        return RankerInputs(self.context_ids[which], self.candidate_ids[which], self.dense[which])
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +64,9 @@ class Example:
     candidate_ids: NDArray[np.int32]
     dense: NDArray[np.float32]
     hashed_ids: NDArray[np.int32]
+    """[HASHED_FEATURES], what the trigger sees: indices of sparse features, `suggestion_model.hashed_features`."""
     hashed_values: NDArray[np.float32]
+    """[HASHED_FEATURES], 0 where there is none."""
     label: float
     """1.0 tapped, 0.0 not."""
     weight: float

@@ -26,9 +26,20 @@ SEEN_BY_TYPING = (
     "benchmarks/learning/reference.py",
 )
 """Code and release files that decide what a log holds."""
-UNSEEN_BY_TYPING = ("authoring", "cli.py", "training.py", "personalization.py", "metrics.py", "__pycache__")
+UNSEEN_BY_TYPING = (
+    "authoring",
+    "cli.py",
+    "training.py",
+    "personalization.py",
+    "metrics.py",
+    "sparse.py",
+    "algorithms",
+    "__pycache__",
+)
 SEEN_BY_TRAINING = (
     "suggestion_model/training.py",
+    "suggestion_model/personalization.py",
+    "suggestion_model/algorithms",
     "suggestion_model/runtime.py",
     "coordinator/aggregation",
     "coordinator/settings.py",

@@ -103,6 +103,14 @@ def ranker_learner(population: Population) -> HeadLearner:
     return HeadLearner(ranker.head, _prepare(ranker, population), bundle.weights0.copy())
 
 
+def trigger_learner(population: Population) -> HeadLearner:
+    """The trigger alone, a logistic regression over hashed features, on the rows of a world."""
+    bundle = Bundle.shipped()
+    head, world = HeadTrainer.load(bundle.trigger), population.world
+    inputs = {name: np.asarray(world.examples[name]) for name in head.inputs}
+    return HeadLearner(head, HeadRows(inputs, population.labels, population.weights), bundle.trigger_weights0.copy())
+
+
 def _prepare(ranker: Ranker, population: Population) -> HeadRows:
     """What the head sees of every row of the world."""
     columns, parts = population.world.examples, []

@@ -97,6 +97,8 @@ def _csr(ids: NDArray[Any], values: NDArray[Any], width: int) -> Any:
     from scipy.sparse import csr_matrix
 
     n, places = ids.shape
-    found = csr_matrix((np.ravel(values), np.ravel(ids), np.arange(0, n * places + 1, places)), shape=(n, width))
+    # A copy: dropping zeros packs the arrays in place, and the rows are still needed as they are.
+    columns = (np.array(values).ravel(), np.array(ids).ravel(), np.arange(0, n * places + 1, places))
+    found = csr_matrix(columns, shape=(n, width))
     found.eliminate_zeros()
     return found

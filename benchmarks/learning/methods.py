@@ -303,13 +303,13 @@ def _fedavg_personalised(bench: Bench) -> tuple[NDArray[np.float32], dict[str, A
 def personal_logits(
     learner: Learner, population: Population, number: int, shared: Weights, later: Index
 ) -> NDArray[np.floating]:
-    """Logits of ``later`` on device ``number``, from what its own training rows say of its owner."""
-    world, rows = population.world, population.devices[number]
-    names = np.array(world.categories)
-    tapped = population.labels[rows] > 0.5
-    taste = infer_taste(learner.logits(rows, shared), tapped, names[world.rows.category[rows]].tolist())
+    """Logits of ``later`` for the owner of device ``number``: the shared model and what the device's own log tells."""
+    names, category = population.world.categories, population.world.rows.category
+    rows = population.devices[number]
+    own = [names[each] for each in category[rows]]
+    taste = infer_taste(learner.logits(rows, shared), population.labels[rows] > 0.5, own)
     logits = learner.logits(later, shared)
-    return adjust(logits, names[world.rows.category[later]].tolist(), taste.multipliers) if taste.kept else logits
+    return adjust(logits, [names[each] for each in category[later]], taste.multipliers) if taste.kept else logits
 
 
 _SCORERS: Mapping[str, Callable[[Bench], tuple[NDArray[Any], dict[str, Any]]]] = {

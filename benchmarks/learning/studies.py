@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.learning.federated import train
-from benchmarks.learning.learners import ranker_learner
+from benchmarks.learning.hashed_trigger import compare_descents, compare_rounds
+from benchmarks.learning.learners import ranker_learner, trigger_learner
 from benchmarks.learning.methods import Bench, fedavg, personal_logits
 from benchmarks.learning.personalisation import judge_personalisation
 from benchmarks.learning.population import Index, Population
@@ -19,7 +20,7 @@ from benchmarks.learning.typing_stage import TypedWorld
 from benchmarks.learning.worlds import World
 from keyboard_app.simulation.typist import TypistSetting
 
-STUDIES = ("selection_bias", "personalisation")
+STUDIES = ("selection_bias", "personalisation", "hashed_rounds", "fsvrg")
 _NO_SPREAD = 1e6
 
 
@@ -39,6 +40,12 @@ def run_study(study: str, bench: Bench, worlds: Mapping[str, TypedWorld]) -> dic
     """What a study reports."""
     if study == "selection_bias":
         return selection_bias(worlds["field"], bench.learner, bench.population.judged_rows, bench.population.judged)
+    if study == "hashed_rounds":
+        return compare_rounds(
+            trigger_learner(bench.population), bench.population, bench.inner, bench.devices, bench.seed
+        )
+    if study == "fsvrg":
+        return compare_descents(bench.population)
     return {name: _personalisation(bench, world) for name, world in worlds.items()}
 
 

@@ -40,8 +40,9 @@ def each(
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 yield running.pop(future), future.result()
     except BaseException:
+        busy = list((pool._processes or {}).values())  # the pool forgets them as it shuts down
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in list((pool._processes or {}).values()):
+        for process in busy:
             process.terminate()
         raise
     pool.shutdown()

@@ -36,7 +36,8 @@ def keys() -> None:
 @_folders
 @click.option("--root-keys", default=1, show_default=True, type=click.IntRange(1, 20))
 @click.option("--root-threshold", default=1, show_default=True, type=click.IntRange(1, 20), help="Keys a root needs.")
-def make(offline: Path, online: Path, root_keys: int, root_threshold: int) -> None:
+@_JSON
+def make(offline: Path, online: Path, root_keys: int, root_threshold: int, as_json: bool) -> None:
     """Make all keys, approve the shipped bundle, and say which root devices pin."""
     from coordinator.releases import signing_keys
 
@@ -48,6 +49,9 @@ def make(offline: Path, online: Path, root_keys: int, root_threshold: int) -> No
         root_threshold=root_threshold,
         targets=_bundle_targets(),
     )
+    if as_json:
+        click.echo(msgspec.json.encode({"pin": str(online / "metadata" / "1.root.json"), "sha256": digest}))
+        return
     click.echo(f"pin {online / 'metadata' / '1.root.json'} on devices as release-root.json (SHA-256 {digest})")
     click.echo(f"serve with --set releases.keys={online}; take {offline} away from this machine")
 
@@ -68,22 +72,26 @@ def list_keys(online: Path, offline: Path | None, as_json: bool) -> None:
 @keys.command()
 @_folders
 @click.argument("role")
-def rotate(offline: Path, online: Path, role: str) -> None:
+@_JSON
+def rotate(offline: Path, online: Path, role: str, as_json: bool) -> None:
     """Replace the keys of ROLE: root, targets, snapshot, timestamp or rounds."""
     from coordinator.releases import signing_keys
 
-    click.echo(signing_keys.rotate(offline, online, role, time.time()))
+    said = signing_keys.rotate(offline, online, role, time.time())
+    click.echo(msgspec.json.encode({"role": role, "said": said}) if as_json else said)
 
 
 @keys.command()
 @_folders
 @click.argument("key_id")
-def revoke(offline: Path, online: Path, key_id: str) -> None:
+@_JSON
+def revoke(offline: Path, online: Path, key_id: str, as_json: bool) -> None:
     """Take the key KEY_ID (at least 8 digits of it) out of force; its role gets a new one."""
     from coordinator.releases import signing_keys
 
     role = signing_keys.revoke(offline, online, key_id, time.time())
-    click.echo(f"{role} has a new key; copy the online folder to every coordinator")
+    line = f"{role} has a new key; copy the online folder to every coordinator"
+    click.echo(msgspec.json.encode({"role": role, "revoked": key_id}) if as_json else line)
 
 
 @keys.command()
@@ -308,7 +316,50 @@ def report(config: Path | None, database: str | None, as_json: bool) -> None:
     show(False, None, columns, rows)
 
 
-COMMANDS = (keys, releases, accounts, backup, restore, audit, report)
+@click.command()
+@settings_options
+@_JSON
+def tasks(config: Path | None, database: str | None, as_json: bool) -> None:
+    """List the tasks: what each is for, how its rounds ended, what its sums have cost in privacy."""
+    from coordinator.task_reports import TaskReports
+
+    reports = TaskReports(*_database(config, database))
+    found, privacy = reports.tasks(), {report.task: report for report in reports.privacy()}
+    if as_json:
+        click.echo(msgspec.json.encode([{"task": task, "privacy": privacy[task.name]} for task in found]))
+        return
+    rows = [
+        (t.name, t.state or ("waits" if t.wanted else "idle"), t.published, sum(t.abandoned.values()), t.last_devices,
+         privacy[t.name].smallest_sum)
+        for t in found
+    ]  # fmt: skip
+    show(False, None, ("task", "now", "sums", "abandoned", "last sum", "smallest sum"), rows)
+    for name, report in privacy.items():
+        click.echo(f"{name}: {report.sentence}")
+
+
+@click.command()
+@settings_options
+@click.option(
+    "--hours", default=24, show_default=True, type=click.IntRange(1, 720), help="So many, up to the newest check-in."
+)
+@_JSON
+def devices(config: Path | None, database: str | None, hours: int, as_json: bool) -> None:
+    """Show check-ins by app version and hour; devices themselves are neither listed nor known."""
+    from coordinator.operation.population import check_ins_by_hour
+
+    with _database(config, database)[0].reading() as connection:
+        found = check_ins_by_hour(connection)
+    newest = max((row.hour for row in found), default=0)
+    found = [row for row in found if row.hour > newest - hours]
+    total = sum(row.count for row in found) or 1
+    versions = sorted({row.app_version for row in found})
+    counts = {version: sum(row.count for row in found if row.app_version == version) for version in versions}
+    rows = [(version, count, f"{count / total:.1%}") for version, count in counts.items()]
+    show(as_json, found, ("app version", f"check-ins, {hours} h", "share"), rows)
+
+
+COMMANDS = (tasks, devices, keys, releases, accounts, backup, restore, audit, report)
 
 
 def _database(config: Path | None, database: str | None) -> tuple[Any, Any]:

@@ -16,20 +16,21 @@ from ..tokenizer import Tokenizer
 from ..types import CandidateSource
 from . import convert as conversion
 from . import ranker
+from .binning import choose_bins
 from .calibration import CENTRE_LOGIT, OFFER_SHARE, Calibration, Sample, calibrate, draw_sample
 from .corpus import QUERIES, REPLAYS, UTTERANCES, read_corpus
 from .embedding import embed_pieces
 from .encoder import Encoder, pretrain
 from .heads import TRAIN_BATCH
 from .pieces import train_tokenizer
+from .trigger import SparseHead
 from .whitening import raw_features, whiten
-from .wide import SparseHead
 
 VOCABULARY = 8000
 EMBEDDING_DIMENSIONS = 48
 CALIBRATION_LINES = 20_000
-HASH_BUCKETS = 3840
-"""With the frozen features' weights just below 4096: a few kilobytes a round, and few words share an index."""
+HASH_BUCKETS = 4096
+"""Of the trigger: a few kilobytes a round, and few of the words that matter share an index."""
 SEED = 20170406
 """Every draw of the command comes from here (the date of the post this project follows)."""
 
@@ -68,7 +69,8 @@ def freeze(encoder: Encoder, sample: Sample) -> tuple[ranker.Frozen, Calibration
     """The frozen part of the model from its learned parts."""
     found = calibrate(sample.inputs.dense, sample.best_scores)
     quantised, scale = quantise(encoder.embedding)
-    width = ranker.raw_width(quantised.shape[1])
+    bins = choose_bins(sample.inputs.dense)
+    width = ranker.raw_width(quantised.shape[1], bins)
     frozen = ranker.Frozen(
         quantised,
         scale,
@@ -80,7 +82,7 @@ def freeze(encoder: Encoder, sample: Sample) -> tuple[ranker.Frozen, Calibration
         found.deviation,
         np.eye(width, dtype=np.float32),
         np.zeros(width, np.float32),
-        HASH_BUCKETS,
+        bins,
     )
     raw = raw_features(ranker.FrozenFeatures(frozen), sample.inputs)
     projection, offset = whiten(raw, np.random.default_rng(SEED))
@@ -128,9 +130,9 @@ def _card(found: Calibration, dimension: int, table: tuple[int, ...], sizes: dic
             "Tokenizer: SentencePiece unigram, casefolded (nmt_nfkc_cf). Embedding: co-occurrence of pieces within a "
             "line and with the answer that followed, positive pointwise mutual information, truncated SVD; then "
             "trained on, with an encoder, to foresee the pieces of the next answer; int8 and frozen. Features are "
-            "centred and decorrelated on unlabelled text. The trainable head is linear in these and in sparse, hashed "
-            "features; all its weights but bias and baseline score are zero, so the logit is an affine function of the "
-            "matcher's baseline score."
+            "centred and decorrelated on unlabelled text. The trainable head is linear; all its weights but the "
+            "baseline score's are zero, so the logit is an affine function of the matcher's baseline score. The "
+            "trigger, a file of its own, is a logistic regression over sparse, hashed features with the same start."
         ),
         labels_seen=(
             "None. Only text fields were read: no wanted or soon queries, no taps, nothing derived from them. Slope, "

@@ -17,7 +17,6 @@ from ..features import (
     dense_rows,
     pair_ids,
 )
-from ..hashed_features import HASHED_FEATURES
 from ..tokenizer import Tokenizer
 from ..types import CandidateSource, Context, RankerInputs
 from .corpus import Turn
@@ -53,7 +52,7 @@ class Sample:
     """Best candidates of unlabelled lines."""
 
     inputs: RankerInputs
-    """Of the m lines that have a candidate; habits are empty, and hashed features, which need none of this, too."""
+    """Of the m lines that have a candidate; habits are empty."""
     best_scores: NDArray[np.float64]
     """[lines], baseline score of the best candidate, 0 where there is none."""
 
@@ -79,8 +78,6 @@ def draw_sample(
         np.array(context_ids, np.int32).reshape(-1, CONTEXT_TOKENS),
         np.array(candidate_ids, np.int32).reshape(-1, CANDIDATE_TOKENS),
         np.array(rows, np.float32).reshape(-1, DENSE_FEATURES),
-        np.zeros((len(rows), HASHED_FEATURES), np.int32),
-        np.zeros((len(rows), HASHED_FEATURES), np.float32),
     )
     return Sample(inputs, best_scores)
 

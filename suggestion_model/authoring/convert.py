@@ -11,7 +11,6 @@ import tensorflow as tf
 from .. import features
 from .heads import TRAIN_BATCH, Head, HeadTraining
 from .ranker import INFER_BATCH, RankerModule
-from .wide import hashed_rows
 
 
 def signatures(module: RankerModule) -> dict[str, Any]:
@@ -22,7 +21,6 @@ def signatures(module: RankerModule) -> dict[str, Any]:
             "context_ids": tf.TensorSpec([n, features.CONTEXT_TOKENS], tf.int32, "context_ids"),
             "candidate_ids": tf.TensorSpec([n, features.CANDIDATE_TOKENS], tf.int32, "candidate_ids"),
             "dense": tf.TensorSpec([n, features.DENSE_FEATURES], tf.float32, "dense"),
-            **hashed_rows(n),
         }
 
     labels = {

@@ -1,15 +1,15 @@
 """The ranker as a TensorFlow module: frozen features of a moment, and a linear head that learns on the device.
 
-    raw   = [ z, 0.8 h(line, earlier), 0.2 c, 0.2 line * c, 0.2 earlier * c ]
-    logit = sum over hashed features (w[id] * value) + linear . (raw P + p)
+    raw   = [ z, 0.8 h(line, earlier), 0.2 c, 0.2 line * c, 0.2 earlier * c, bins ]
+    logit = skip * z[baseline score] + bias + linear . (raw P + p)
 
 z are standardised dense features, ``line``, ``earlier`` and ``c`` pooled embeddings of the line, the line before it
-and the candidate, h the self-supervised encoder (:mod:`.encoder`). P and p centre and decorrelate the raw features on
-unlabelled text, so that few and small steps of plain gradient descent, on a handful of taps a device, go in every
-useful direction at once.
+and the candidate, h the self-supervised encoder (:mod:`.encoder`). Bins say which tenth each piece of the matcher's
+evidence falls into, so that the linear head follows curves, not slopes alone. P and p centre and decorrelate the raw
+features on unlabelled text, so that few and small steps of plain gradient descent, on a handful of taps a device, go in
+every useful direction at once.
 
-The hashed features are the trigger's (:mod:`suggestion_model.hashed_features`); bias and baseline score are the first
-two. Version 0 weighs only those: its logit is an affine function of the baseline score, and it has seen no label.
+Version 0 has ``linear = 0``: its logit is an affine function of the baseline score, and it has seen no label.
 
 All trainable weights live in one flat variable, in the order of the head's blocks (:mod:`.heads`). ``train_step`` is
 the plain step on whole examples; devices train through ``head_inputs`` and ``train_head``, which compute the same
@@ -26,10 +26,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from .. import features
-from ..hashed_features import BIAS_ID, SCORE_ID
+from .binning import Bins
 from .encoder import OUTPUTS, encode, pool
-from .heads import Head, HeadTraining, dimension, join, split
-from .wide import WideAndDeepHead
+from .heads import Head, HeadTraining, LinearHead, dimension, join, split
 
 INFER_BATCH = 8
 DENSE_LIMIT = 4.0
@@ -58,44 +57,44 @@ class Frozen:
     """P, [raw, raw]"""
     offset: NDArray[np.float32]
     """p, [raw]"""
-    buckets: int
-    """Indices of hashed features."""
+    bins: Bins
 
     @property
     def raw_features(self) -> int:
         """Width of the raw feature row."""
-        return raw_width(self.embedding.shape[1])
+        return raw_width(self.embedding.shape[1], self.bins)
 
 
-def raw_width(dimensions: int) -> int:
+def raw_width(dimensions: int, bins: Bins) -> int:
     """Width of the raw feature row for an embedding of ``dimensions`` columns."""
-    return features.DENSE_FEATURES + OUTPUTS + 3 * dimensions
+    return features.DENSE_FEATURES + OUTPUTS + 3 * dimensions + len(bins.columns)
 
 
 def head_of(frozen: Frozen) -> Head:
-    """The head that learns: hashed features, and the decorrelated row of these frozen ones."""
-    return WideAndDeepHead(frozen.buckets, frozen.raw_features)
+    """The head that learns on these frozen features: its inputs are the baseline score and the decorrelated row."""
+    return LinearHead(1 + frozen.raw_features)
 
 
 def initial_weights(frozen: Frozen, slope: float, intercept: float) -> NDArray[np.float32]:
     """Version 0: logit = slope * baseline score + intercept.
 
     Args:
-        frozen: gives the sizes.
+        frozen: gives mean and deviation of the baseline score.
         slope: logit per unit of baseline score.
         intercept: logit at baseline score 0.
 
     Returns:
         float32[d].
     """
-    weights = np.zeros(dimension(head_of(frozen)), np.float32)
-    weights[BIAS_ID] = intercept
-    weights[SCORE_ID] = slope
-    return weights
+    at = features.BASELINE_INDEX
+    weights = np.zeros(dimension(head_of(frozen)), np.float64)
+    weights[0] = slope * float(frozen.dense_deviation[at])
+    weights[1] = intercept + slope * float(frozen.dense_mean[at])
+    return weights.astype(np.float32)
 
 
 class FrozenFeatures(tf.Module):  # type: ignore[misc]
-    """From model inputs to the raw features; trains nothing."""
+    """From model inputs to the standardised baseline score and the raw features; trains nothing."""
 
     def __init__(self, frozen: Frozen) -> None:
         super().__init__()
@@ -104,28 +103,34 @@ class FrozenFeatures(tf.Module):  # type: ignore[misc]
         self._encoder = tuple(
             tf.constant(a) for a in (frozen.hidden, frozen.hidden_bias, frozen.output, frozen.output_bias)
         )
+        self._bin_columns = tf.constant(frozen.bins.columns)
+        self._bin_tenths = tf.constant(frozen.bins.tenths)
         self._mean = tf.constant(frozen.dense_mean)
         self._inverse_deviation = tf.constant((1.0 / frozen.dense_deviation).astype(np.float32))
 
     def _pooled(self, ids: tf.Tensor) -> tf.Tensor:
         return pool(tf.cast(tf.gather(self._embedding, ids), tf.float32) * self._scale)
 
-    def raw(self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor) -> tf.Tensor:
-        """Raw features, float32[n, raw]."""
+    def raw(self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Standardised baseline score [n, 1] and raw features [n, raw]."""
         z = (dense - self._mean) * self._inverse_deviation
         line = self._pooled(context_ids[:, : features.LINE_TOKENS])
         earlier = self._pooled(context_ids[:, features.LINE_TOKENS :])
         candidate = self._pooled(candidate_ids) * CANDIDATE_SCALE
-        return tf.concat(
+        tenths = tf.round(tf.gather(dense, self._bin_columns, axis=1) * 10.0)
+        raw = tf.concat(
             [
                 tf.minimum(tf.maximum(z, -DENSE_LIMIT), DENSE_LIMIT),
                 encode(line, earlier, *self._encoder) * ENCODER_SCALE,
                 candidate,
                 line * candidate,
                 earlier * candidate,
+                tf.cast(tf.equal(tenths, self._bin_tenths), tf.float32),
             ],
             axis=1,
         )
+        at = features.BASELINE_INDEX
+        return z[:, at : at + 1], raw
 
 
 class RankerModule(tf.Module):  # type: ignore[misc]
@@ -144,11 +149,8 @@ class RankerModule(tf.Module):  # type: ignore[misc]
 
     def head_inputs(self, **pairs: tf.Tensor) -> dict[str, tf.Tensor]:
         """What the head sees of :data:`TRAIN_BATCH` pairs; no weight changes it."""
-        raw = self._features.raw(pairs["context_ids"], pairs["candidate_ids"], pairs["dense"])
-        return {
-            "inputs": tf.linalg.matmul(raw, self._projection) + self._offset,
-            **{name: tf.identity(pairs[name]) for name in ("hashed_ids", "hashed_values")},
-        }
+        score, raw = self._features.raw(**pairs)
+        return {"inputs": tf.concat([score, tf.linalg.matmul(raw, self._projection) + self._offset], axis=1)}
 
     def _logits(self, pairs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return self._head.logits(split(self._head, self.weights.read_value()), self.head_inputs(**pairs))

@@ -16,7 +16,7 @@ from ..types import RankerInputs
 from .ranker import FrozenFeatures
 
 RIDGE = 1.0
-POWER = 30.0
+POWER = 40.0
 HABIT_DEVIATION = 0.5
 
 
@@ -26,7 +26,7 @@ def raw_features(frozen: FrozenFeatures, inputs: RankerInputs, chunk: int = 2048
     for start in range(0, len(inputs.dense), chunk):
         part = slice(start, start + chunk)
         arrays = (inputs.context_ids[part], inputs.candidate_ids[part], inputs.dense[part])
-        rows.append(frozen.raw(*(tf.constant(a) for a in arrays)).numpy())
+        rows.append(frozen.raw(*(tf.constant(a) for a in arrays))[1].numpy())
     return np.concatenate(rows)
 
 

@@ -18,6 +18,7 @@ from benchmarks.learning.cache import Shelf, digest_of
 from benchmarks.learning.federated import Algorithm, Clear, Coded, Gradient, Steps, train
 from benchmarks.learning.judging import METRICS
 from benchmarks.learning.learners import HeadLearner, ranker_learner
+from benchmarks.learning.linear_head import linear_head
 from benchmarks.learning.personalisation import judge_personalisation
 from benchmarks.learning.population import Index, Population
 from benchmarks.learning.reference import PlainBm25
@@ -27,8 +28,10 @@ from coordinator.settings import CodecTarget
 from keyboard_app.simulation.people import shipped_replay
 from keyboard_app.simulation.splits import is_held_out, outline
 from keyboard_app.simulation.typist import TypistSetting
+from suggestion_model.bundle import Bundle
+from suggestion_model.runtime import Ranker
 from suggestion_model.training import LocalSetting
-from suggestion_model.types import Context
+from suggestion_model.types import Context, Example, RankerInputs
 
 FEW = 8
 
@@ -140,6 +143,25 @@ def test_the_gradient_is_the_slope_of_the_loss(population: Population, learner: 
     assert (further - before) / (2 * step) == pytest.approx(float(gradient @ direction), rel=0.02, abs=1e-5)
     assert before > 0
     assert loss > 0
+
+
+def test_heads_that_ship_are_scored_as_one_matrix_like_the_model_file(population: Population) -> None:
+    bundle = Bundle.shipped()
+    ranker = Ranker(bundle)
+    columns = population.world.examples
+    examples = [
+        Example(**{name: column[row] for name, column in columns.items()}, label=0.0, weight=1.0) for row in range(80)
+    ]
+    rows = ranker.head_rows(examples)
+    before = {name: values.copy() for name, values in rows.inputs.items()}
+    matrix = linear_head(ranker.head, rows)
+    assert matrix is not None
+    assert all(np.array_equal(rows.inputs[name], before[name]) for name in before)
+    inputs = RankerInputs(**{name: np.asarray(columns[name][:80]) for name in RankerInputs.__annotations__})
+    assert np.allclose(matrix.times(bundle.weights0), ranker.scores(inputs), atol=1e-4)
+    values = np.linspace(-1, 1, 80, dtype=np.float32)
+    each = np.array([matrix.take(np.array([row])).transposed_times(np.ones(1, np.float32)) for row in range(80)])
+    assert np.allclose(matrix.transposed_times(values), values @ each, atol=1e-3)
 
 
 def test_one_step_on_everything_is_fedsgd(population: Population, learner: HeadLearner) -> None:

@@ -49,6 +49,39 @@ def test_reports_and_cards_are_tables_or_json(run):
     assert "# Query suggestions, version 1" in run("releases", "card", "1")
 
 
+def test_tasks_and_devices_are_tables_or_json(run):
+    (task,) = json.loads(run("tasks", "--json"))
+    assert (task["task"]["kind"], task["task"]["published"], task["privacy"]["smallest_sum"]) == ("training", 1, 6)
+    assert "no DP guarantee" in run("tasks")
+    (hour,) = json.loads(run("devices", "--json"))
+    assert (hour["app_version"], hour["count"]) == ("test", 6)
+    assert "100.0%" in run("devices", "--hours", "1")
+
+
+def test_a_token_reads_reports_until_its_account_goes(run, deployment):
+    run("accounts", "add", "bob", "--password", "correct horse battery")
+    made = json.loads(run("accounts", "token", "bob", "--days", "100000", "--json"))
+    client = deployment.app.test_client()
+    bearer = {"Authorization": f"Bearer {made['token']}"}
+    assert client.get("/admin/status", headers=bearer).status_code == 200
+    run("accounts", "remove", "bob")
+    assert json.loads(run("audit", "--json"))[0]["detail"] == "bob removed"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["init", "serve", "tasks", "rounds", "models", "metrics", "devices", "report", "audit", "backup", "restore"]
+    + [f"keys {name}" for name in ("make", "list", "rotate", "revoke", "approve")]
+    + [f"releases {name}" for name in ("list", "rollout", "rollback", "pause", "resume", "card")]
+    + [f"accounts {name}" for name in ("add", "remove", "list", "token")],
+)
+def test_every_command_says_what_it_does_and_what_each_option_is(command):
+    text = CliRunner().invoke(coordinator, [*command.split(), "--help"]).output
+    assert len(text.splitlines()[2].split()) >= 3
+    if command.split()[-1] not in ("serve", "rollout", "rollback", "pause", "resume", "approve", "add", "remove"):
+        assert "--json" in text
+
+
 def test_accounts_are_made_listed_and_removed(run):
     run("accounts", "add", "ada", "--role", "operator", "--password", "correct horse battery")
     assert json.loads(run("accounts", "list", "--json")) == [["ada", "operator"]]
@@ -70,7 +103,11 @@ def test_keys_are_made_rotated_revoked_and_used_offline(run, tmp_path):
     assert "pin" in run("keys", "make", *folders, on_database=False)
     keys = json.loads(run("keys", "list", "--online", str(tmp_path / "online"), "--json", on_database=False))
     assert [key["role"] for key in keys] == ["root", "targets", "snapshot", "timestamp", "rounds"]
-    run("keys", "rotate", "timestamp", *folders, on_database=False)
+    rotated = json.loads(run("keys", "rotate", "timestamp", *folders, "--json", on_database=False))
+    assert rotated["role"] == "timestamp"
+    after = json.loads(run("keys", "list", "--online", str(tmp_path / "online"), "--json", on_database=False))
+    changed = [old["role"] for old, new in zip(keys, after, strict=True) if old["key_id"] != new["key_id"]]
+    assert changed == ["timestamp"]
     assert "rounds" in run("keys", "revoke", keys[-1]["key_id"][:12], *folders, on_database=False)
     release = tmp_path / "catalog.csv"
     release.write_text("query,category\n")

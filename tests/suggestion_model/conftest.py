@@ -50,6 +50,22 @@ def candidates() -> list[Candidate]:
     ]
 
 
+def labelled(rows: RankerInputs, row: int, label: float, weight: float = 1.0) -> Example:
+    """One row with a label, and hashed features of its own."""
+    rng = np.random.default_rng([row, 77])
+    ids = rng.integers(2, 4096, HASHED_FEATURES).astype(np.int32)
+    values = rng.random(HASHED_FEATURES).astype(np.float32)
+    ids[:2] = BIAS_ID, SCORE_ID
+    values[:2] = 1.0, rows.dense[row, BASELINE_INDEX]
+    return Example(rows.context_ids[row], rows.candidate_ids[row], rows.dense[row], ids, values, label, weight)
+
+
+@pytest.fixture
+def as_example() -> Callable[..., Example]:
+    """Makes an example of a row of inputs: (rows, row, label, weight)."""
+    return labelled
+
+
 @pytest.fixture
 def random_inputs() -> Callable[[int, int], RankerInputs]:
     """Makes n random rows from a seed."""
@@ -59,12 +75,7 @@ def random_inputs() -> Callable[[int, int], RankerInputs]:
         context = rng.integers(2, 8000, (n, CONTEXT_TOKENS)).astype(np.int32)
         context[rng.random(context.shape) < 0.5] = 0
         candidate = rng.integers(2, 8000, (n, CANDIDATE_TOKENS)).astype(np.int32)
-        dense = rng.random((n, DENSE_FEATURES)).astype(np.float32)
-        ids = rng.integers(2, 3840, (n, HASHED_FEATURES)).astype(np.int32)
-        values = rng.random((n, HASHED_FEATURES)).astype(np.float32)
-        ids[:, :2] = BIAS_ID, SCORE_ID
-        values[:, 0], values[:, 1] = 1.0, dense[:, BASELINE_INDEX]
-        return RankerInputs(context, candidate, dense, ids, values)
+        return RankerInputs(context, candidate, rng.random((n, DENSE_FEATURES)).astype(np.float32))
 
     return make
 
@@ -73,7 +84,7 @@ def random_inputs() -> Callable[[int, int], RankerInputs]:
 def examples(random_inputs: Callable[[int, int], RankerInputs]) -> list[Example]:
     """Forty examples whose label depends on one dense feature."""
     rows = random_inputs(40, 3)
-    return [rows.example(i, float(rows.dense[i, 4] > 0.7)) for i in range(40)]
+    return [labelled(rows, i, float(rows.dense[i, 4] > 0.7)) for i in range(40)]
 
 
 @pytest.fixture

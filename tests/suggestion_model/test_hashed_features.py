@@ -24,9 +24,9 @@ from suggestion_model.hashed_features import (
 )
 from suggestion_model.head_trainer import HeadRows, HeadTrainer
 from suggestion_model.sparse import SparseRows, gradient_sum, logits, loss_sum
-from suggestion_model.types import Candidate, Context, Example, RankerInputs
+from suggestion_model.types import Candidate, Context, Example
 
-BUCKETS = 3840
+BUCKETS = 4096
 HASHED = HashedFeatures(BUCKETS, DENSE_NAMES, tuple(f"piece{at}" for at in range(1, 100)))
 WHEN = datetime(2026, 3, 4, 18, 30, tzinfo=UTC)
 
@@ -34,11 +34,11 @@ WHEN = datetime(2026, 3, 4, 18, 30, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("name", "buckets", "index"),
     [
-        ("category=restaurants", 3840, 404),
-        ("hour=18", 3840, 3636),
-        ("line \u2581thai", 3840, 2198),
+        ("category=restaurants", 4096, 2444),
+        ("hour=18", 4096, 486),
+        ("line \u2581thai", 4096, 4004),
         ("score=8", 8192, 7254),
-        ("", 3840, 2),
+        ("", 4096, 2),
     ],
 )
 def test_an_index_never_changes(name: str, buckets: int, index: int) -> None:
@@ -53,6 +53,13 @@ def test_hashed_indices_leave_bias_and_score_alone(name: str, buckets: int) -> N
 def test_too_few_buckets_are_refused() -> None:
     with pytest.raises(BundleError, match="too few"):
         HashedFeatures(3, DENSE_NAMES, ())
+
+
+def row_of(featurizer: Featurizer, context: Context, candidate: Candidate, habits: Habits, when: datetime) -> Example:
+    """A moment as the trigger sees it."""
+    inputs = featurizer.inputs(context, [candidate], habits, when)
+    seen = featurizer.hashed(inputs.context_ids[0], candidate.category, inputs.dense[0])
+    return Example(inputs.context_ids[0], inputs.candidate_ids[0], inputs.dense[0], *seen, 0.0, 1.0)
 
 
 dense_rows = st.lists(st.floats(-20, 20, width=32), min_size=DENSE_FEATURES, max_size=DENSE_FEATURES)
@@ -82,6 +89,7 @@ def test_a_log_entry_gives_the_row_of_its_moment(
     habits = Habits()
     habits.observe("restaurants", True, WHEN.timestamp() - 86_400)
     live = featurizer.inputs(context, candidates[:1], habits, WHEN)
+    ids, values = featurizer.hashed(live.context_ids[0], candidates[0].category, live.dense[0])
     logged = replace(
         impression,
         context=context_text(context),
@@ -90,8 +98,8 @@ def test_a_log_entry_gives_the_row_of_its_moment(
         features=tuple(live.dense[0].tolist()),
     )
     example = featurizer.example(LoggedImpression(1, logged, Outcome.TAPPED, WHEN.timestamp(), None))
-    assert np.array_equal(example.hashed_ids, live.hashed_ids[0])
-    assert np.array_equal(example.hashed_values, live.hashed_values[0])
+    assert np.array_equal(example.hashed_ids, ids)
+    assert np.array_equal(example.hashed_values, values)
 
 
 @pytest.mark.parametrize(
@@ -107,15 +115,14 @@ def test_a_log_entry_gives_the_row_of_its_moment(
 def test_hour_and_weekday_are_read_back_from_the_dense_features(
     featurizer: Featurizer, candidates: list[Candidate], when: datetime, name: str
 ) -> None:
-    inputs = featurizer.inputs(Context("thai food"), candidates[:1], Habits(), when)
-    assert bucket(name, BUCKETS) in inputs.hashed_ids[0]
+    assert bucket(name, BUCKETS) in row_of(featurizer, Context("thai food"), candidates[0], Habits(), when).hashed_ids
 
 
 def test_what_a_person_tapped_changes_only_habit_features(featurizer: Featurizer, candidates: list[Candidate]) -> None:
     habits = Habits()
     for _ in range(3):
         habits.observe("restaurants", True, WHEN.timestamp())
-    rows = [featurizer.inputs(Context("thai food"), candidates[:1], h, WHEN).hashed_ids[0] for h in (Habits(), habits)]
+    rows = [row_of(featurizer, Context("thai food"), candidates[0], h, WHEN).hashed_ids for h in (Habits(), habits)]
     assert (rows[0] != rows[1]).sum() == 3
 
 
@@ -156,8 +163,9 @@ def test_the_gradient_is_that_of_the_loss(examples: list[Example]) -> None:
 def test_version_0_of_the_trigger_is_version_0_of_the_ranker(
     shipped: Bundle, trigger: HeadTrainer, featurizer: Featurizer, candidates: list[Candidate]
 ) -> None:
-    inputs: RankerInputs = featurizer.inputs(Context("any thai places?"), candidates, Habits(), WHEN)
-    head_rows, _ = hashed_rows([inputs.example(row, 0.0) for row in range(len(candidates))])
+    head_rows, _ = hashed_rows(
+        [row_of(featurizer, Context("any thai places?"), candidate, Habits(), WHEN) for candidate in candidates]
+    )
     line = shipped.card.baseline_logit
     expected = [line.slope * candidate.score + line.intercept for candidate in candidates]
     assert trigger.logits(np.array(shipped.trigger_weights0), head_rows) == pytest.approx(expected, abs=1e-4)

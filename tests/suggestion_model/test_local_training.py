@@ -71,10 +71,15 @@ def steps_one_by_one(
 @pytest.mark.parametrize("proximal", [0.0, 0.5])
 @pytest.mark.parametrize(("count", "batch_size"), [(1, 16), (40, 16), (40, 7), (300, 16)])
 def test_all_epochs_in_one_call_are_the_steps_one_by_one(
-    ranker: Ranker, random_inputs: Callable[[int, int], RankerInputs], count: int, batch_size: int, proximal: float
+    ranker: Ranker,
+    random_inputs: Callable[[int, int], RankerInputs],
+    as_example: Callable[..., Example],
+    count: int,
+    batch_size: int,
+    proximal: float,
 ) -> None:
     rows = random_inputs(count, 4)
-    some = [rows.example(i, float(i % 3 == 0), 1.0 + i % 2) for i in range(count)]
+    some = [as_example(rows, i, float(i % 3 == 0), 1.0 + i % 2) for i in range(count)]
     setting, start = LocalSetting(3, batch_size, 0.1, proximal), ranker.weights()
     update = train_rows(ranker.head, start, ranker.head_rows(some), setting, Progress(9, 0, start))
     expected = steps_one_by_one(ranker, start, some, setting, 9)

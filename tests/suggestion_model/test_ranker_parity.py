@@ -14,7 +14,6 @@ from tensorflow.lite.python import schema_py_generated as schema
 from suggestion_model.authoring import build, calibration, convert, encoder, heads, ranker
 from suggestion_model.bundle import CATALOG, Bundle
 from suggestion_model.features import DENSE_FEATURES
-from suggestion_model.hashed_features import HASHED_FEATURES
 from suggestion_model.head_trainer import HeadRows, HeadTrainer
 from suggestion_model.runtime import PAIR_INPUTS, SIGNATURES, Ranker
 from suggestion_model.training import make_batch
@@ -45,8 +44,6 @@ def learned() -> tuple[encoder.Encoder, calibration.Sample]:
         rng.integers(0, PIECES, (300, 64)).astype(np.int32),
         rng.integers(0, PIECES, (300, 16)).astype(np.int32),
         rng.random((300, DENSE_FEATURES)).astype(np.float32),
-        np.zeros((300, HASHED_FEATURES), np.int32),
-        np.zeros((300, HASHED_FEATURES), np.float32),
     )
     return parts, calibration.Sample(inputs, rng.random(400))
 
@@ -65,14 +62,16 @@ def authored(
 
 
 def test_sixty_steps_of_training_equal_tensorflow(
-    authored: tuple[ranker.RankerModule, Bundle], random_inputs: Callable[[int, int], RankerInputs]
+    authored: tuple[ranker.RankerModule, Bundle],
+    random_inputs: Callable[[int, int], RankerInputs],
+    as_example: Callable[..., Example],
 ) -> None:
     module, bundle = authored
     device = Ranker(bundle)
     step = tf.function(module.train_step)
     rows = random_inputs(64, 4)
     labels = np.random.default_rng(0).random(64) < 0.2
-    examples = [rows.example(i, float(labels[i]), 1.0 + i % 3) for i in range(64)]
+    examples = [as_example(rows, i, float(labels[i]), 1.0 + i % 3) for i in range(64)]
     rng = np.random.default_rng(1)
     for _ in range(60):
         chosen = rng.choice(64, size=int(rng.integers(1, 17)), replace=False)
@@ -88,11 +87,13 @@ def test_sixty_steps_of_training_equal_tensorflow(
 
 
 def test_the_step_is_the_gradient_of_the_loss(
-    authored: tuple[ranker.RankerModule, Bundle], random_inputs: Callable[[int, int], RankerInputs]
+    authored: tuple[ranker.RankerModule, Bundle],
+    random_inputs: Callable[[int, int], RankerInputs],
+    as_example: Callable[..., Example],
 ) -> None:
     device = Ranker(authored[1])
     rows = random_inputs(16, 8)
-    batch = make_batch([rows.example(i, i % 4 == 0) for i in range(16)], 16)
+    batch = make_batch([as_example(rows, i, float(i % 4 == 0)) for i in range(16)], 16)
     start = device.weights()
     device.train_step(batch, 1.0)
     gradient = start - device.weights()

@@ -13,7 +13,6 @@ import pytest
 from suggestion_model.bundle import Bundle
 from suggestion_model.errors import BundleError, RankerInputError
 from suggestion_model.features import BASELINE_INDEX, DENSE_FEATURES
-from suggestion_model.hashed_features import HASHED_FEATURES
 from suggestion_model.runtime import Batch, Ranker
 from suggestion_model.training import make_batch
 from suggestion_model.types import Example, RankerInputs
@@ -55,9 +54,6 @@ def test_scores_do_not_depend_on_how_many_are_asked_at_once(ranker: Ranker, rand
         {"candidate_ids": np.full((3, 16), 8000, np.int32)},
         {"candidate_ids": np.full((3, 16), -1, np.int32)},
         {"dense": [[0.0] * DENSE_FEATURES] * 3},
-        {"hashed_ids": np.full((3, HASHED_FEATURES), 3840, np.int32)},
-        {"hashed_ids": np.full((3, HASHED_FEATURES), -1, np.int32)},
-        {"hashed_values": np.zeros((3, HASHED_FEATURES + 1), np.float32)},
     ],
 )
 def test_wrong_inputs_are_refused(ranker: Ranker, random_inputs: MakeInputs, change: dict[str, Any]) -> None:
