@@ -98,6 +98,10 @@ class BusyLog:
         """Enough examples."""
         return SimpleNamespace(shown=30)
 
+    def impressions(self, **query: Any) -> list[Any]:
+        """Nothing to learn for an owner."""
+        return []
+
     def usage_unreported(self, session: str | None = None) -> list[Any]:
         """Nothing to count."""
         return []

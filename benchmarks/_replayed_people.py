@@ -2,8 +2,8 @@
 
 Training people type their days on version 0 with exploration, as in a fleet, and their logs give the examples of each
 federated round. People who never train type theirs without exploration; of each line are kept the ranker's inputs for
-every candidate and the typist's probability of tapping it. A model is then scored on those lines as they stand: it
-picks its best candidate of each, and is read at its own operating point (:mod:`keyboard_app.simulation.lift`).
+the catalog's best candidate, which is all the ranker decides about, and the typist's probability of tapping it. A model
+is then scored on those lines as they stand, at its own operating point (:mod:`keyboard_app.simulation.lift`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from suggestion_model.bundle import Bundle
 from suggestion_model.catalog import load_catalog, shipped_catalog
 from suggestion_model.features import DENSE_FEATURES, Featurizer
 from suggestion_model.runtime import PAIR_INPUTS, Ranker
-from suggestion_model.types import Candidate, CandidateSource, Context, Example, RankerInputs
+from suggestion_model.types import CandidateSource, Example, RankerInputs
 
 _LABELLED = (Outcome.TAPPED, Outcome.DISMISSED, Outcome.IGNORED)
 
@@ -144,7 +144,7 @@ class _Booth:
 
     def __init__(self, catalog: Path | None, typist: TypistSetting) -> None:
         self._bundle = Bundle.shipped()
-        self._source = _ListeningSource(load_catalog(catalog) if catalog is not None else shipped_catalog())
+        self._source: CandidateSource = load_catalog(catalog) if catalog is not None else shipped_catalog()
         self._ranker = _ListeningRanker(self._bundle)
         self._featurizer = Featurizer(self._bundle)
         self._typist = Typist(typist)
@@ -191,41 +191,28 @@ class _Booth:
         session = self._person(clock, None, random.Random(0), Exploration(0.0, 0.0))
         noted: list[_TypedLine] = []
 
-        def note(line: ReplayLine) -> None:
-            inputs, candidates = self._ranker.heard, self._source.heard
-            offered = [candidate for candidate in candidates if not candidate.sensitive]
-            if inputs is not None and len(offered) == len(inputs.dense):
-                taps = [self._typist.tap_probability(candidate.query, line) for candidate in offered]
-                noted.append(_TypedLine(inputs, np.array(taps, np.float64)))
+        def note(line: ReplayLine, query: str) -> None:
+            inputs = self._ranker.heard
+            assert inputs is not None
+            noted.append(_TypedLine(inputs, np.array([self._typist.tap_probability(query, line)], np.float64)))
 
         owner = _NotedPerson(session, self._typist, clock, note)
         for line in person.scoring:
-            self._ranker.heard, self._source.heard = None, []
             owner.type_line(line)
         return len(person.scoring), noted
 
 
 class _NotedPerson(SimulatedPerson):
     def __init__(
-        self, session: TypingSession, typist: Typist, clock: SimulatedClock, note: Callable[[ReplayLine], None]
+        self, session: TypingSession, typist: Typist, clock: SimulatedClock, note: Callable[[ReplayLine, str], None]
     ) -> None:
         super().__init__(session, typist, clock, "line")
         self._note = note
 
     def _look(self, line: ReplayLine) -> LineOutcome:
         if self._session.decision is not None:
-            self._note(line)
+            self._note(line, self._session.decision.candidate.query)
         return super()._look(line)
-
-
-class _ListeningSource:
-    def __init__(self, source: CandidateSource) -> None:
-        self._source = source
-        self.heard: list[Candidate] = []
-
-    def candidates(self, context: Context, limit: int = 8) -> list[Candidate]:
-        self.heard = self._source.candidates(context, limit)
-        return self.heard
 
 
 class _ListeningRanker(Ranker):

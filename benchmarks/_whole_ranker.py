@@ -22,6 +22,8 @@ from federated_protocol.plan import SubsetBlock
 from federated_protocol.update_codec.subspace import Subspace
 from suggestion_model.bundle import Bundle
 from suggestion_model.features import CANDIDATE_TOKENS, CONTEXT_TOKENS, DENSE_FEATURES
+from suggestion_model.hashed_features import HASHED_FEATURES
+from suggestion_model.runtime import PAIR_INPUTS
 from suggestion_model.types import Example, RankerInputs
 
 Weights = NDArray[np.float32]
@@ -85,19 +87,21 @@ class WholeRanker:
 
     Args:
         bundle: the shipped release.
-        moved: coordinates of z that move the embedding, and the encoder; None for the identity.
+        moved: coordinates of z that move the embedding, the encoder and the hashed features; None for the identity. The
+            rest of the head moves as it is.
         seed: 32 bytes, of the subspace.
     """
 
-    def __init__(self, bundle: Bundle, moved: tuple[int, int] | None, seed: bytes) -> None:
+    def __init__(self, bundle: Bundle, moved: tuple[int, int, int] | None, seed: bytes) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         constants = Constants(bundle)
         table, *encoder = constants.parts()
-        lengths = table.size, sum(part.size for part in encoder)
+        hashed = bundle.dimension - len(constants.projection)
+        lengths = table.size, sum(part.size for part in encoder), hashed
         chosen = lengths if moved is None else moved
         blocks = [SubsetBlock(length, count) for length, count in zip(lengths, chosen, strict=True)]
-        blocks.append(SubsetBlock(bundle.dimension, bundle.dimension))
+        blocks.append(SubsetBlock(len(constants.projection), len(constants.projection)))
         self.subspace = Subspace(seed, blocks)
         self.start: Weights = np.zeros(self.subspace.size, np.float32)
         self.whole = self.subspace.dimension
@@ -114,9 +118,7 @@ class WholeRanker:
         found = np.empty(n, np.float32)
         for at in range(0, n, SCORED_AT_ONCE):
             rows = {
-                "context_ids": _padded(inputs.context_ids[at : at + SCORED_AT_ONCE], SCORED_AT_ONCE),
-                "candidate_ids": _padded(inputs.candidate_ids[at : at + SCORED_AT_ONCE], SCORED_AT_ONCE),
-                "dense": _padded(inputs.dense[at : at + SCORED_AT_ONCE], SCORED_AT_ONCE),
+                name: _padded(getattr(inputs, name)[at : at + SCORED_AT_ONCE], SCORED_AT_ONCE) for name in PAIR_INPUTS
             }
             found[at : at + SCORED_AT_ONCE] = self._run["infer"](**rows)["logit"][: n - at]
         return found
@@ -141,9 +143,7 @@ class WholeRanker:
                 weight[: len(rows)] = [row.weight for row in rows]
                 rows += [rows[0]] * (TRAINED_AT_ONCE - len(rows))
                 self._run["train_step"](
-                    context_ids=np.stack([row.context_ids for row in rows]),
-                    candidate_ids=np.stack([row.candidate_ids for row in rows]),
-                    dense=np.stack([row.dense for row in rows]),
+                    **{name: np.stack([getattr(row, name) for row in rows]) for name in PAIR_INPUTS},
                     label=np.array([row.label for row in rows], np.float32),
                     weight=weight,
                     learning_rate=np.float32(learning_rate),
@@ -170,7 +170,7 @@ def _model_file(constants: Constants, head: Weights, subspace: Subspace) -> byte
 
     from suggestion_model.authoring.encoder import encode, pool
     from suggestion_model.authoring.ranker import CANDIDATE_SCALE, DENSE_LIMIT, ENCODER_SCALE
-    from suggestion_model.features import BASELINE_INDEX, LINE_TOKENS
+    from suggestion_model.features import LINE_TOKENS
 
     table, *encoder = constants.parts()
     cells = table.size
@@ -186,14 +186,14 @@ def _model_file(constants: Constants, head: Weights, subspace: Subspace) -> byte
     mean, inverse = tf.constant(constants.mean), tf.constant(1.0 / constants.deviation)
     projection, offset = tf.constant(constants.projection), tf.constant(constants.offset)
 
-    def logits(z: Any, context_ids: Any, candidate_ids: Any, dense: Any) -> Any:
+    def logits(z: Any, context_ids: Any, candidate_ids: Any, dense: Any, hashed_ids: Any, hashed_values: Any) -> Any:
         def pooled(ids: Any) -> Any:
             rows = tf.gather(rows_of, ids) + tf.gather(table_entry, ids) * tf.gather(z, tf.gather(table_bucket, ids))
             return pool(rows * tf.cast(ids > 0, tf.float32)[:, :, None])  # the padding's row stays zero
 
         moved = tf.split(rest + rest_entry * tf.gather(z, rest_bucket), sizes)
         layers = [tf.reshape(flat, part.shape) for flat, part in zip(moved, encoder, strict=False)]
-        skip, bias, linear = tf.split(moved[-1], [1, 1, head.size - 2])
+        wide, linear = tf.split(moved[-1], [head.size - len(constants.projection), len(constants.projection)])
         line, earlier = pooled(context_ids[:, :LINE_TOKENS]), pooled(context_ids[:, LINE_TOKENS:])
         candidate = pooled(candidate_ids) * CANDIDATE_SCALE
         standard = (dense - mean) * inverse
@@ -201,24 +201,22 @@ def _model_file(constants: Constants, head: Weights, subspace: Subspace) -> byte
         seen = encode(line, earlier, *layers) * ENCODER_SCALE
         raw = tf.concat([known, seen, candidate, line * candidate, earlier * candidate], axis=1)
         x = tf.linalg.matmul(raw, projection) + offset
-        score = standard[:, BASELINE_INDEX : BASELINE_INDEX + 1]
-        return tf.squeeze(score * skip + tf.linalg.matmul(x, tf.expand_dims(linear, 1)), axis=1) + bias
+        deep = tf.squeeze(tf.linalg.matmul(x, tf.expand_dims(linear, 1)), axis=1)
+        return tf.reduce_sum(tf.gather(wide, hashed_ids) * hashed_values, axis=1) + deep
 
     class Module(tf.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.z = tf.Variable(np.zeros(subspace.size, np.float32))
 
-        def infer(self, context_ids: Any, candidate_ids: Any, dense: Any) -> dict[str, Any]:
-            return {"logit": logits(self.z.read_value(), context_ids, candidate_ids, dense)}
+        def infer(self, **inputs: Any) -> dict[str, Any]:
+            return {"logit": logits(self.z.read_value(), **inputs)}
 
-        def train_step(
-            self, context_ids: Any, candidate_ids: Any, dense: Any, label: Any, weight: Any, learning_rate: Any
-        ) -> dict[str, Any]:
+        def train_step(self, label: Any, weight: Any, learning_rate: Any, **inputs: Any) -> dict[str, Any]:
             z = self.z.read_value()
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(z)
-                logit = logits(z, context_ids, candidate_ids, dense)
+                logit = logits(z, **inputs)
                 losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=label, logits=logit)
                 loss = tf.reduce_sum(losses * weight) / (tf.reduce_sum(weight) + 1e-12)
             gradient = tf.convert_to_tensor(tape.gradient(loss, z))
@@ -237,6 +235,8 @@ def _model_file(constants: Constants, head: Weights, subspace: Subspace) -> byte
             "context_ids": tf.TensorSpec([n, CONTEXT_TOKENS], tf.int32, "context_ids"),
             "candidate_ids": tf.TensorSpec([n, CANDIDATE_TOKENS], tf.int32, "candidate_ids"),
             "dense": tf.TensorSpec([n, DENSE_FEATURES], tf.float32, "dense"),
+            "hashed_ids": tf.TensorSpec([n, HASHED_FEATURES], tf.int32, "hashed_ids"),
+            "hashed_values": tf.TensorSpec([n, HASHED_FEATURES], tf.float32, "hashed_values"),
         }
 
     named = partial(tf.TensorSpec, dtype=tf.float32)

@@ -25,6 +25,7 @@ from coordinator.settings import PaceSettings
 DESCRIPTION = "check-ins a second over a day for small and large populations, through the real pace steering"
 HOUR, DAY = 3600.0, 86_400.0
 SAMPLE = 200_000
+RIGHT = 30
 ZONES = ((0, 0.5), (-6, 0.3), (8, 0.2))
 
 
@@ -139,9 +140,13 @@ def _figures(day: SimulatedDay) -> Mapping[str, Value]:
     }
 
 
+def _millions(day: SimulatedDay) -> str:
+    return f"{day.willing.max() / 1e6:.1f}"
+
+
 def _picture(days: Mapping[str, SimulatedDay]) -> str:
     """Check-ins a second over the day, large population; steered and not, on a logarithmic scale."""
-    width, height, left, bottom, top = 760, 320, 64, 34, 16
+    width, height, left, bottom, top = 760, 320, 64, 34, 30
     steered, fixed = days["large"], days["large, fixed"]
     highest = max(1.0, float(fixed.rate.max()))
     decades = max(1, int(np.ceil(np.log10(highest))))
@@ -149,17 +154,17 @@ def _picture(days: Mapping[str, SimulatedDay]) -> str:
     def path(day: SimulatedDay) -> str:
         per = max(1, len(day.rate) // 288)
         rate = day.rate[: len(day.rate) // per * per].reshape(-1, per).mean(1)
-        x = left + np.arange(len(rate)) / max(len(rate) - 1, 1) * (width - left - 12)
+        x = left + np.arange(len(rate)) / max(len(rate) - 1, 1) * (width - left - RIGHT)
         y = height - bottom - np.log10(np.maximum(rate, 1.0)) / decades * (height - bottom - top)
         return "M" + " L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True))
 
     lines = []
     for power in range(decades + 1):
         y = height - bottom - power / decades * (height - bottom - top)
-        lines.append(f'<path d="M{left} {y:.1f}H{width - 12}" stroke="#dde1da"/>')
+        lines.append(f'<path d="M{left} {y:.1f}H{width - RIGHT}" stroke="#dde1da"/>')
         lines.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{10**power:,}</text>')
     for hour in range(0, 25, 4):
-        x = left + hour / 24 * (width - left - 12)
+        x = left + hour / 24 * (width - left - RIGHT)
         lines.append(f'<text x="{x:.0f}" y="{height - 12}" text-anchor="middle">{hour:02d}:00</text>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
@@ -167,7 +172,8 @@ def _picture(days: Mapping[str, SimulatedDay]) -> str:
         f'<rect width="{width}" height="{height}" fill="#fff"/>{"".join(lines)}'
         f'<path d="{path(fixed)}" fill="none" stroke="#a9541d" stroke-width="2" stroke-dasharray="6 5"/>'
         f'<path d="{path(steered)}" fill="none" stroke="#1f6b5c" stroke-width="2.5"/>'
-        f'<text x="{width - 16}" y="30" text-anchor="end" fill="#a9541d">asked back after ten minutes</text>'
-        f'<text x="{width - 16}" y="{height - bottom - 10}" text-anchor="end" fill="#1f6b5c">pace steering</text>'
+        f'<text x="{left}" y="16">check-ins a second, {_millions(steered)} million devices willing at most</text>'
+        f'<text x="{width / 2}" y="{top + 40}" fill="#a9541d">asked back after ten minutes</text>'
+        f'<text x="{width / 2}" y="{height - bottom - 60}" fill="#1f6b5c">pace steering</text>'
         "</svg>\n"
     )

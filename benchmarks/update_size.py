@@ -47,9 +47,10 @@ GOALS = {0.1: 6_000, 0.3: 12_000}
 GOAL_LOSS = 0.03
 GOAL_RATIO = 100
 LARGE_HEAD = 7_300
-"""Weights of a head of 29 kB."""
-MOVED = (4096, 1024)
-"""Coordinates of the subspace that move the embedding, and the encoder."""
+"""Weights of a head of 29 kB, all but these of hashed features."""
+LARGE_DENSE = 203
+MOVED = (3072, 512, 1024)
+"""Coordinates of the subspace that move the embedding, the encoder, and the hashed features."""
 WHOLE_CODEC = CodecTarget(most_sent=0)
 
 
@@ -90,7 +91,8 @@ def main(argv: Sequence[str]) -> dict[str, Value]:
     cohort = max(options.clients, len(people.devices))
     head_codec = _codec(settings.codec, len(head.start), cohort)
     whole_codec = _codec(WHOLE_CODEC, len(moved.start), cohort)
-    large_codec = _codec(settings.codec, LARGE_HEAD, cohort)
+    wide = msgspec.structs.replace(settings.codec, subset_block=(2, LARGE_HEAD - LARGE_DENSE - 2))
+    large_codec = _codec(wide, LARGE_HEAD, cohort)
     clear = quality.trained("head-clear", head, None, options.seeds)
     coded = quality.trained("head-coded", head, head_codec, options.seeds)
     whole_clear = quality.trained("whole-clear", whole, None, options.whole_seeds)
@@ -123,7 +125,7 @@ def main(argv: Sequence[str]) -> dict[str, Value]:
         "whole_ranker_float32_bytes": whole_bytes,
         "head_float32_bytes": 4 * len(head.start),
         "whole_ranker": {
-            "how": "a seeded random subspace moves embedding and encoder; the head moves as it is",
+            "how": "a seeded random subspace moves embedding, encoder and hashed features; the rest moves as it is",
             "weights": whole.weights,
             "subspace": len(moved.start),
             "bytes_up": whole_first,

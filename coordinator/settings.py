@@ -79,17 +79,16 @@ class CodecTarget(_Group, frozen=True):
     """Largest L2 norm of one device's update; measured norms: median 0.05, nine in ten below 0.12."""
     step: float = 0.002
     """Width of one quantisation level."""
-    most_sent: int = 448
-    """Of a model with more weights, a random subset of so many travels, drawn anew for each round; 0 sends all."""
+    most_sent: int = 240
+    """Of a block of more weights, a random subset of so many travels, drawn anew for each round; 0 sends all."""
+    subset_block: tuple[int, ...] = ()
+    """First weight and length of that block. By default the shipped model's hashed features, of which a device moves
+    few; the others, which every device moves, always travel. A model of another size sends all."""
     rotate: bool = True
     """Flatten with a randomised Hadamard rotation before rounding."""
     weight_levels: int = 256
     largest_count: int = 500
     """Most that one device adds to a counter; more is clipped, so that nobody dominates and counters stay narrow."""
-
-    def sent(self, dimension: int) -> int:
-        """Coordinates that travel of an update of a model with ``dimension`` weights."""
-        return min(dimension, self.most_sent) if self.most_sent else dimension
 
 
 class PrivacySettings(_Group, frozen=True):
@@ -108,10 +107,10 @@ class PrivacySettings(_Group, frozen=True):
 class OptimizerSettings(_Group, frozen=True):
     """Server optimiser, see :mod:`coordinator.aggregation.optimizers`."""
 
-    name: Literal["average", "momentum", "adam"] = "momentum"
+    name: Literal["average", "momentum", "adam", "yogi"] = "momentum"
     learning_rate: float = 15.0
     momentum: float = 0.5
-    """beta_1 of momentum and Adam."""
+    """beta_1 of momentum, Adam and Yogi."""
     beta2: float = 0.99
     epsilon: float = 1e-3
     prior_weight: float = 60.0
@@ -339,6 +338,10 @@ def validate(settings: Settings) -> None:
             "codec must satisfy 1 <= weight_levels <= largest_count < 2^20",
         ),
         (codec.most_sent >= 0, "codec.most_sent must be 0 (send all) or positive"),
+        (
+            len(codec.subset_block) in (0, 2) and all(value >= 0 for value in codec.subset_block),
+            "codec.subset_block must be empty, or the first weight and the length of a block",
+        ),
         (codec.clip > 0 and 0 < codec.step < codec.clip, "codec must satisfy 0 < step < clip"),
         (
             settings.privacy.noise_multiplier == 0 or settings.codec.rotate,

@@ -120,10 +120,11 @@ def _budget(epsilon: float, delta: float) -> float:
 def _next_rho(settings: Settings, dimension: int) -> float:
     """What a round over the largest cohort would cost; the plan itself is checked again when its cohort is known."""
     from coordinator.privacy.planning import plan_noise
+    from coordinator.rounds.subset import coordinates_sent
 
     cohort, codec = settings.largest_cohort, settings.codec
     aggregation = AggregationSetting(smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort)
-    sent = codec.sent(dimension)
+    sent = coordinates_sent(codec, dimension)
     noise = plan_noise(settings, sent, aggregation)
     solved = solve_codec(sent, codec.clip, codec.step, bytes(32), 1, cohort, noise_sixteenths=noise)
     privacy = settings.privacy

@@ -12,6 +12,7 @@ from coordinator.experiments.click_through import metric_slots
 from coordinator.privacy.planning import plan_noise, plan_privacy
 from coordinator.releases.model_store import PublishedModel
 from coordinator.rounds import versions
+from coordinator.rounds.subset import coordinates_sent, subset_blocks
 from coordinator.settings import CodecTarget, Settings
 from coordinator.storage.round_store import Round
 from federated_protocol import wire
@@ -43,7 +44,7 @@ def make_plan(
     aggregation = AggregationSetting(
         smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort, threat=settings.threat
     )
-    noise = plan_noise(settings, settings.codec.sent(dimension), aggregation)
+    noise = plan_noise(settings, coordinates_sent(settings.codec, dimension), aggregation)
     codec = make_codec(settings.codec, dimension, cohort, rng, noise)
     plan = Plan(
         protocol_version=row.protocol_version or versions.NEWEST,
@@ -119,8 +120,7 @@ def make_codec(
     target: CodecTarget, dimension: int, cohort: int, rng: ByteSource, noise_sixteenths: int = 0
 ) -> CodecSetting:
     """The codec of a round for a model of ``dimension`` weights and at most ``cohort`` devices."""
-    sent = target.sent(dimension)
-    subset = (SubsetBlock(length=dimension, chosen=sent),) if sent < dimension else ()
+    subset = subset_blocks(target, dimension)
     return solve_codec(
         dimension=dimension,
         clip=target.clip,

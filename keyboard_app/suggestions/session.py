@@ -6,19 +6,17 @@ typing: the strip falls back to words, and :attr:`TypingSession.troubles` says s
 
 from __future__ import annotations
 
-import enum
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from urllib.parse import quote_plus
 
 from data_logging import Impression, ImpressionLog, LogError, Outcome
 from keyboard_app.suggestions.conversation import Conversations
 from keyboard_app.suggestions.engine import Decision, SuggestionEngine
-from keyboard_app.suggestions.exploration import NO_EXPLORATION, Branch
+from keyboard_app.suggestions.field import FieldKind, SearchCard, SentLine, Strip, Trouble
+from keyboard_app.suggestions.line import Line, is_about
 from keyboard_app.suggestions.preferences import Preferences, Refusal
 from keyboard_app.text import Composition, Suggested, WordSuggester
-from suggestion_model.features import context_text
 from suggestion_model.types import Context
 
 EXAMINED_AFTER_S = 0.3
@@ -30,79 +28,6 @@ _ENDS_WORD = frozenset(" .,!?;:…")
 """A correction is put in by one of these."""
 _AFTER_WORD = frozenset(".,!?;:…)")
 """These take the place of the space that came with a chosen word."""
-
-
-class FieldKind(enum.StrEnum):
-    """What kind of field is being typed into."""
-
-    TEXT = "text"
-    PASSWORD = "password"
-    """No words, no query, no log."""
-    NO_LEARNING = "no_learning"
-    """Incognito: words, but no query and no log; the conversation does not remember the line either."""
-
-
-class Trouble(enum.Enum):
-    """Something does not work; typing goes on. The value is a sentence for the person, without any content."""
-
-    RANKING = "Query suggestions are not working at the moment; words are."
-    LOG = "The local log cannot be written at the moment; nothing is recorded meanwhile."
-    WORDS = "Word suggestions are not working at the moment."
-    PREFERENCES = "Your choices cannot be written at the moment; they hold until the keyboard is closed."
-    MEMORY = "Learned words cannot be written at the moment; none are learned meanwhile."
-
-
-@dataclass(frozen=True, slots=True)
-class Strip:
-    """What the suggestion strip shows."""
-
-    words: tuple[str, ...] = ()
-    """Up to three, best first."""
-    correction: str | None = None
-    """What the next space or sign puts in place of the word at the cursor: the first of the words. The second is what
-    was typed; choosing it keeps it."""
-    query: str | None = None
-    """At most one."""
-    sequence: int = field(default=0, compare=False)
-    """Goes up with every change: who draws later drops what is older."""
-
-
-@dataclass(frozen=True, slots=True)
-class SearchCard:
-    """What a tapped query opens. Nothing is sent anywhere until the person opens ``search_url`` with a second tap."""
-
-    query: str
-    category: str
-    search_url: str
-
-
-@dataclass(frozen=True, slots=True)
-class SentLine:
-    """What became of a sent line."""
-
-    text: str
-    """As typed; empty for a line that must not be logged."""
-    impression: Impression | None
-    """As decided; the log holds it redacted. None when there was no candidate, or in a field that is not logged."""
-    outcome: Outcome | None
-    row: int | None
-    """The impression's id in the log."""
-
-
-@dataclass(slots=True)
-class _Line:
-    """The line being composed."""
-
-    branch: Branch | None = None
-    decision: Decision | None = None
-    by_threshold: tuple[str, float] | None = None
-    """The query that is visible when the threshold decides, and since when."""
-    by_offer: tuple[str, float] | None = None
-    """The same when chance offers."""
-    private: bool = False
-    """Some of it was typed in a field that must not be logged."""
-    settled: tuple[Impression, Outcome] | None = None
-    """Its query was tapped or dismissed: the line shows no other."""
 
 
 class TypingSession:
@@ -245,7 +170,7 @@ class TypingSession:
     def query_category(self) -> str:
         """Category of the visible query; "" without one."""
         decision = self._line.decision
-        return "" if decision is None or self._visible() is None else decision.candidate.category
+        return "" if decision is None or self._line.visible() is None else decision.candidate.category
 
     @property
     def query_visible_s(self) -> float:
@@ -253,7 +178,7 @@ class TypingSession:
 
         After :meth:`enter_line` it is exact up to the time that makes a query examined, and a lower bound above it.
         """
-        seen = self._visible()
+        seen = self._line.visible()
         return 0.0 if seen is None else self._clock() - seen[1]
 
     @property
@@ -273,7 +198,7 @@ class TypingSession:
         self._field_kind = kind
         if self._composition.text or self._line.settled:
             self._line.private = True
-            self._hide_query()
+            self._line.hide()
         else:
             self._line = self._new_line()
         self._refresh()
@@ -462,7 +387,7 @@ class TypingSession:
 
     def _settle(self, outcome: Outcome) -> Decision | None:
         line = self._line
-        decision, seen = line.decision, self._visible()
+        decision, seen = line.decision, self._line.visible()
         if decision is None or seen is None:
             return None
         # It was seen, however briefly: under each branch it is shown if it was visible at all.
@@ -470,13 +395,13 @@ class TypingSession:
             self._impression(
                 decision,
                 shown=True,
-                by_threshold=_is_about(line.by_threshold, decision),
-                by_offer=_is_about(line.by_offer, decision),
+                by_threshold=is_about(line.by_threshold, decision),
+                by_offer=is_about(line.by_offer, decision),
             ),
             outcome,
         )
         self._conversation.send_away(decision.candidate.query)
-        self._hide_query()
+        self._line.hide()
         self._show_strip()
         return decision
 
@@ -491,12 +416,7 @@ class TypingSession:
 
     def _rank(self, context: Context, at: float) -> None:
         """Decide about one key press."""
-        line = self._line
-        decision = self._suggest(context, at)
-        line.decision = decision
-        query = None if decision is None else decision.candidate.query
-        line.by_threshold = _since(line.by_threshold, query if decision is not None and decision.passes else None, at)
-        line.by_offer = _since(line.by_offer, query, at)
+        self._line.rank(self._suggest(context, at), at)
 
     def _rank_backwards(self, text: str, intervals: Sequence[float], pause_s: float) -> None:
         """Rank the last key, then earlier ones for as long as it matters since when its query has been the top."""
@@ -543,20 +463,8 @@ class TypingSession:
         self._troubles.discard(Trouble.RANKING)
         return decision
 
-    def _visible(self) -> tuple[str, float] | None:
-        """The query on the strip and since when it is there."""
-        line = self._line
-        if line.decision is None or line.branch is None:
-            return None
-        if line.branch is Branch.THRESHOLD or line.decision.candidate.sensitive:
-            return line.by_threshold
-        return line.by_offer if line.branch is Branch.OFFER else None
-
-    def _hide_query(self) -> None:
-        self._line.decision = self._line.by_threshold = self._line.by_offer = None
-
     def _show_strip(self) -> None:
-        seen = self._visible()
+        seen = self._line.visible()
         words = self._suggest_words()
         self._strip = Strip(words.words, words.correction, None if seen is None else seen[0], self._strip.sequence + 1)
 
@@ -578,8 +486,8 @@ class TypingSession:
 
     # -- the end of a line -----------------------------------------------------------------------------------------
 
-    def _new_line(self) -> _Line:
-        return _Line(private=self._field_kind is not FieldKind.TEXT)
+    def _new_line(self) -> Line:
+        return Line(private=self._field_kind is not FieldKind.TEXT)
 
     def _learn_words(self, text: str) -> None:
         words = self._words
@@ -625,7 +533,7 @@ class TypingSession:
         def examined(seen: tuple[str, float] | None) -> bool:
             return seen is not None and now - seen[1] >= self._examined_after_s
 
-        shown = examined(self._visible())
+        shown = examined(self._line.visible())
         impression = self._impression(
             line.decision, shown=shown, by_threshold=examined(line.by_threshold), by_offer=examined(line.by_offer)
         )
@@ -633,24 +541,14 @@ class TypingSession:
 
     def _impression(self, decision: Decision, *, shown: bool, by_threshold: bool, by_offer: bool) -> Impression:
         assert self._engine is not None  # there is no decision without it
-        sensitive = decision.candidate.sensitive
-        exploration = NO_EXPLORATION if sensitive else self._engine.exploration
-        shown_probability = exploration.shown_probability(by_threshold=by_threshold, by_offer=by_offer)
-        return Impression(
-            created_at=self._clock(),
-            conversation=self._conversation.key,
-            context=context_text(decision.context),
-            candidate=decision.candidate.query,
-            category=decision.candidate.category,
-            baseline_score=decision.candidate.score,
-            features=decision.features,
-            score=decision.score,
-            slot=0,
+        return self._line.impression(
+            decision,
+            self._engine.exploration,
+            self._conversation.key,
+            self._clock(),
             shown=shown,
-            explored=not sensitive and self._line.branch is not Branch.THRESHOLD,
-            propensity=shown_probability if shown else 1.0 - shown_probability,
-            model_version=decision.model.version,
-            arm=decision.model.arm,
+            by_threshold=by_threshold,
+            by_offer=by_offer,
         )
 
     def _record(self, impression: Impression | None, outcome: Outcome | None) -> int | None:
@@ -671,17 +569,6 @@ class TypingSession:
             return None
         self._troubles.discard(Trouble.LOG)
         return row
-
-
-def _since(seen: tuple[str, float] | None, query: str | None, at: float) -> tuple[str, float] | None:
-    """Keep the time at which ``query`` became visible, or note that it did now."""
-    if query is None:
-        return None
-    return seen if seen is not None and seen[0] == query else (query, at)
-
-
-def _is_about(seen: tuple[str, float] | None, decision: Decision) -> bool:
-    return seen is not None and seen[0] == decision.candidate.query
 
 
 def _until_end(keys: int, intervals: Sequence[float]) -> float:

@@ -78,7 +78,7 @@ class KeyboardApp(App):
         """Bring it to life."""
         wait_for_events()
         if keeps_what_was_shown(Window):
-            self._drawing = PartialDrawing(Window, self.root)  # Kivy holds what is bound to it weakly
+            self._drawing = PartialDrawing(Window)  # Kivy holds what is bound to it weakly
             self._drawing.install()
         self.root.start()
         self.root.type(self._type_text)

@@ -12,20 +12,19 @@ from urllib.parse import urlsplit
 
 from kivy.graphics import Color, InstructionGroup, Rectangle
 from kivy.metrics import dp, sp
-from kivy.uix.widget import Widget
 
 from keyboard_app.window.composer import wrap
 from keyboard_app.window.focus import Target
-from keyboard_app.window.painting import Box, RoundedBox, SearchGlyph, Text, inside, text_width
+from keyboard_app.window.painting import Box, RoundedBox, SearchGlyph, Text, text_width
+from keyboard_app.window.pressable import Pressable
 from keyboard_app.window.search_card import Related, Results
 from keyboard_app.window.theme import Theme, faded
 
 _OPEN, _SHARE, _CLOSE = "open", "share", "close"
 _LABELS = {_OPEN: "Open in browser", _SHARE: "Share in chat"}
-_NO_BOX: Box = (0, 0, 0, 0)
 
 
-class SearchCard(Widget):
+class SearchCard(Pressable):
     """Shows one query, what the device itself knows about it, and where it would go.
 
     Args:
@@ -49,21 +48,19 @@ class SearchCard(Widget):
         self._choose = choose
         self._query, self._category, self._host = "", "", ""
         self._results = Results()
-        self._pressed: str | None = None
-        self._boxes: dict[str, Box] = {}
         with self.canvas:
             Color(*theme.tray)
             self._back = Rectangle()
         self._drawing = InstructionGroup()
         self.canvas.add(self._drawing)
-        self.bind(pos=self._draw, size=self._draw)
+        self.bind(pos=self.draw, size=self.draw)
 
     def show(self, query: str, category: str, search_url: str, results: Results | None = None) -> None:
         """Show a query; ``search_url`` is where the second tap would send it, ``results`` what is known here."""
         self._query, self._category = query, category.replace("_", " ").replace(".", " · ")
         self._host = urlsplit(search_url).hostname or search_url
         self._results = results or Results()
-        self._draw()
+        self.draw()
 
     @property
     def query(self) -> str:
@@ -77,13 +74,14 @@ class SearchCard(Widget):
 
     def button_box(self, name: str) -> Box:
         """Rectangle of ``open``, ``share``, ``close`` or a related search that is shown, in window pixels."""
-        return self._boxes[name]
+        return self.boxes[name]
 
     def targets(self) -> list[Target]:
         """What can be reached without touching."""
-        return [Target(f"card: {name}", box, partial(self._act, name)) for name, box in self._boxes.items()]
+        return [Target(f"card: {name}", box, partial(self.act, name)) for name, box in self.boxes.items()]
 
-    def _act(self, name: str) -> None:
+    def act(self, name: str) -> None:
+        """Do what the button says, or turn to another search."""
         if name in self._acts:
             self._acts[name]()
             return
@@ -92,12 +90,12 @@ class SearchCard(Widget):
                 self._choose(related)
                 return
 
-    def _draw(self, *_: object) -> None:
+    def draw(self, *_: object) -> None:
         if self.width < dp(200):
             return
         theme, group = self._theme, self._drawing
         group.clear()
-        self._boxes = {}
+        self.boxes = {}
         self._back.pos, self._back.size = self.pos, self.size
         margin = dp(8)
         x, y, width, height = self.x + margin, self.y + margin, self.width - 2 * margin, self.height - 2 * margin
@@ -122,7 +120,7 @@ class SearchCard(Widget):
         text.show(self._category or "search", room=room - dp(96))
         text.left(x + dp(32), top - dp(13))
         box.place(x, top - dp(26), text.width + dp(44), dp(26))
-        self._boxes[_CLOSE] = (x + room - dp(34), top - dp(36), dp(46), dp(46))
+        self.boxes[_CLOSE] = (x + room - dp(34), top - dp(36), dp(46), dp(46))
         self._light(_CLOSE)
         cross = Text(group, theme.ink_soft, sp(17))
         cross.show("✕")
@@ -136,10 +134,8 @@ class SearchCard(Widget):
             (_OPEN, x, room - share_width - dp(10), theme.accent, theme.on_accent),
             (_SHARE, x + room - share_width, share_width, theme.function_key, theme.key_ink),
         ):
-            self._boxes[name] = (left, y, width, height)
-            RoundedBox(group, faded(fill, 0.75) if self._pressed == name else fill, dp(22)).place(
-                left, y, width, height
-            )
+            self.boxes[name] = (left, y, width, height)
+            RoundedBox(group, faded(fill, 0.75) if self.pressed == name else fill, dp(22)).place(left, y, width, height)
             text = Text(group, ink, sp(15.5), bold=name == _OPEN)
             text.show(_LABELS[name], room=width - dp(12))
             text.centre(left + width / 2, y + height / 2)
@@ -159,8 +155,8 @@ class SearchCard(Widget):
             if y < floor:
                 return
             name = related.query
-            self._boxes[name] = (left, y, width, height)
-            RoundedBox(group, theme.query_pressed if self._pressed == name else theme.query, dp(17)).place(
+            self.boxes[name] = (left, y, width, height)
+            RoundedBox(group, theme.query_pressed if self.pressed == name else theme.query, dp(17)).place(
                 left, y, width, height
             )
             text = Text(group, theme.on_query, size)
@@ -191,29 +187,5 @@ class SearchCard(Widget):
         return top
 
     def _light(self, name: str) -> None:
-        if self._pressed == name:
-            RoundedBox(self._drawing, faded(self._theme.ink, 0.1), dp(18)).place(*self._boxes[name])
-
-    def on_touch_down(self, touch: Any) -> bool:
-        """Light up what is under the finger; the card swallows every touch on it."""
-        if not self.collide_point(*touch.pos):
-            return False
-        for name, box in self._boxes.items():
-            if inside(box, *touch.pos):
-                touch.grab(self)
-                self._pressed = touch.ud[self] = name
-                self._draw()
-                break
-        return True
-
-    def on_touch_up(self, touch: Any) -> bool:
-        """Act when the finger lifts where it came down."""
-        if touch.grab_current is not self:
-            return False
-        touch.ungrab(self)
-        self._pressed = None
-        self._draw()
-        name = touch.ud[self]
-        if inside(self._boxes.get(name, _NO_BOX), *touch.pos):
-            self._act(name)
-        return True
+        if self.pressed == name:
+            RoundedBox(self._drawing, faded(self._theme.ink, 0.1), dp(18)).place(*self.boxes[name])

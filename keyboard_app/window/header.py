@@ -10,16 +10,16 @@ from typing import Any
 
 from kivy.graphics import Color, InstructionGroup, Rectangle, SmoothEllipse, SmoothLine
 from kivy.metrics import dp, sp
-from kivy.uix.widget import Widget
 
 from keyboard_app.window.focus import Target
-from keyboard_app.window.painting import Box, RoundedBox, Text, inside
+from keyboard_app.window.painting import Box, RoundedBox, Text
+from keyboard_app.window.pressable import NO_BOX, Pressable
 from keyboard_app.window.theme import Theme, faded
 
 Act = Callable[[], object]
 
 
-class Header(Widget):
+class Header(Pressable):
     """Two rows: partner, incognito switch and menu above, the device's own line below.
 
     Args:
@@ -47,8 +47,7 @@ class Header(Widget):
             "menu": open_menu,
             "device status": open_status,
         }
-        self._boxes: dict[str, Box] = dict.fromkeys(self._acts, (0, 0, 0, 0))
-        self._pressed: str | None = None
+        self.boxes = dict.fromkeys(self._acts, NO_BOX)
         self._incognito = False
         self._unread = 0
         self.status = ""
@@ -87,35 +86,39 @@ class Header(Widget):
         self._badge_text = Text(group, theme.on_query, sp(11), bold=True)
         self._touched = RoundedBox(group, faded(theme.ink, 0.0), dp(12))
         self.canvas.add(group)
-        self.bind(pos=self._draw, size=self._draw)
+        self.bind(pos=self.draw, size=self.draw)
 
     @property
     def switch_box(self) -> Box:
         """Where a touch switches incognito, in window pixels."""
-        return self._boxes["incognito"]
+        return self.boxes["incognito"]
 
     def box(self, name: str) -> Box:
         """Where a touch on ``chats``, ``incognito``, ``menu`` or ``device status`` acts, in window pixels."""
-        return self._boxes[name]
+        return self.boxes[name]
 
     def targets(self) -> list[Target]:
         """What can be reached without touching, in reading order."""
-        return [Target(name, self._boxes[name], act) for name, act in self._acts.items()]
+        return [Target(name, self.boxes[name], act) for name, act in self._acts.items()]
+
+    def act(self, name: str) -> None:
+        """Do what a tap on ``name`` does."""
+        self._acts[name]()
 
     def show_partner(self, name: str, unread: int) -> None:
         """Show with whom the person chats, and how many lines wait in other chats."""
         self._partner, self._unread = name, unread
         self._initial.show(name[:1].upper())
-        self._draw()
+        self.draw()
 
     def show(self, status: str, incognito: bool) -> None:
         """Show the device's line and the state of the switch."""
         if (status, incognito) == (self.status, self._incognito):
             return
         self.status, self._incognito = status, incognito
-        self._draw()
+        self.draw()
 
-    def _draw(self, *_: object) -> None:
+    def draw(self, *_: object) -> None:
         if self.width < dp(120):
             return
         theme, dark = self._theme, self._incognito
@@ -153,15 +156,15 @@ class Header(Widget):
         self._name.paint(ink)
         self._name.show(self._partner, room=label_left - x - dp(84))
         self._name.left(x + dp(76), row)
-        self._boxes = {
+        self.boxes = {
             "chats": (x, row - dp(26), label_left - dp(8) - x, dp(52)),
             "incognito": (label_left - dp(6), row - dp(24), menu - label_left + dp(6), dp(48)),
             "menu": (menu, row - dp(26), self.right - menu, dp(52)),
             "device status": (x, self.y, self.width, dp(32)),
         }
-        pressed = self._boxes.get(self._pressed or "", (0, 0, 0, 0))
+        pressed = self.boxes.get(self.pressed or "", NO_BOX)
         self._touched.place(*pressed)
-        self._touched.paint(faded(ink, 0.08 if self._pressed else 0.0))
+        self._touched.paint(faded(ink, 0.08 if self.pressed else 0.0))
 
         line = self.y + dp(15)
         self._dot_colour.rgba = soft if dark else theme.accent
@@ -171,27 +174,3 @@ class Header(Widget):
         self._status.left(self.x + dp(30), line)
         self._leads.paint(soft)
         self._leads.centre(self.x + dp(30) + self._status.width + dp(10), line + dp(1))
-
-    def on_touch_down(self, touch: Any) -> bool:
-        """Light up what is under the finger."""
-        if not self.collide_point(*touch.pos):
-            return False
-        for name, box in self._boxes.items():
-            if inside(box, *touch.pos):
-                touch.grab(self)
-                self._pressed = touch.ud[self] = name
-                self._draw()
-                break
-        return True
-
-    def on_touch_up(self, touch: Any) -> bool:
-        """Act when the finger lifts where it came down."""
-        if touch.grab_current is not self:
-            return False
-        touch.ungrab(self)
-        self._pressed = None
-        self._draw()
-        name = touch.ud[self]
-        if inside(self._boxes[name], *touch.pos):
-            self._acts[name]()
-        return True

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import copysign
 from typing import Any
 
 from kivy.clock import Clock
@@ -297,7 +298,8 @@ class KeyboardView(Widget):
             self._dragged[touch.uid] = touch.ox
             self._presses.hold(touch.uid)
         step = dp(DRAG_STEP_DP)
-        by = int((touch.x - self._dragged[touch.uid]) / step)
+        way = (touch.x - self._dragged[touch.uid]) / step
+        by = int(way + copysign(1e-6, way))  # touches come as shares of the window: a whole step may lack a little
         if by:
             self._dragged[touch.uid] += by * step
             self._keys.move_cursor(by)

@@ -74,12 +74,10 @@ class PartialDrawing:
 
     Args:
         window: Kivy's window.
-        root: what it shows.
     """
 
-    def __init__(self, window: Any, root: Any) -> None:
+    def __init__(self, window: Any) -> None:
         self._window = window
-        self._root = root
         self._last: dict[Any, tuple[Box, int]] = {}
         self.drawn: tuple[Box, ...] = ()
         """What the last frame drew, in window pixels."""
@@ -115,7 +113,8 @@ class PartialDrawing:
         """Where something changed since the last frame; empty where it was something else that asked for a frame."""
         before, self._last = self._last, {}
         changed: list[Box] = []
-        self._look_at(self._root, before, changed)
+        for widget in self._window.children:
+            self._look_at(widget, before, changed)
         changed.extend(box for widget, (box, _) in before.items() if widget not in self._last)
         return changed
 

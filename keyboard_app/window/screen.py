@@ -14,7 +14,6 @@ from typing import Any
 
 from kivy.animation import Animation
 from kivy.clock import Clock
-from kivy.core.window import Window
 from kivy.graphics import Color, Rectangle
 from kivy.metrics import dp, sp
 from kivy.uix.widget import Widget
@@ -26,6 +25,7 @@ from keyboard_app.window.clipboard import ClipboardHistory, ClipboardRow, KivyCl
 from keyboard_app.window.composer import Composer
 from keyboard_app.window.conversation import Conversation
 from keyboard_app.window.focus import Box, FocusOrder, Target
+from keyboard_app.window.hardware import HardwareKeys
 from keyboard_app.window.header import Header
 from keyboard_app.window.input import KeyInput, TypingHabits
 from keyboard_app.window.keys import KeyboardView
@@ -38,7 +38,6 @@ from keyboard_app.window.strip import QueryPill, WordStrip
 from keyboard_app.window.theme import Theme
 
 STATUS_EVERY_S = 0.5
-_ARROWS = {"left": (-1, 0), "right": (1, 0), "up": (0, 1), "down": (0, -1)}
 ANSWER_AFTER_S = 1.3
 """The partner's time to answer; a sign of typing stands there meanwhile."""
 WIDEST_COLUMN_DP = 760
@@ -101,7 +100,6 @@ class KeyboardScreen(Widget):
         self._incognito = False
         self._timers: list[Any] = []
         self._answers: list[Any] = []
-        self._hardware: Any = None
 
         with self.canvas:
             Color(*theme.page)
@@ -134,6 +132,7 @@ class KeyboardScreen(Widget):
         self.keyboard = KeyboardView(self.keys, theme)
         self.menu = Menu(theme, self.close_menu)
         self.focus = FocusOrder(self.targets)
+        self.hardware = HardwareKeys(self)
         self._ring = FocusRing(self.canvas.after, theme)
         self.results: ResultProvider = NoResults()
         """What the search card knows without asking anybody."""
@@ -174,9 +173,7 @@ class KeyboardScreen(Widget):
         """A page lies over the screen: keys are let go, the hardware keyboard too."""
         self.composer.stop_blinking()
         self.keyboard.release_all()
-        if self._hardware is not None:
-            self._hardware.release()
-            self._hardware_gone()
+        self.hardware.release()
 
     def resume(self) -> None:
         """The page is gone."""
@@ -188,9 +185,7 @@ class KeyboardScreen(Widget):
 
     def take_hardware(self) -> None:
         """Let the hardware keyboard type here."""
-        if self._hardware is None:
-            self._hardware = Window.request_keyboard(self._hardware_gone, self, "text")
-            self._hardware.bind(on_key_down=self._on_hardware_key, on_textinput=self._on_hardware_text)
+        self.hardware.take()
 
     # Chats
 
@@ -418,13 +413,13 @@ class KeyboardScreen(Widget):
         self.menu.show(title, items, anchor)
         if self.menu.parent is None:
             self.add_widget(self.menu)
-        self._show_focus()
+        self.show_focus()
 
     def close_menu(self) -> None:
         """Put the menu away."""
         if self.menu.parent is not None:
             self.remove_widget(self.menu)
-            self._show_focus()
+            self.show_focus()
 
     def close_card(self) -> None:
         """Put the card away; the composed text is what it was."""
@@ -437,6 +432,18 @@ class KeyboardScreen(Widget):
     def card_is_open(self) -> bool:
         """True while the search card lies over the keys."""
         return self.card.parent is not None
+
+    @property
+    def has_something_open(self) -> bool:
+        """True while a card or a menu lies over the keys."""
+        return self.card_is_open or self.menu.parent is not None
+
+    def put_away(self) -> bool:
+        """Put away the card or menu that is open; False when there was none."""
+        was_open = self.has_something_open
+        self.close_menu()
+        self.close_card()
+        return was_open
 
     def dismiss_query(self) -> None:
         """Send the query away."""
@@ -488,7 +495,7 @@ class KeyboardScreen(Widget):
         self.words.show((strip.words or typed) if not self._secret else (), note, quoted)
         self.pill.show(strip.query)
         self.composer.show(self.session.composed, self.session.cursor, hint, self._secret)
-        self._show_focus()
+        self.show_focus()
 
     def refresh_status(self) -> None:
         """Ask the device what it is doing and show it, with anything that does not work at the moment."""
@@ -531,40 +538,6 @@ class KeyboardScreen(Widget):
         self.card.x = x
         self.card.y = self.y
 
-    # Hardware keyboard
-
-    def _on_hardware_text(self, _keyboard: Any, text: str) -> None:
-        if self.focus.focused is not None:
-            if text == " ":
-                return  # has acted on what has the focus
-            self._end_focus()
-        self.keys.hardware_text(text)
-        for character in text:
-            self.keyboard.flash(character)
-
-    def _on_hardware_key(self, _keyboard: Any, keycode: tuple[int, str], _text: str | None, modifiers: Any) -> bool:
-        name = keycode[1]
-        if name == "f10":
-            self.on_menu()
-            return True
-        if self._move_focus(name, "shift" in modifiers):
-            return True
-        if name == "escape":
-            was_open = self.card_is_open or self.menu.parent is not None
-            self.close_menu()
-            self.close_card()
-            return was_open
-        if set(modifiers) & {"ctrl", "meta"}:
-            if name == "v":
-                for clip in self.clips.clips()[:1]:
-                    self.paste(clip)
-            elif name == "c":
-                self.copy(self.session.composed)
-            return name in ("v", "c")
-        if "alt" in modifiers:
-            return False
-        return self.keys.hardware_key(name)
-
     # Without touching
 
     def targets(self) -> list[Target]:
@@ -578,44 +551,18 @@ class KeyboardScreen(Widget):
     def _strip_targets(self) -> list[Target]:
         return self.clipboard.targets() if self.clipboard.parent is not None else self.words.targets()
 
-    def _move_focus(self, name: str, backwards: bool) -> bool:
-        """Tab begins; then arrows, Enter and space belong to the focus, Escape ends it. True when the key was taken."""
-        if name == "tab":
-            self.focus.step(-1 if backwards else 1)
-            self._show_focus()
-            return True
-        at = self.focus.focused
-        if at is None:
-            return False
-        if name in _ARROWS:
-            self.focus.move(*_ARROWS[name])
-        elif name in ("enter", "numpadenter", "spacebar"):
-            (at.hold if backwards and at.hold is not None else at.act)()
-        elif name in ("compose", "menu") and at.hold is not None:
-            at.hold()
-        elif name == "escape" and self.menu.parent is None and not self.card_is_open:
-            self.focus.clear()
-        else:
-            return False
-        self._show_focus()
-        return True
-
-    def _end_focus(self) -> None:
+    def end_focus(self) -> None:
+        """Nothing has the focus any more."""
         self.focus.clear()
-        self._show_focus()
+        self.show_focus()
 
-    def _show_focus(self) -> None:
+    def show_focus(self) -> None:
+        """Draw the ring where the focus is."""
         at = self.focus.focused
         self._ring.show(None if at is None else at.box)
 
     def on_touch_down(self, touch: Any) -> bool:
         """A finger ends the walk by keyboard."""
         if self.focus.focused is not None:
-            self._end_focus()
+            self.end_focus()
         return bool(super().on_touch_down(touch))
-
-    def _hardware_gone(self) -> None:
-        hardware, self._hardware = self._hardware, None
-        if hardware is not None:
-            # Kivy hands the same object to whoever asks: without this, keys would still act here.
-            hardware.unbind(on_key_down=self._on_hardware_key, on_textinput=self._on_hardware_text)

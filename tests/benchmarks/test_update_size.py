@@ -41,11 +41,11 @@ class Pull:
 
 
 def people() -> People:
-    example = Example(NOTHING, NOTHING, np.zeros(0, np.float32), 1.0, 1.0)
+    none = np.zeros(0, np.float32)
+    example = Example(NOTHING, NOTHING, none, NOTHING, none, 1.0, 1.0)
     devices = tuple(Device(str(n), (example,) * n, (n, n)) for n in (1, 2, 3))
-    inputs = RankerInputs(NOTHING, NOTHING, np.zeros((0, 0), np.float32))
-    none = np.zeros(0)
-    return People(devices, HeldOut(inputs, np.zeros(0, np.int64), none, np.zeros(0, np.int64), 0, 0))
+    inputs = RankerInputs(NOTHING, NOTHING, none, NOTHING, none)
+    return People(devices, HeldOut(inputs, np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64), 0, 0))
 
 
 def test_training_in_the_clear_is_the_weighted_mean_and_the_codec_hardly_changes_it() -> None:

@@ -46,18 +46,21 @@ def test_a_round_with_everybody_publishes_the_weighted_mean(deployment):
 
 
 def test_of_a_model_with_many_weights_a_fresh_subset_travels(deploy):
-    deployment = deploy(codec={"most_sent": 6}, rounds={"pause_s": 0.0})
+    deployment = deploy(codec={"most_sent": 6, "subset_block": (2, 20)}, rounds={"pause_s": 0.0})
     moved = []
     for number in (1, 2):
         devices = deployment.select(10)
         subset = devices[0].plan.codec.subset
-        assert [(block.length, block.chosen) for block in subset] == [(24, 6)]
+        assert [(block.length, block.chosen) for block in subset] == [(2, 2), (20, 6), (2, 2)]
         deployment.run_round(devices)
         change = weights(deployment, number) - weights(deployment, number - 1)
-        chosen = np.flatnonzero(change)
+        expected = weighted_mean(devices)
+        always = np.r_[0:2, 22:24]
+        assert np.allclose(change[always], expected[always], atol=2e-3)
+        chosen = 2 + np.flatnonzero(change[2:22])
         assert len(chosen) <= 6
-        expected = weighted_mean(devices)[chosen] * 24 / 6  # scaled, so that the mean over subsets is right
-        assert np.allclose(change[chosen], expected, atol=8e-3)
+        # Scaled, so that the mean over subsets is right.
+        assert np.allclose(change[chosen], expected[chosen] * 20 / 6, atol=8e-3)
         moved.append(set(chosen))
     assert moved[0] != moved[1]
 

@@ -77,7 +77,8 @@ function drawLineage(models, states) {
 }
 
 function drawQuality(comparisons) {
-  const found = comparisons.filter((c) => c.ctr_difference !== null);
+  const known = comparisons.filter((c) => c.ctr_difference !== null), settled = known.filter((c) => c.verdict !== "too_early");
+  const found = settled.length ? settled : known; // a handful of devices says nothing
   const part = (key) => found.map((c) => c.ctr_difference[key]);
   plot($("quality"), { label: "Difference of click-through to the holdback by version, with bounds that hold at every look", x: found.map((c) => c.version), lines: [{ name: "difference", values: part("value"), tip: found.map((c) => `${bounded(c.ctr_difference, points)} points`), colour: "accent", band: [part("always_low").map(clip), part("always_high").map(clip)] }], level: 0, y: (v) => minus((100 * v).toFixed(0)) + " pt", x_text: (v) => `v${v}`, x_title: (v) => `version ${v}`, none: "appears when a sum counted both arms" });
 }

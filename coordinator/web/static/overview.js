@@ -5,6 +5,7 @@ import { plot } from "./charts.js";
 let metric = "click_through_rate", page = null, skew = 0;
 const shown = (value) => (metric === "click_through_rate" ? percent(value) : rate(value));
 const PHASE_NAMES = ["check in", "advertise", "share", "masked input", "confirm", "unmask"];
+const FEWEST_OFFERS = 100; // fewer say nothing about a version: the table has them
 const KEYS = { "advertise": "advertise", "share": "share", "masked input": "masked_input", "confirm": "confirm", "unmask": "unmask" };
 
 function phaseItem(phase, lost) {
@@ -52,8 +53,8 @@ function countDown() {
 }
 
 function drawTiles({ status, metrics, rounds }) {
-  const compared = metrics.comparisons.filter((c) => c.ctr !== null);
-  const newest = compared[compared.length - 1] || null;
+  const compared = metrics.comparisons.filter((c) => c.ctr !== null), settled = compared.filter((c) => c.verdict !== "too_early");
+  const newest = settled[settled.length - 1] || compared[compared.length - 1] || null;
   const tile = (title, value, ...note) => element("div", { class: "tile" }, element("span", { class: "quiet" }, title), element("b", {}, value), element("span", { class: "quiet" }, ...note));
   const lift = (value, text) => [element("span", { class: value >= 0 ? "up" : "down" }, `${value >= 0 ? "+" : "−"}${Math.abs(100 * value).toFixed(0)} %`), ` ${text}`];
   const against = newest && newest.holdback_ctr && newest.holdback_ctr.value ? lift(newest.ctr.value / newest.holdback_ctr.value - 1, `on the holdback's ${percent(newest.holdback_ctr.value)}`) : ["nothing to compare with yet"];
@@ -68,7 +69,8 @@ function drawTiles({ status, metrics, rounds }) {
 
 function drawCharts({ metrics, rounds }) {
   const known = (u) => u[metric] !== null;
-  const versions = metrics.by_version.filter((u) => u.arm === "treatment" && known(u));
+  const enough = (u, i, all) => u.offers >= FEWEST_OFFERS || Math.max(...all.map((other) => other.offers)) < FEWEST_OFFERS;
+  const versions = metrics.by_version.filter((u) => u.arm === "treatment" && known(u)).filter(enough);
   const holdback = metrics.by_version.find((u) => u.arm === "holdback" && known(u));
   plot($("by-version"), { label: `${words(metric)} by model version`, x: versions.map((u) => u.version), lines: [{ name: "treatment", values: versions.map((u) => u[metric]), colour: "accent" }], level: holdback ? holdback[metric] : null, y: shown, x_text: (v) => `v${v}`, x_title: (v) => `version ${v}` });
   const counted = metrics.by_round.filter((r) => known(r.treatment) || known(r.holdback));
@@ -83,11 +85,14 @@ function drawTables({ rounds, metrics }) {
   const order = [...metrics.by_version].sort((a, b) => a.arm.localeCompare(b.arm) || b.version - a.version);
   fill("usage", order.map((u) => [u.arm, `v${u.version}`, percent(u.click_through_rate), rate(u.clicks_per_line), rate(u.offers_per_line), count(u.clicks), count(u.offers), count(u.lines)]), "No sum has been opened yet.");
   const state = (r) => element("span", { class: `tag ${r.state === "abandoned" ? "abandoned" : r.state === "published" ? "" : "running"}` }, r.state === "abandoned" ? words(r.reason || "abandoned") : r.state);
-  const drops = (r) => { const missed = Object.entries(r.dropouts).filter(([, n]) => n > 0).map(([phase, n]) => `${n} ${words(phase)}`); return missed.length ? missed.join(", ") : Object.keys(r.dropouts).length ? "none" : "–"; };
+  const drops = (r) => {
+    const missed = Object.entries(r.dropouts).filter(([, n]) => n > 0).map(([phase, n]) => `${n} ${words(phase)}`);
+    return element("span", { class: "wrap" }, missed.length ? missed.join(", ") : Object.keys(r.dropouts).length ? "none" : "–");
+  };
   const graph = (r) => (r.neighbours === null ? "–" : `k ${r.neighbours}, t ${r.shares_needed}`);
   const made = (r) => (r.published_version !== null && kindOf(r.task) === "training" ? `v${r.published_version}` : kindOf(r.task) === "evaluation" ? `judged v${r.base_version}` : "–");
-  fill("rounds", rounds.slice(0, 40).map((r) => [r.attempt > 1 ? `${r.round}.${r.attempt}` : `${r.round}`, kindOf(r.task), state(r), made(r), r.inputs === null ? "–" : `${count(r.inputs)} of ${count(r.selected)}`, drops(r), graph(r), bytes(r.bytes_up_per_device), duration(r.duration_s)]), "No round has been opened yet.");
-  $("rounds-note").textContent = rounds.length > 40 ? "the newest 40 of all tasks" : "";
+  fill("rounds", rounds.slice(0, 24).map((r) => [r.attempt > 1 ? `${r.round}.${r.attempt}` : `${r.round}`, kindOf(r.task), state(r), made(r), r.inputs === null ? "–" : `${count(r.inputs)} of ${count(r.selected)}`, drops(r), graph(r), bytes(r.bytes_up_per_device), duration(r.duration_s)]), "No round has been opened yet.");
+  $("rounds-note").textContent = rounds.length > 24 ? "the newest 24 of all tasks" : "";
 }
 
 function draw(data) {

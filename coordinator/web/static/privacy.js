@@ -4,9 +4,9 @@ import { plot } from "./charts.js";
 
 function card(task) {
   const made = element("section", { class: "card task", "aria-label": task.task },
-    element("div", { class: "head" }, element("h2", {}, task.task), element("span", { class: `tag ${task.guaranteed ? "" : "abandoned"}` }, task.guaranteed ? `ε ${task.epsilon.toFixed(2)} at δ ${task.delta}` : "no DP guarantee")),
-    element("p", { class: "quiet" }, task.sentence));
+    element("div", { class: "head" }, element("h2", {}, task.task), element("span", { class: `tag ${task.guaranteed ? "" : "abandoned"}` }, task.guaranteed ? `ε ${task.epsilon.toFixed(2)} at δ ${task.delta}` : "no DP guarantee")));
   if (task.guaranteed) {
+    made.append(element("p", { class: "quiet" }, task.sentence));
     const bar = element("i");
     bar.style.width = `${Math.min(100, (100 * task.epsilon) / task.epsilon_budget)}%`;
     made.append(element("div", { class: "budget", role: "img", "aria-label": `${task.epsilon.toFixed(2)} of ${task.epsilon_budget} epsilon spent` }, bar));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,12 @@ from keyboard_app.window.partner import ScriptedPartner
 from keyboard_app.window.theme import load_theme
 from suggestion_model.bundle import Bundle
 from suggestion_model.catalog import load_catalog
+
+# Before any test module imports what imports Kivy: afterwards the window has the size it has.
+for _display in ("DISPLAY", "WAYLAND_DISPLAY"):
+    os.environ.pop(_display, None)
+_KIVY_HOME = tempfile.TemporaryDirectory()
+prepare(Path(_KIVY_HOME.name), (1280, 800))
 
 QUERIES = """query,category
 thai restaurants in oakland,restaurants
@@ -130,19 +137,17 @@ class Rig:
 
 
 @pytest.fixture(scope="session")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def window() -> Any:
     """Kivy's one window of this process, large enough for every screen, drawn off screen."""
     if "tensorflow" in sys.modules:
         pytest.exit(
             "TensorFlow is loaded, and its LLVM crashes the software GL driver: run `make unit`, which keeps them apart"
         )
-    for display in ("DISPLAY", "WAYLAND_DISPLAY"):
-        os.environ.pop(display, None)
-    prepare(tmp_path_factory.mktemp("home"), (1280, 800))
     from kivy.base import EventLoop
     from kivy.clock import Clock
 
     EventLoop.ensure_window()
+    assert tuple(EventLoop.window.size) == (1280, 800), "something imported Kivy before it was set up"
     Clock._max_fps = 0  # no waiting for the next frame
     return EventLoop.window
 

@@ -141,7 +141,7 @@ def test_the_card_shows_what_is_known_here_before_anything_is_sent(card_rig: Any
 
 def test_a_related_search_takes_the_place_of_the_first_and_only_open_sends_it(card_rig: Any) -> None:
     card = card_rig.screen.card
-    related = next(one.query for one in card.results.related if one.query in card._boxes)
+    related = next(one.query for one in card.results.related if one.query in card.boxes)
     card_rig.tap_box(card.button_box(related))
     assert card.query == related
     assert card_rig.opened == []

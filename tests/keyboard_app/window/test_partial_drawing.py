@@ -26,14 +26,14 @@ def shown(root: Any) -> np.ndarray:
 
 
 @pytest.fixture
-def drawing(window: Any) -> Iterator[Callable[[Any], Any]]:
-    """Draw in parts what is given; at the end the window draws by itself again."""
+def drawing(window: Any) -> Iterator[Callable[[], Any]]:
+    """Draw in parts; at the end the window draws by itself again."""
     from keyboard_app.window.partial_drawing import PartialDrawing
 
     made: list[Any] = []
 
-    def make(root: Any) -> Any:
-        made.append(PartialDrawing(window, root))
+    def make() -> Any:
+        made.append(PartialDrawing(window))
         made[-1].install()
         window.canvas.ask_update()
         return made[-1]
@@ -66,9 +66,9 @@ def test_a_software_renderer_keeps_what_was_shown(window: Any) -> None:
     assert keeps_what_was_shown(window) == software
 
 
-def test_a_key_press_draws_one_key_and_its_preview(make_rig: Callable[..., Rig], drawing: Callable[[Any], Any]) -> None:
+def test_a_key_press_draws_one_key_and_its_preview(make_rig: Callable[..., Rig], drawing: Callable[[], Any]) -> None:
     rig = make_rig()
-    partial = drawing(rig.screen)
+    partial = drawing()
     rig.type("he")
     rig.frames(2)
     finger = rig.press("y")
@@ -80,11 +80,11 @@ def test_a_key_press_draws_one_key_and_its_preview(make_rig: Callable[..., Rig],
 
 
 def test_drawing_in_parts_shows_the_same_as_drawing_whole(
-    window: Any, make_rig: Callable[..., Rig], drawing: Callable[[Any], Any]
+    window: Any, make_rig: Callable[..., Rig], drawing: Callable[[], Any]
 ) -> None:
     rig = make_rig(automatic=True)
     screen, rng = rig.screen, random.Random(7)
-    partial = drawing(screen)
+    partial = drawing()
     rig.frames(2)
     held: list[Any] = []
 
@@ -107,7 +107,7 @@ def test_drawing_in_parts_shows_the_same_as_drawing_whole(
         lambda: screen.ask_about_word("the", screen.words.box(1)), screen.close_menu,
         lambda: screen.receive("and you?"), screen.toggle_incognito, screen.toggle_secret,
         lambda: screen.keys.choose_layout(rng.choice(["QWERTZ", "QWERTY"])),
-        lambda: screen.focus.step(1) or screen._show_focus(), screen._end_focus,
+        lambda: screen.focus.step(1) or screen.show_focus(), screen.end_focus,
         lambda: setattr(screen, "size", (4 * rng.randrange(85, 120), rng.randrange(560, 780))),
     ]  # fmt: skip
     for _ in range(60):
@@ -117,8 +117,8 @@ def test_drawing_in_parts_shows_the_same_as_drawing_whole(
     lift()
 
 
-def test_pages_over_the_keys_are_drawn_whole(window: Any, page_rig: PageRig, drawing: Callable[[Any], Any]) -> None:
-    partial = drawing(page_rig.shell)
+def test_pages_over_the_keys_are_drawn_whole(window: Any, page_rig: PageRig, drawing: Callable[[], Any]) -> None:
+    partial = drawing()
     page_rig.frames(2)
     for open_page in (page_rig.shell.open_menu, page_rig.shell.open_privacy, page_rig.shell.back, page_rig.shell.back):
         open_page()

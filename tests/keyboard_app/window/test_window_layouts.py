@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,11 @@ def has_glyph(font: str, character: str) -> bool:
 @cache
 def covered(font: str) -> frozenset[int]:
     """Code points of a bundled font, from its character map (OpenType "cmap", format 4 and 12)."""
-    import kivy
-
-    file = Path(kivy.__file__).parent / "data" / "fonts" / {"Roboto": "Roboto-Regular.ttf"}.get(font, f"{font}.ttf")
+    # Not imported: what is shown in a window needs Kivy set up first.
+    kivy = find_spec("kivy")
+    assert kivy is not None
+    assert kivy.origin is not None
+    file = Path(kivy.origin).parent / "data" / "fonts" / {"Roboto": "Roboto-Regular.ttf"}.get(font, f"{font}.ttf")
     data = file.read_bytes()
     tables = {
         data[at : at + 4]: struct.unpack_from(">I", data, at + 8)[0]
