@@ -22,7 +22,7 @@ import urllib3
 from benchmarks import BenchmarkError, Value
 from benchmarks._loopback import coordinator
 from benchmarks.postgresql_server import PostgresServer, PostgresUnavailableError
-from coordinator.settings import DeadlineSettings, RoundSettings, Settings
+from coordinator.settings import CodecTarget, DeadlineSettings, RoundSettings, Settings
 from coordinator.storage import Database, round_store
 from coordinator.storage.tables import participants, rounds
 from federated_protocol import wire
@@ -129,7 +129,9 @@ def _collecting(database: Database, task: str, devices: list[Identity]) -> list[
         row = round_store.running_round(connection, task, lock=True)
         if row is None:
             raise BenchmarkError("no round is open")
-        settings = Settings(authority_public_key="00" * 32, rounds=RoundSettings(goal_count=2000))
+        settings = Settings(
+            authority_public_key="00" * 32, rounds=RoundSettings(goal_count=2000), codec=CodecTarget(most_sent=0)
+        )
         plan = planning.make_plan(
             settings, row, current_model(connection), DIMENSION, len(devices), secrets.token_bytes
         )

@@ -26,7 +26,7 @@ from benchmarks import BenchmarkError, Value
 from benchmarks._device_process import FleetSetting
 from benchmarks._loopback import ROOT, coordinator
 from coordinator.rounds.states import PHASE_OF_STATE, RoundState
-from coordinator.settings import DeadlineSettings, PaceSettings, RoundSettings, Settings
+from coordinator.settings import CodecTarget, DeadlineSettings, PaceSettings, RoundSettings, Settings
 from coordinator.storage import Database, round_store
 from coordinator.storage.tables import messages
 from federated_protocol.enrolment import issue
@@ -82,6 +82,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Value]:
             selecting_s=600.0, advertise_s=options.deadline, share_s=options.deadline,
             masked_input_s=options.deadline, confirm_s=options.deadline, unmask_s=options.deadline,
         ),
+        codec=CodecTarget(most_sent=0),  # every weight travels
         pace=PaceSettings(shortest_s=0.2, longest_s=5.0),
         threat=msgspec.structs.replace(ThreatModel(), dropout=stated),
     )  # fmt: skip

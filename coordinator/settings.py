@@ -107,10 +107,10 @@ class PrivacySettings(_Group, frozen=True):
 class OptimizerSettings(_Group, frozen=True):
     """Server optimiser, see :mod:`coordinator.aggregation.optimizers`."""
 
-    name: Literal["average", "momentum", "adam"] = "momentum"
+    name: Literal["average", "momentum", "adam", "yogi"] = "momentum"
     learning_rate: float = 15.0
     momentum: float = 0.5
-    """beta_1 of momentum and Adam."""
+    """beta_1 of momentum, Adam and Yogi."""
     beta2: float = 0.99
     epsilon: float = 1e-3
     prior_weight: float = 60.0

@@ -7,6 +7,7 @@ from coordinator.aggregation.optimizers import (
     Momentum,
     OptimizerState,
     ServerOptimizer,
+    Yogi,
     make_optimizer,
 )
 
@@ -18,6 +19,7 @@ __all__ = [
     "NextModel",
     "OptimizerState",
     "ServerOptimizer",
+    "Yogi",
     "make_next_model",
     "make_optimizer",
 ]

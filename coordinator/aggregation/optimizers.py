@@ -97,10 +97,33 @@ class Adam:
         return moved, OptimizerState(steps, {"mean": mean, "square": square})
 
 
+@dataclass(frozen=True, slots=True)
+class Yogi:
+    """FedYogi (arXiv 2003.00295, algorithm 2): Adam whose second moment moves by a bounded share, so that a few large
+    updates do not stop learning for long. As there, without bias correction; the moment starts at ``epsilon`` squared.
+    """
+
+    learning_rate: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.99
+    epsilon: float = 1e-3
+    """Degree of adaptivity tau."""
+
+    def step(self, weights: Vector, update: Vector, state: OptimizerState) -> tuple[Vector, OptimizerState]:
+        """One adaptive step."""
+        mean = self.beta1 * state.vector("mean", len(weights)) + (1 - self.beta1) * update
+        before = state.vector("square", len(weights)) if state.steps else np.full(len(weights), self.epsilon**2)
+        square = before - (1 - self.beta2) * update**2 * np.sign(before - update**2)
+        moved = weights + self.learning_rate * mean / (np.sqrt(square) + self.epsilon)
+        return moved, OptimizerState(state.steps + 1, {"mean": mean, "square": square})
+
+
 def make_optimizer(settings: OptimizerSettings) -> ServerOptimizer:
     """Build the optimiser that the settings name."""
     if settings.name == "momentum":
         return Momentum(settings.learning_rate, settings.momentum)
     if settings.name == "adam":
         return Adam(settings.learning_rate, settings.momentum, settings.beta2, settings.epsilon)
+    if settings.name == "yogi":
+        return Yogi(settings.learning_rate, settings.momentum, settings.beta2, settings.epsilon)
     return Averaging(settings.learning_rate)

@@ -163,7 +163,7 @@ def roll_back(connection: Connection, bad: int, *, now: float, actor: str, reaso
         _decide(connection, version, WITHDRAWN, 0.0, reason, now)
     for row in running:
         if row.base_version in tainted:
-            round_store.move(connection, row, RoundEvent.STOPPED, now, reason=AbandonReason.OPERATOR)
+            round_store.move(connection, row, RoundEvent.STOPPED, now, reason=AbandonReason.OPERATOR, actor=actor)
     version = republish(connection, good, now=now)
     _decide(connection, version, LIVE, 100.0, f"again version {good}", now)
     record(connection, now, actor, "rollback", f"version {bad} withdrawn ({reason}); {version} is {good} again")

@@ -106,12 +106,13 @@ class RoundDriver:
                 round_store.change_round(connection, row.id, deadline=max(row.deadline, now + grace))
                 log_event(Event.ROUND_RESUMED, round=row.number, state=list(RoundState).index(row.state))
 
-    def stop_round(self, now: float) -> bool:
-        """End the running rounds by an operator's decision; False when none is running."""
+    def stop_round(self, now: float, actor: str) -> bool:
+        """End the running rounds by the decision of ``actor``, an operator; False when none is running."""
         with self._database.writing() as connection:
             stopped = 0
             for row in self._running(connection, lock=True):
-                stopped += self._abandon(connection, row, RoundEvent.STOPPED, AbandonReason.OPERATOR, now)
+                reason = AbandonReason.OPERATOR
+                stopped += self._move(connection, row, RoundEvent.STOPPED, now, reason=reason, actor=actor)
         return stopped > 0
 
     def _running(self, connection: Connection, *, lock: bool = False) -> list[Round]:
@@ -300,7 +301,7 @@ class RoundDriver:
         event: RoundEvent,
         reason: AbandonReason,
         now: float,
-        **counts: int,
+        **counts: Any,
     ) -> bool:
         return self._move(connection, row, event, now, reason=reason, **counts)
 
@@ -312,9 +313,10 @@ class RoundDriver:
         now: float,
         *,
         reason: AbandonReason | None = None,
+        actor: str | None = None,
         **values: float | bytes,
     ) -> bool:
-        moved = round_store.move(connection, row, event, now, reason=reason, **values)
+        moved = round_store.move(connection, row, event, now, reason=reason, actor=actor, **values)
         if moved:
             log_event(
                 Event.ROUND_MOVED,

@@ -170,7 +170,7 @@ class Intake:
         self._check(view, message)
         answer = wire.encode(Pending(retry_after_s=self._poll_after_s(view.row)))
         with self._database.writing() as connection:
-            row = round_store.round_by_session(connection, session, lock=True)
+            row = round_store.round_by_session(connection, session, hold=True)
             member = round_store.participant(connection, view.row.id, signed.device)
             if row is None or member is None:
                 raise _unknown_session()

@@ -69,13 +69,19 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """One transaction that may write; committed at the end, rolled back on an exception."""
+    def writing(self, *, durable: bool = True) -> Iterator[Connection]:
+        """One transaction that may write; committed at the end, rolled back on an exception.
+
+        One that need not be ``durable`` may be lost, whole, when the database server crashes in the next moment; nobody
+        waits for its disk then. SQLite's log waits for no disk either (``synchronous=NORMAL``).
+        """
         with (
             self._write_lock or nullcontext(),
             self.engine.connect().execution_options(**{_WRITE: True}) as connection,
             connection.begin(),
         ):
+            if not durable and not self._sqlite:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
             yield connection
 
     def close(self) -> None:

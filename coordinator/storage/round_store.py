@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +19,7 @@ from federated_protocol.messages import AbandonReason, Phase
 _RUNNING = select(rounds).where(rounds.c.task == bindparam("task"), rounds.c.ended_at.is_(None))
 _RUNNING_LOCKED = _RUNNING.with_for_update()
 _BY_SESSION = select(rounds).where(rounds.c.session == bindparam("session"))
-_BY_SESSION_LOCKED = _BY_SESSION.with_for_update()
+_BY_SESSION_HELD = _BY_SESSION.with_for_update(read=True)
 _PUBLISHED = select(func.count()).where(
     rounds.c.task == bindparam("task"), rounds.c.state == RoundState.PUBLISHED.value
 )
@@ -94,13 +96,20 @@ class Participant:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One transition: when, from where to where, by which event, and the reason if it was abandoned."""
+    """One transition: when, from where to where, by which event, why if it was abandoned, and who did it."""
 
     at: float
     from_state: str | None
     to_state: str
     event: str | None
     reason: str | None
+    actor: str | None
+    """``process HOST:ID``, or an operator's account; None before schema version 6."""
+
+
+def this_process() -> str:
+    """What a transition that nobody decided is signed with."""
+    return f"process {socket.gethostname()[:40]}:{os.getpid()}"
 
 
 def running_round(connection: Connection, task: str, *, lock: bool = False) -> Round | None:
@@ -108,9 +117,9 @@ def running_round(connection: Connection, task: str, *, lock: bool = False) -> R
     return _round(connection.execute(_RUNNING_LOCKED if lock else _RUNNING, {"task": task}).one_or_none())
 
 
-def round_by_session(connection: Connection, session: str, *, lock: bool = False) -> Round | None:
-    """The round with this session id."""
-    query = _BY_SESSION_LOCKED if lock else _BY_SESSION
+def round_by_session(connection: Connection, session: str, *, hold: bool = False) -> Round | None:
+    """The round with this session id; with ``hold``, which others may too, nobody moves it during this transaction."""
+    query = _BY_SESSION_HELD if hold else _BY_SESSION
     return _round(connection.execute(query, {"session": session}).one_or_none())
 
 
@@ -181,11 +190,13 @@ def move(
     now: float,
     *,
     reason: AbandonReason | None = None,
+    actor: str | None = None,
     **values: Any,
 ) -> bool:
     """Take one transition of the table, if the round is still where ``row`` saw it, and write it to the history.
 
-    ``values`` are further columns to set. False when somebody else moved the round first.
+    ``actor`` is the operator's account, or None where this process decided. ``values`` are further columns to set.
+    False when somebody else moved the round first.
     """
     target = next_state(row.state, event)
     if target in (RoundState.ABANDONED, RoundState.PUBLISHED):
@@ -200,7 +211,7 @@ def move(
     change = update(rounds).where(rounds.c.id == row.id, rounds.c.state == row.state.value).values(**values)
     if connection.execute(change).rowcount != 1:
         return False
-    _remember(connection, row.id, now, row.state, target, event, reason)
+    _remember(connection, row.id, now, row.state, target, event, reason, actor)
     return True
 
 
@@ -264,7 +275,8 @@ def history_of(connection: Connection, round_id: int) -> list[HistoryEntry]:
     """Every transition of a round, oldest first."""
     query = select(history).where(history.c.round_id == round_id).order_by(history.c.id)
     return [
-        HistoryEntry(row.at, row.from_state, row.to_state, row.event, row.reason) for row in connection.execute(query)
+        HistoryEntry(row.at, row.from_state, row.to_state, row.event, row.reason, row.actor)
+        for row in connection.execute(query)
     ]
 
 
@@ -286,6 +298,7 @@ def _remember(
     target: RoundState,
     event: RoundEvent | None,
     reason: AbandonReason | None,
+    actor: str | None = None,
 ) -> None:
     connection.execute(
         insert(history).values(
@@ -295,6 +308,7 @@ def _remember(
             to_state=target.value,
             event=event.value if event else None,
             reason=reason.value if reason else None,
+            actor=(actor or this_process())[:64],
         )
     )
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 metadata = MetaData()
 
@@ -170,6 +170,7 @@ history = Table(
     Column("to_state", String(16), nullable=False),
     Column("event", String(16)),
     Column("reason", String(32)),
+    Column("actor", String(64)),  # a process, or an operator's account
 )
 
 rollouts = Table(

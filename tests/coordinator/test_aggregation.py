@@ -16,6 +16,7 @@ from coordinator.aggregation import (
     GateRejectedError,
     Momentum,
     OptimizerState,
+    Yogi,
     make_next_model,
     make_optimizer,
 )
@@ -76,7 +77,14 @@ def test_adams_first_step_has_the_size_of_its_learning_rate_whatever_the_update(
         assert np.allclose(moved, 0.01)
 
 
-@pytest.mark.parametrize("name", ["average", "momentum", "adam"])
+def test_yogis_moment_falls_by_what_an_update_weighs_where_adams_falls_by_a_share():
+    state = OptimizerState()
+    for size in (1.0, 1e-3):
+        _, state = Yogi(beta2=0.9, epsilon=1e-3).step(np.zeros(D), np.full(D, size), state)
+    assert state.vector("square", D) == pytest.approx(np.full(D, 1e-6 + 0.1 - 0.1 * 1e-6))
+
+
+@pytest.mark.parametrize("name", ["average", "momentum", "adam", "yogi"])
 def test_a_state_that_was_stored_continues_exactly(name):
     optimizer = make_optimizer(OptimizerSettings(name=name))
     rng = np.random.default_rng(1)
@@ -89,7 +97,7 @@ def test_a_state_that_was_stored_continues_exactly(name):
         weights = moved
 
 
-@pytest.mark.parametrize("optimizer", [Averaging(0.5), Momentum(0.05, 0.9), Adam(0.05)])
+@pytest.mark.parametrize("optimizer", [Averaging(0.5), Momentum(0.05, 0.9), Adam(0.05), Yogi(0.05)])
 def test_every_optimiser_finds_the_minimum_of_a_bowl(optimizer):
     target, weights, state = np.linspace(-1, 1, D), np.zeros(D), OptimizerState()
     for _ in range(400):

@@ -132,9 +132,9 @@ def test_no_further_round_opens_after_the_last_one(deploy):
 
 def test_an_operator_can_end_a_round(deployment):
     devices = deployment.select(10)
-    assert deployment.coordinator.driver.stop_round(deployment.clock.now)
+    assert deployment.coordinator.driver.stop_round(deployment.clock.now, "ada")
     assert devices[0].get("plan").reason is AbandonReason.OPERATOR
-    assert not deployment.coordinator.driver.stop_round(deployment.clock.now)
+    assert not deployment.coordinator.driver.stop_round(deployment.clock.now, "ada")
 
 
 def test_a_sum_below_the_smallest_aggregate_is_not_opened(deploy):

@@ -66,6 +66,15 @@ def test_a_transition_happens_once_however_many_try(database, row):
         assert round_store.running_round(connection, "t").state is RoundState.ADVERTISING
 
 
+def test_the_history_says_who_moved_a_round(database, row):
+    with database.writing() as connection:
+        round_store.move(connection, row, RoundEvent.QUORUM, 2.0)
+        row = round_store.running_round(connection, "t")
+        round_store.move(connection, row, RoundEvent.STOPPED, 3.0, reason=AbandonReason.OPERATOR, actor="ada")
+        actors = [entry.actor for entry in round_store.history_of(connection, row.id)]
+    assert actors == [round_store.this_process(), round_store.this_process(), "ada"]
+
+
 def test_an_ended_round_makes_room_for_the_next(database, row):
     with database.writing() as connection:
         round_store.move(connection, row, RoundEvent.STOPPED, 2.0, reason=AbandonReason.OPERATOR)
@@ -177,7 +186,7 @@ def begin_as_version_1(url):
     newer = {"rollouts", "release_metadata", "audit_log", "accounts", "account_sessions", "check_in_hours"}
     newer |= {"privacy_charges", "come_back_hours"}
     columns = [("rounds", "neighbours"), ("rounds", "root"), ("rounds", "confirmed"), ("rounds", "protocol_version")]
-    columns += [("participants", "certificate"), ("messages", "signature")]
+    columns += [("participants", "certificate"), ("messages", "signature"), ("history", "actor")]
     with engine.begin() as connection:
         metadata.create_all(connection, [t for t in metadata.sorted_tables if t.name not in newer])
         connection.execute(tables.meta.insert().values(name="schema_version", value="1"))
