@@ -1,0 +1,168 @@
+"""Tables and plots from the laboratory's results: ``python -m benchmarks.learning.page RESULTS.json --name NAME``.
+
+Prints Markdown for docs/results.md and writes ``docs/images/results-NAME-*.svg``. Nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.learning.cache import ROOT
+from benchmarks.learning.plots import line_chart
+
+_COLUMNS = (
+    ("auc", "AUC", 4),
+    ("log_loss", "log loss", 4),
+    ("ctr_at_90", "CTR@90", 3),
+    ("impressions_retained", "impressions kept", 3),
+    ("clicks_retained", "clicks kept", 3),
+    ("offers_on_chat", "offers on chat", 4),
+)
+_DRAWN = ("v0", "popularity", "centralised", "fedsgd", "fedavg", "fedavg_private")
+
+
+def page(found: Mapping[str, Any], name: str, folder: Path) -> str:
+    """Markdown for one run; its charts go to ``folder``."""
+    return "\n\n".join(
+        part for part in (_methods(found), _gains(found), _charts(found, name, folder), _studies(found)) if part
+    )
+
+
+def _interval(value: Mapping[str, float | None] | None, digits: int) -> str:
+    if value is None or value["mean"] is None:
+        return "not reached"
+    mean, half = value["mean"], ((value["high"] or 0) - (value["low"] or 0)) / 2
+    return f"{mean:.{digits}f}" if half == 0 else f"{mean:.{digits}f} ± {half:.{digits}f}"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _methods(found: Mapping[str, Any]) -> str:
+    rows = [
+        [f"`{method}`", *(_interval(values[key], digits) for key, _, digits in _COLUMNS)]
+        for method, values in found["methods"].items()
+    ]
+    return _table(["method", *(title for _, title, _ in _COLUMNS)], rows)
+
+
+def _gains(found: Mapping[str, Any]) -> str:
+    rows = []
+    for method, gains in found["gains"].items():
+        rounds, size = found["rounds_to_target"].get(method), found["bytes_to_target"].get(method)
+        megabytes = "" if size is None else "not reached"
+        if size is not None and size["auc"]["mean"] is not None:
+            megabytes = f"{size['auc']['mean'] / 1e6:.1f}"
+        rows.append(
+            [
+                f"`{method}`",
+                _interval(gains["auc_gain"], 3),
+                _interval(gains["ctr_gain"], 3),
+                "" if rounds is None else _interval(rounds["auc"], 0),
+                "" if rounds is None else _interval(rounds["ctr_at_90"], 0),
+                megabytes,
+            ]
+        )
+    if not rows:
+        return ""
+    return _table(
+        ["method", "AUC gain", "CTR gain", "rounds to 95 % (AUC)", "rounds to 95 % (CTR)", "MB to 95 % (AUC)"], rows
+    )
+
+
+def _charts(found: Mapping[str, Any], name: str, folder: Path) -> str:
+    curves = {
+        method: [(point["clicks_retained"], point["ctr_at_90"]) for point in found["curves"][method]]
+        for method in _DRAWN
+        if method in found["curves"]
+    }
+    rounds = {
+        method: [(point["round"], point["auc"]) for point in points]
+        for method, points in found["by_round"].items()
+        if method in ("fedavg", "fedavg_plain", "fedavg_adam", "fedsgd", "fedavg_private")
+    }
+    shown = []
+    for what, title, across, up, lines in (
+        ("trade-off", "What a threshold trades", "share of the clicks kept", "expected CTR of the offers", curves),
+        ("rounds", "Learning, round by round", "rounds", "AUC on lines nobody trained on", rounds),
+    ):
+        if any(lines.values()):
+            file = folder / f"results-{name}-{what}.svg"
+            file.write_text(line_chart(title, across, up, lines), encoding="utf-8")
+            shown.append(f"![{title.lower()}](images/{file.name})")
+    return "\n\n".join(shown)
+
+
+def _studies(found: Mapping[str, Any]) -> str:
+    studies, parts = found.get("studies", {}), []
+    if "selection_bias" in studies:
+        rows = [
+            [title, *(f"{studies['selection_bias'][key][metric]:.4f}" for metric in ("auc", "log_loss", "ctr_at_90"))]
+            for key, title in (("with_propensities", "with 1 / propensity"), ("without", "without"))
+        ]
+        parts.append(_table(["trained on version 0's own log", "AUC", "log loss", "CTR@90"], rows))
+    if "personalisation" in studies:
+        rows = []
+        for world, values in studies["personalisation"].items():
+            if values["people"]:
+                share = values["share_of_perfect_log_loss"]
+                rows.append(
+                    [
+                        world.replace("_", " "),
+                        str(values["people"]),
+                        "none to be had" if share is None else f"{share:.1%}",
+                        f"{values['relative_change_log_loss']:+.2%}",
+                        f"{values['relative_change_auc']:+.2%}",
+                        f"{values['people_worse_log_loss']:.1%}",
+                        f"{values['people_worse_auc']:.1%}",
+                    ]
+                )
+        head = ["typist", "people", "share of perfect knowledge", "log loss", "AUC"]
+        parts.append(_table([*head, "worse by 0.02 (log loss)", "worse by 0.02 (AUC)"], rows))
+    if "hashed_rounds" in studies:
+        values = studies["hashed_rounds"]
+        rows = [
+            [
+                f"`{method}`",
+                f"{values[method]['step']:.3g}",
+                "yes" if values[method]["step_inside_grid"] else "no",
+                *(str(n) if n is not None else "never" for n in values[method]["rounds_to"].values()),
+            ]
+            for method in ("fedavg", "fedsgd")
+        ]
+        parts.append(_table(["hashed trigger", "step", "inside its grid", *values["fedavg"]["rounds_to"]], rows))
+    if "fsvrg" in studies:
+        values = studies["fsvrg"]
+        rows = [
+            [
+                "gradient descent, 60 rounds",
+                f"{values['descent']['step']:.3g}",
+                f"{values['descent']['gap_after_60']:.4f}",
+            ]
+        ]
+        rows += [
+            [f"{title}, 12 rounds", f"{values[key]['step']:.3g}", f"{values[key]['gap_after_12']:.4f}"]
+            for key, title in (("fsvrg", "FSVRG"), ("without_A", "without A"), ("without_S", "without S"))
+        ]
+        parts.append(_table(["hashed trigger, everybody in each round", "step", "relative gap to the optimum"], rows))
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    """Print the page's part for one file of results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("results", type=Path, help="what `python -m benchmarks learning --json` printed")
+    parser.add_argument("--name", required=True, help="of the charts")
+    parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images")
+    options = parser.parse_args()
+    print(page(json.loads(options.results.read_text(encoding="utf-8")), options.name, options.images))
+
+
+if __name__ == "__main__":
+    main()
