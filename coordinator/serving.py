@@ -59,12 +59,13 @@ class ImpatientWorker(ThreadWorker):  # type: ignore[misc] # its base is untyped
     """gthread, but nobody holds one of its threads by sending a request drop by drop.
 
     After :data:`READ_S` nothing more is read from the connection: a request that had not arrived by then fails, an
-    answer that is still being waited for or streamed does not.
+    answer that is still being waited for or streamed does not, and its connection serves the next request.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._reading: dict[TConn, float] = {}
+        self._requests: dict[TConn, Any] = {}
         self._watch = threading.Thread(target=self._end_late_reads, name="late-reads", daemon=True)
 
     def run(self) -> None:
@@ -80,22 +81,34 @@ class ImpatientWorker(ThreadWorker):  # type: ignore[misc] # its base is untyped
                 listener.close()
 
     def handle(self, conn: TConn) -> Any:
-        """Answer one request."""
+        """Answer one request; a connection that was cut carries no other."""
         self._reading[conn] = time.monotonic() + READ_S
         try:
-            return super().handle(conn)
+            kept = super().handle(conn)
+            return kept if conn in self._reading else False
         finally:
             self._reading.pop(conn, None)
+            self._requests.pop(conn, None)
+
+    def handle_request(self, req: Any, conn: TConn) -> Any:
+        """Answer a request whose head has arrived."""
+        self._requests[conn] = req
+        return super().handle_request(req, conn)
 
     def _end_late_reads(self) -> None:
         while True:
             time.sleep(min(1.0, READ_S / 4))
             now = time.monotonic()
             for conn, until in list(self._reading.items()):
-                if now >= until:
+                if now >= until and not self._has_arrived(conn):
                     self._reading.pop(conn, None)
                     with contextlib.suppress(OSError):  # it is closed already
                         conn.sock.shutdown(socket.SHUT_RD)
+
+    def _has_arrived(self, conn: TConn) -> bool:
+        """Whether the body was read to its stated end; a chunked one is not known to end."""
+        request = self._requests.get(conn)
+        return request is not None and getattr(request.body.reader, "length", 1) == 0
 
 
 def _allow_connections() -> None:

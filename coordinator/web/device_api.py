@@ -145,6 +145,8 @@ def _signed_body(limit_bytes: int) -> tuple[SignedMessage, int]:
         raise RequestRefusedError(RefusalReason.TOO_LARGE, f"this call accepts at most {limit} bytes")
     request.max_content_length = limit
     body = request.get_data(cache=False)
+    if len(body) < (request.content_length or 0):  # the connection ended first: nothing is wrong with the message
+        raise RequestRefusedError(RefusalReason.UNAVAILABLE, "the request ended early: send it again")
     if len(body) > limit:
         raise RequestRefusedError(RefusalReason.TOO_LARGE, f"this call accepts at most {limit} bytes")
     decode: Callable[..., SignedMessage] = wire.decode_json if kind == JSON else wire.decode
