@@ -143,7 +143,7 @@ def summary(week: Week) -> dict[str, Value]:
     bad = next(iter(after_fault), None)
     bad_version = None if bad is None else int(bad.detail.split()[1])
     judged = {evaluation.version: evaluation for evaluation in reports.evaluations()}
-    standing = [c for c in reports.comparisons() if c.ctr is not None and c.holdback_ctr is not None]
+    standing = [c for c in reports.comparisons() if c.verdict.value != "too_early"]
     last = standing[-1] if standing else None
     return {
         "devices": week.setting.devices,

@@ -50,6 +50,7 @@ from federated_protocol.messages import (
     RefusalReason,
     Selected,
 )
+from federated_protocol.plan import TaskKind
 from federated_protocol.signing import Identity
 from federated_protocol.trust import TrustStore
 from keyboard_app.device.model_store import ModelRejectedError
@@ -310,7 +311,7 @@ class Week:
             present = []
             for number, device in enumerate(staying):
                 if phase is Phase.MASKED_INPUT and number == len(staying) // 2:
-                    if self._last:
+                    if self._last and device.plan is not None and device.plan.kind is TaskKind.TRAINING:
                         return
                     if self._restart_due:
                         self._restart()

@@ -58,7 +58,7 @@ function drawTiles({ status, metrics, rounds }) {
   const tile = (title, value, ...note) => element("div", { class: "tile" }, element("span", { class: "quiet" }, title), element("b", {}, value), element("span", { class: "quiet" }, ...note));
   const lift = (value, text) => [element("span", { class: value >= 0 ? "up" : "down" }, `${value >= 0 ? "+" : "−"}${Math.abs(100 * value).toFixed(0)} %`), ` ${text}`];
   const against = newest && newest.holdback_ctr && newest.holdback_ctr.value ? lift(newest.ctr.value / newest.holdback_ctr.value - 1, `on the holdback's ${percent(newest.holdback_ctr.value)}`) : ["nothing to compare with yet"];
-  const retained = (found) => (found ? [`95 % interval ${percent(found.low, 0)} to ${percent(found.high, 0)}`] : ["no holdback counted yet"]);
+  const retained = (found) => (found ? [`95 % interval ${percent(found.low, 0)} to ${percent(found.high, 0)}`] : ["not enough rounds counted both arms yet"]);
   const last = rounds.find((r) => r.state === "published" && kindOf(r.task) === "training");
   $("tiles").replaceChildren(
     tile("Newest model", `v${status.model.version}`, status.model.participants ? `from ${count(status.model.participants)} devices, threshold ${minus(status.model.threshold.toFixed(2))}` : "the release bundle, or an earlier one again"),
