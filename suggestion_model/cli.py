@@ -11,6 +11,7 @@ import msgspec
 from .bundle import CATALOG, Bundle, write_manifest
 from .catalog.command import candidates
 from .errors import SuggestionModelError
+from .model_card import as_markdown, read_measured
 
 _SHIPPED = Path(__file__).parent / "releases" / "v0"
 
@@ -53,9 +54,17 @@ def build(data: Path, out: Path) -> None:
 @main.command()
 @click.argument("path", type=click.Path(path_type=Path), default=_SHIPPED)
 @click.option("--json", "as_json", is_flag=True, help="Print the card as JSON.")
-def card(path: Path, as_json: bool) -> None:
+@click.option("--markdown", is_flag=True, help="Print the card as a page.")
+@click.option("--measured", type=click.Path(path_type=Path), help="With --markdown: the laboratory's JSON to quote.")
+def card(path: Path, as_json: bool, markdown: bool, measured: Path | None) -> None:
     """Print the model card of a bundle (the shipped one by default)."""
     bundle = _load(path)
+    if markdown:
+        try:
+            click.echo(as_markdown(bundle, read_measured(measured) if measured is not None else None))
+        except SuggestionModelError as error:
+            raise click.ClickException(str(error)) from None
+        return
     if as_json:
         click.echo(msgspec.json.encode(bundle.card).decode())
         return
@@ -74,7 +83,8 @@ def card(path: Path, as_json: bool) -> None:
         ),
         (
             "Weights",
-            f"{shape.dimension} trainable float32; embedding {shape.vocabulary} x {shape.embedding_dimensions}, frozen",
+            f"{shape.dimension} trainable float32; embedding {shape.vocabulary} x {shape.embedding_dimensions}, "
+            f"frozen; trigger {shape.hash_buckets}",
         ),
         ("Licence", facts.licence),
     ):

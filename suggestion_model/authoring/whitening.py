@@ -16,7 +16,7 @@ from ..types import RankerInputs
 from .ranker import FrozenFeatures
 
 RIDGE = 1.0
-POWER = 40.0
+POWER = 30.0
 HABIT_DEVIATION = 0.5
 
 

@@ -18,7 +18,9 @@ from flask import Flask
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from coordinator.app import create_app
+from coordinator.experiments.evaluation import GateVerdict
 from coordinator.experiments.metric_store import sums_of
+from coordinator.releases.evaluation_gate import evaluation_of
 from coordinator.releases.model_store import add_model, load_artifact
 from coordinator.service import Coordinator
 from coordinator.settings import (
@@ -717,3 +719,26 @@ def test_a_model_nobody_signed_is_not_ranked_with(world: World) -> None:
     world.run(lambda: device.runtime.status.problem != "")
     assert "no signed releases" in device.runtime.status.problem
     assert device.runtime.store.current.version == 0
+
+
+def test_devices_judge_a_version_on_new_offers_before_any_of_them_ranks_with_it(world: World) -> None:
+    world.kill()
+    gate = ReleaseSettings(evaluation_gate=True, evaluation_devices=4)
+    world.settings = msgspec.structs.replace(world.settings, releases=gate)
+    world.start()
+    for _ in range(5):
+        world.add_device()
+    world.run(lambda: bool(world.rounds) and world.rounds[0].published_version == 1)
+    assert {device.runtime.status.model_version for device in world.devices} == {0}
+    for number, device in enumerate(world.devices):
+        write_log(device.log, 6, seed=100 + number, arm=TREATMENT)
+    world.clock.now += 3600  # all of them have rested
+    for device in world.devices:
+        device.due = world.clock.now
+    world.run(world.published(1))
+    with world.coordinator.database.reading() as connection:
+        found = evaluation_of(connection, world.settings, 1)
+    assert found is not None
+    assert (found.verdict, found.devices, found.baseline_version) == (GateVerdict.PASSED, 5, 0)
+    assert found.clicks > 0
+    assert all(device.log.usage_unreported("later") for device in world.devices)  # judging claimed nothing

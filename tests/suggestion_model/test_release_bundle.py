@@ -142,3 +142,16 @@ def test_ranking_needs_no_tensorflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_card_is_a_page_and_quotes_what_was_measured(tmp_path: Path, shipped: Bundle) -> None:
+    measured = tmp_path / "laboratory.json"
+    measured.write_text('{"methods": {"fedavg": {"auc": {"mean": 0.9312, "low": 0.93, "high": 0.94}}}}')
+    page = CliRunner().invoke(main, ["card", "--markdown", "--measured", str(measured)])
+    assert page.exit_code == 0, page.output
+    assert "| fedavg | 0.9312 |" in page.output
+    for source in shipped.card.data:
+        assert source.licence in page.output
+    assert "None given" in CliRunner().invoke(main, ["card", "--markdown"]).output
+    measured.write_text("[]")
+    assert "no methods" in CliRunner().invoke(main, ["card", "--markdown", "--measured", str(measured)]).output
