@@ -29,7 +29,7 @@ HALF_DECADES = tuple(10 ** (exponent / 2) for exponent in range(-3, 5))
 EPOCHS = 5
 BATCH = 16
 TUNING_ROUNDS = 60
-SGD_ROUNDS = 400
+MOST_ROUNDS = 400
 TARGETS = (0.8, 0.9)
 L2 = 1e-5
 FSVRG_ROUNDS = 12
@@ -55,7 +55,7 @@ def compare_rounds(
     def fedavg(step: float) -> LocalRule:
         return Steps(LocalSetting(EPOCHS, BATCH, step))
 
-    for name, rule, rounds in (("fedavg", fedavg, TUNING_ROUNDS), ("fedsgd", Gradient, SGD_ROUNDS)):
+    for name, rule in (("fedavg", fedavg), ("fedsgd", Gradient)):
         step, inside, tried = tuned(partial(_auc_after, rule, learner, inner, cohort), HALF_DECADES)
         curve: list[tuple[int, Mapping[str, float]]] = []
         goal = low + max(TARGETS) * (high - low)
@@ -64,7 +64,7 @@ def compare_rounds(
             curve.append((run.rounds, {"auc": judged.judge(learner.logits(rows, run.weights))["auc"]}))
 
         run = None
-        for until in range(10, rounds + 1, 10):
+        for until in range(10, MOST_ROUNDS + 1, 10):
             run = train(Algorithm(rule(step)), learner, population, cohort, until, seed, run, note)
             if curve[-1][1]["auc"] >= goal:
                 break

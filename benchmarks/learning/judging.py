@@ -139,7 +139,8 @@ def _fit_line(x: Floats, y: Floats, steps: int = 30) -> tuple[float, float]:
     for _ in range(steps):
         p = 1 / (1 + np.exp(-features @ weights))
         curvature = (features * (p * (1 - p))[:, None]).T @ features + 1e-6 * np.eye(2)
-        weights -= np.linalg.solve(curvature, features.T @ (p - y) + 1e-6 * weights)
+        step = np.linalg.solve(curvature, features.T @ (p - y) + 1e-6 * weights)
+        weights -= step / max(1.0, float(np.abs(step).max()))  # at most 1 at a time: undamped, Newton may run away
     return float(weights[0]), float(weights[1])
 
 
