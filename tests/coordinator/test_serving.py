@@ -73,7 +73,7 @@ def test_the_coordinator_serves_devices_and_people_and_keeps_its_versions(tmp_pa
             digests.append(status["model"]["digest"])
             page = urllib3.request("GET", url + "/")
             assert b"http://" not in page.data.replace(b"http://www.w3.org", b"")
-            for name in ("dashboard.css", "dashboard.js"):
+            for name in ("dashboard.css", "overview.js", "uplot/uPlot.iife.min.js"):
                 assert f"/static/{name}".encode() in page.data
                 assert urllib3.request("GET", f"{url}/static/{name}").status == 200
             stream = urllib3.request("GET", url + "/admin/events", preload_content=False, timeout=10)

@@ -291,7 +291,7 @@ def federate(tmp_path: Path, nursery: Nursery) -> Iterator[Callable[..., Federat
                 goal_count=devices, minimum_count=4, overselect=1.0, smallest_aggregate=4, pause_s=0.1, settle_s=0.3
             ),
             "deadlines": DeadlineSettings(
-                selecting_s=2.0, advertise_s=20.0, share_s=20.0, masked_input_s=20.0, confirm_s=20.0, unmask_s=20.0
+                selecting_s=20.0, advertise_s=20.0, share_s=20.0, masked_input_s=20.0, confirm_s=20.0, unmask_s=20.0
             ),
             "pace": PaceSettings(shortest_s=0.1, longest_s=0.5),
             "codec": CodecTarget(largest_count=1024),

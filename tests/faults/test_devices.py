@@ -23,7 +23,7 @@ HALF = 3
 @pytest.mark.parametrize("state", [RoundState.ADVERTISING, RoundState.COLLECTING, RoundState.UNMASKING])
 def test_half_of_the_devices_are_killed_and_come_back(federate, state):
     waits = ("advertise_s", "share_s", "masked_input_s", "confirm_s", "unmask_s")
-    federation = federate(DEVICES, deadlines=dict.fromkeys(waits, 2.0))
+    federation = federate(DEVICES, deadlines=dict.fromkeys(("selecting_s", *waits), 2.0))
     coordinator = federation.start()
     others = list(range(HALF, DEVICES))
     federation.switch_on(coordinator.url, list(range(HALF)))
@@ -39,7 +39,7 @@ def test_half_of_the_devices_are_killed_and_come_back(federate, state):
 
 
 def test_devices_whose_clock_is_wrong_are_told_so_and_hold_nobody_up(federate):
-    federation = federate(DEVICES)
+    federation = federate(DEVICES, deadlines={"selecting_s": 2.0})
     coordinator = federation.start()
     federation.switch_on(coordinator.url)
     skews = [7200.0, -7200.0, 500.0, -500.0]
