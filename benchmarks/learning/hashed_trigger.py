@@ -34,7 +34,7 @@ TARGETS = (0.8, 0.9)
 L2 = 1e-5
 FSVRG_ROUNDS = 12
 DESCENT_ROUNDS = 60
-FSVRG_STEPS = (0.1, 0.3, 1.0, 3.0, 10.0)
+FSVRG_STEPS = (3.0, 10.0, 30.0, 100.0)
 FSVRG_DEVICES = 150
 
 
@@ -168,14 +168,22 @@ def compare_descents(population: Population) -> dict[str, Any]:
         ("without_A", replace(full, scale_server=False)),
         ("without_S", replace(full, scale_device=False)),
     ):
-        by_step = {step: run(replace(variant, step=step)) for step in FSVRG_STEPS}
-        best = min(by_step, key=lambda step: by_step[step][-1])
+        by_step: dict[float, list[float]] = {}
+
+        def after(step: float, variant: Fsvrg = variant, by_step: dict[float, list[float]] = by_step) -> float:
+            by_step[step] = run(replace(variant, step=step))
+            return -by_step[step][-1]
+
+        best, within, _ = tuned(after, FSVRG_STEPS)
+        reference = found["fsvrg"]["step"] if "fsvrg" in found else best
+        if reference not in by_step:
+            after(reference)
         found[name] = {
             "step": best,
-            "step_inside_grid": min(FSVRG_STEPS) < best < max(FSVRG_STEPS),
+            "step_inside_grid": within,
             "gap_after_12": by_step[best][-1],
             "gaps": by_step[best],
-            "gap_at_the_full_ones_step": by_step[found["fsvrg"]["step"] if "fsvrg" in found else best][-1],
+            "gap_at_the_full_ones_step": by_step[reference][-1],
         }
     return found
 
