@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import subprocess
 import sys
@@ -36,6 +37,13 @@ def address():
     process.communicate(timeout=20)
 
 
+def left_to_read(sock):
+    try:
+        return sock.recv(1)
+    except ConnectionError:
+        return b""
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_connection_whose_answer_took_long_serves_the_next_request(address, method):
     connection = http.client.HTTPConnection(address, timeout=20)
@@ -53,9 +61,8 @@ def test_a_request_that_does_not_arrive_in_time_is_not_answered_as_if_it_had(add
     connection.putrequest("POST", "/length")
     connection.putheader("Content-Length", "1000")
     connection.endheaders(b"half of it")
-    with pytest.raises(ConnectionError):
-        for _ in range(2):  # whatever is answered to the half, the connection ends with it
-            connection.getresponse().read()
-            connection.sock.sendall(bytes(990))
-            connection.request("POST", "/length", body=b"another")
+    with contextlib.suppress(ConnectionError):  # whatever is said to the half, the connection ends with it
+        connection.getresponse().read()
+    connection.sock.settimeout(20)
+    assert left_to_read(connection.sock) == b""
     connection.close()
