@@ -44,7 +44,7 @@ def people() -> People:
     none = np.zeros(0, np.float32)
     example = Example(NOTHING, NOTHING, none, NOTHING, none, 1.0, 1.0)
     devices = tuple(Device(str(n), (example,) * n, (n, n)) for n in (1, 2, 3))
-    inputs = RankerInputs(NOTHING, NOTHING, none, NOTHING, none)
+    inputs = RankerInputs(NOTHING, NOTHING, none)
     return People(devices, HeldOut(inputs, np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64), 0, 0))
 
 

@@ -30,7 +30,7 @@ from coordinator.settings import CodecTarget, DeadlineSettings, PaceSettings, Ro
 from coordinator.storage import Database, message_store, round_store
 from coordinator.storage.tables import metric_sums, models
 from federated_protocol.enrolment import issue
-from federated_protocol.messages import Phase
+from federated_protocol.messages import AbandonReason, Phase
 from federated_protocol.signing import Identity
 from keyboard_app.device.identity import DeviceIdentity
 
@@ -232,6 +232,12 @@ class Federation:
 
     def abandoned(self) -> list[str]:
         return [row.reason.value for row in self.rounds() if row.state is RoundState.ABANDONED and row.reason]
+
+    def first_round_held(self) -> bool:
+        """Whether the round that was disturbed is published; rounds after it may have found nobody free in time."""
+        first, *later = self.rounds()
+        ends = {row.reason for row in later if row.state is RoundState.ABANDONED}
+        return first.state is RoundState.PUBLISHED and ends <= {AbandonReason.TOO_FEW_SELECTED}
 
     def everybody_was_in(self) -> bool:
         """Whether every device saw a round through to its end."""
