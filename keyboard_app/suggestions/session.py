@@ -74,7 +74,7 @@ class TypingSession:
             raise ValueError("The search address must begin with https:// and hold {query} where the query goes.")
         self._engine = engine
         self._log = log
-        self._words = words
+        self._words = self._suggested_with = words
         self._clock = clock
         self._field_kind = field_kind
         self._preferences = Preferences() if preferences is None else preferences
@@ -107,6 +107,19 @@ class TypingSession:
     @words.setter
     def words(self, words: WordSuggester | None) -> None:
         self._words = words
+
+    def catch_up(self) -> bool:
+        """Suggest with words that were replaced since the strip was made, in the thread that takes the keys.
+
+        Returns
+        -------
+        bool
+            Whether there is a new strip.
+        """
+        if self._words is self._suggested_with:
+            return False
+        self._show_strip()
+        return True
 
     @property
     def engine(self) -> SuggestionEngine | None:
@@ -465,6 +478,7 @@ class TypingSession:
 
     def _show_strip(self) -> None:
         seen = self._line.visible()
+        self._suggested_with = self._words
         words = self._suggest_words()
         self._strip = Strip(words.words, words.correction, None if seen is None else seen[0], self._strip.sequence + 1)
 

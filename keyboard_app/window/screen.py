@@ -501,6 +501,8 @@ class KeyboardScreen(Widget):
         """Ask the device what it is doing and show it, with anything that does not work at the moment."""
         troubles = sorted(trouble.value for trouble in self.session.troubles)
         self.header.show(" · ".join([*troubles, self._status_line()]), self._incognito)
+        if self.session.catch_up():  # a language's words are read beside typing
+            self.refresh()
 
     def _word_being_typed(self) -> tuple[str, ...]:
         found = re.search(r"[^\W_][\w'’-]*$", self.session.composed[: self.session.cursor])

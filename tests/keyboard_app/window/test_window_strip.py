@@ -238,3 +238,15 @@ def test_damaged_preferences_are_set_aside(tmp_path: Path) -> None:
     assert found.recovered.read_text() == "{nonsense"
     found.save()
     assert Preferences.load(path).recovered is None
+
+
+def test_words_that_are_read_beside_typing_fill_the_strip_without_a_key(
+    make_rig: Callable[..., Any], suggester: WordSuggester
+) -> None:
+    rig = make_rig(suggester=suggester)
+    rig.screen.session.words = None
+    rig.screen.refresh_status()
+    assert not rig.screen.words.targets()
+    rig.screen.session.words = suggester
+    rig.screen.refresh_status()
+    assert len(rig.screen.words.targets()) == 3
