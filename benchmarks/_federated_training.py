@@ -58,9 +58,7 @@ class Head:
 class Whole:
     """The whole ranker: every weight for itself (``moved`` None), or along a random subspace."""
 
-    def __init__(
-        self, bundle: Bundle, training: TrainingSetting, moved: tuple[int, int, int] | None, seed: bytes
-    ) -> None:
+    def __init__(self, bundle: Bundle, training: TrainingSetting, moved: tuple[int, int] | None, seed: bytes) -> None:
         self._ranker = WholeRanker(bundle, moved, seed)
         self._training = training
         self.start: Weights = self._ranker.start

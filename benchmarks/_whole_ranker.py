@@ -21,8 +21,7 @@ from benchmarks import BenchmarkError
 from federated_protocol.plan import SubsetBlock
 from federated_protocol.update_codec.subspace import Subspace
 from suggestion_model.bundle import Bundle
-from suggestion_model.features import CANDIDATE_TOKENS, CONTEXT_TOKENS, DENSE_FEATURES
-from suggestion_model.hashed_features import HASHED_FEATURES
+from suggestion_model.features import BASELINE_INDEX, CANDIDATE_TOKENS, CONTEXT_TOKENS, DENSE_FEATURES
 from suggestion_model.runtime import PAIR_INPUTS
 from suggestion_model.types import Example, RankerInputs
 
@@ -45,7 +44,7 @@ class Constants:
         interpreter = Interpreter(model_content=bundle.ranker)
         found: dict[tuple[int, ...], list[NDArray[Any]]] = {}
         for detail in interpreter.get_tensor_details():
-            if detail["dtype"] not in (np.float32, np.int8) or np.prod(detail["shape"]) < SMALLEST_CONSTANT:
+            if detail["dtype"] not in (np.float32, np.int8, np.int32) or np.prod(detail["shape"]) < SMALLEST_CONSTANT:
                 continue  # LiteRT dies when asked for the value of a resource
             try:
                 value = interpreter.get_tensor(detail["index"])
@@ -62,7 +61,10 @@ class Constants:
             (projection,) = [a for s, (a, *_) in found.items() if len(s) == 2 and s[0] == s[1]]
             (self.hidden_bias,), (self.output_bias,) = found[len(hidden),], found[len(output),]
             (self.offset,) = found[len(projection),]
-            one, two = found[DENSE_FEATURES,]
+            one, two = (array for array in found[DENSE_FEATURES,] if array.dtype == np.float32)
+            bins = found[len(projection) - (DENSE_FEATURES + len(output) + 3 * width),]
+            (self.bin_columns,) = (array for array in bins if array.dtype == np.int32)
+            (self.bin_tenths,) = (array for array in bins if array.dtype == np.float32)
         except (KeyError, ValueError):
             raise BenchmarkError("the shipped model file is built otherwise: its constants are not found") from None
         # Fully connected layers hold their matrices by output.
@@ -87,21 +89,19 @@ class WholeRanker:
 
     Args:
         bundle: the shipped release.
-        moved: coordinates of z that move the embedding, the encoder and the hashed features; None for the identity. The
-            rest of the head moves as it is.
+        moved: coordinates of z that move the embedding and the encoder; None for the identity. The head moves as it is.
         seed: 32 bytes, of the subspace.
     """
 
-    def __init__(self, bundle: Bundle, moved: tuple[int, int, int] | None, seed: bytes) -> None:
+    def __init__(self, bundle: Bundle, moved: tuple[int, int] | None, seed: bytes) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         constants = Constants(bundle)
         table, *encoder = constants.parts()
-        hashed = bundle.dimension - len(constants.projection)
-        lengths = table.size, sum(part.size for part in encoder), hashed
+        lengths = table.size, sum(part.size for part in encoder)
         chosen = lengths if moved is None else moved
         blocks = [SubsetBlock(length, count) for length, count in zip(lengths, chosen, strict=True)]
-        blocks.append(SubsetBlock(len(constants.projection), len(constants.projection)))
+        blocks.append(SubsetBlock(bundle.dimension, bundle.dimension))
         self.subspace = Subspace(seed, blocks)
         self.start: Weights = np.zeros(self.subspace.size, np.float32)
         self.whole = self.subspace.dimension
@@ -186,23 +186,28 @@ def _model_file(constants: Constants, head: Weights, subspace: Subspace) -> byte
     mean, inverse = tf.constant(constants.mean), tf.constant(1.0 / constants.deviation)
     projection, offset = tf.constant(constants.projection), tf.constant(constants.offset)
 
-    def logits(z: Any, context_ids: Any, candidate_ids: Any, dense: Any, hashed_ids: Any, hashed_values: Any) -> Any:
+    def logits(z: Any, context_ids: Any, candidate_ids: Any, dense: Any) -> Any:
         def pooled(ids: Any) -> Any:
             rows = tf.gather(rows_of, ids) + tf.gather(table_entry, ids) * tf.gather(z, tf.gather(table_bucket, ids))
             return pool(rows * tf.cast(ids > 0, tf.float32)[:, :, None])  # the padding's row stays zero
 
         moved = tf.split(rest + rest_entry * tf.gather(z, rest_bucket), sizes)
         layers = [tf.reshape(flat, part.shape) for flat, part in zip(moved, encoder, strict=False)]
-        wide, linear = tf.split(moved[-1], [head.size - len(constants.projection), len(constants.projection)])
+        skip, bias, linear = tf.split(moved[-1], [1, 1, head.size - 2])
         line, earlier = pooled(context_ids[:, :LINE_TOKENS]), pooled(context_ids[:, LINE_TOKENS:])
         candidate = pooled(candidate_ids) * CANDIDATE_SCALE
         standard = (dense - mean) * inverse
         known = tf.minimum(tf.maximum(standard, -DENSE_LIMIT), DENSE_LIMIT)
         seen = encode(line, earlier, *layers) * ENCODER_SCALE
-        raw = tf.concat([known, seen, candidate, line * candidate, earlier * candidate], axis=1)
+        tenths = tf.round(tf.gather(dense, constants.bin_columns, axis=1) * 10.0)
+        bins = tf.cast(tf.equal(tenths, constants.bin_tenths), tf.float32)
+        raw = tf.concat([known, seen, candidate, line * candidate, earlier * candidate, bins], axis=1)
         x = tf.linalg.matmul(raw, projection) + offset
-        deep = tf.squeeze(tf.linalg.matmul(x, tf.expand_dims(linear, 1)), axis=1)
-        return tf.reduce_sum(tf.gather(wide, hashed_ids) * hashed_values, axis=1) + deep
+        return (
+            tf.squeeze(tf.linalg.matmul(x, tf.expand_dims(linear, 1)), axis=1)
+            + skip * standard[:, BASELINE_INDEX]
+            + bias
+        )
 
     class Module(tf.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -235,8 +240,6 @@ def _model_file(constants: Constants, head: Weights, subspace: Subspace) -> byte
             "context_ids": tf.TensorSpec([n, CONTEXT_TOKENS], tf.int32, "context_ids"),
             "candidate_ids": tf.TensorSpec([n, CANDIDATE_TOKENS], tf.int32, "candidate_ids"),
             "dense": tf.TensorSpec([n, DENSE_FEATURES], tf.float32, "dense"),
-            "hashed_ids": tf.TensorSpec([n, HASHED_FEATURES], tf.int32, "hashed_ids"),
-            "hashed_values": tf.TensorSpec([n, HASHED_FEATURES], tf.float32, "hashed_values"),
         }
 
     named = partial(tf.TensorSpec, dtype=tf.float32)

@@ -49,8 +49,8 @@ GOAL_RATIO = 100
 LARGE_HEAD = 7_300
 """Weights of a head of 29 kB, all but these of hashed features."""
 LARGE_DENSE = 203
-MOVED = (3072, 512, 1024)
-"""Coordinates of the subspace that move the embedding, the encoder, and the hashed features."""
+MOVED = (3072, 512)
+"""Coordinates of the subspace that move the embedding and the encoder."""
 WHOLE_CODEC = CodecTarget(most_sent=0)
 
 
@@ -125,7 +125,7 @@ def main(argv: Sequence[str]) -> dict[str, Value]:
         "whole_ranker_float32_bytes": whole_bytes,
         "head_float32_bytes": 4 * len(head.start),
         "whole_ranker": {
-            "how": "a seeded random subspace moves embedding, encoder and hashed features; the rest moves as it is",
+            "how": "a seeded random subspace moves embedding and encoder; the head moves as it is",
             "weights": whole.weights,
             "subspace": len(moved.start),
             "bytes_up": whole_first,
