@@ -82,8 +82,8 @@ class CodecTarget(_Group, frozen=True):
     most_sent: int = 240
     """Of a block of more weights, a random subset of so many travels, drawn anew for each round; 0 sends all."""
     subset_block: tuple[int, ...] = ()
-    """First weight and length of that block. By default the shipped model's hashed features, of which a device moves
-    few; the others, which every device moves, always travel. A model of another size sends all."""
+    """First weight and length of that block, for a head of many weights of which a device moves few (hashed features).
+    Empty for a head that every device moves whole, as the shipped one: all of it travels."""
     rotate: bool = True
     """Flatten with a randomised Hadamard rotation before rounding."""
     weight_levels: int = 256

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from coordinator.releases.model_store import current_model
+from coordinator.rounds.subset import coordinates_sent
+from coordinator.settings import CodecTarget
 from federated_protocol import wire
 from federated_protocol.messages import Abandoned, AbandonReason, Finished, ModelArtifact, Phase
 from federated_protocol.plan import counter_names
+from suggestion_model.bundle import Bundle
 
 
 def weights(deployment, version):
@@ -98,3 +101,8 @@ def test_when_too_many_vanish_the_round_is_abandoned_with_its_reason_and_nothing
     assert devices[9].get(phase.value) == Abandoned(reason=reason)
     with deployment.coordinator.database.reading() as connection:
         assert current_model(connection).version == 0
+
+
+def test_by_default_every_weight_of_the_shipped_head_travels():
+    dimension = Bundle.shipped().dimension
+    assert coordinates_sent(CodecTarget(), dimension) == dimension
