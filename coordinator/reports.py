@@ -24,10 +24,13 @@ VERSIONS_SHOWN = 60
 
 
 class RoundReport(msgspec.Struct, frozen=True):
-    """How one round went; ``None`` for a phase it never reached."""
+    """How one cohort of a round went; ``None`` for a phase it never reached."""
 
     round: int
     attempt: int
+    cohort: int
+    cohorts: int
+    """Into how many the round was cut; each has a report of its own."""
     task: str
     state: str
     reason: str | None
@@ -208,7 +211,7 @@ class Reports:
             opened_at=row.opened_at,
             deadline=row.deadline,
             base_version=row.base_version,
-            phases=_progress(row, answered, self._settings.largest_cohort),
+            phases=_progress(row, answered, self._settings.most_selected),
             neighbours=report.neighbours,
             shares_needed=report.shares_needed,
             complete_graph=report.complete_graph,
@@ -220,7 +223,7 @@ class Reports:
         names = [task.name for task in tasks_of(self._settings)] if every_task else [self._settings.task]
         with self._database.reading() as connection:
             found = [row for name in names for row in round_store.newest_rounds(connection, name, limit)]
-        return tuple(_round(row) for row in sorted(found, key=lambda row: -row.id)[:limit])
+        return tuple(_round(row) for row in sorted(found, key=lambda row: -row.opened_at)[:limit])
 
     def evaluations(self) -> tuple[Evaluation, ...]:
         """What secure sums said about versions before they went out, oldest version first."""
@@ -246,13 +249,12 @@ class Reports:
         task = self._settings.task
         with self._database.reading() as connection:
             by_version = usage_by_arm(metric_store.usage_totals(connection, self._settings.counting_tasks))
-            numbers = {row.id: row.number for row in round_store.newest_rounds(connection, task, 10 * limit)}
             by_round = []
-            for round_id in reversed(metric_store.newest_counted_rounds(connection, (task,), limit)):
-                usages = usage_by_arm(metric_store.usage_sums_of(connection, round_id))
+            for number, sums in reversed(metric_store.usage_by_round(connection, task, limit)):
+                usages = usage_by_arm(sums)
                 by_round.append(
                     RoundUsage(
-                        round=numbers.get(round_id, 0),
+                        round=number,
                         treatment=_usage(total_usage(usages, "treatment")),
                         holdback=_usage(total_usage(usages, "holdback")),
                     )
@@ -266,11 +268,11 @@ class Reports:
     def comparisons(self, limit: int = 200) -> tuple[Comparison, ...]:
         """Every version counted in the newest ``limit`` sums against the holdback, oldest version first."""
         with self._database.reading() as connection:
-            sums = metric_store.comparison_sums(connection, self._settings.counting_tasks, limit)
+            counted = metric_store.comparison_sums(connection, self._settings.counting_tasks, limit)
         setting = self._settings.metrics
-        versions = sorted({u.version for row in sums for u in usage_by_arm(row) if u.arm == TREATMENT and u.version})
+        versions = sorted({u.version for row in counted for u in usage_by_arm(row) if u.arm == TREATMENT and u.version})
         return tuple(
-            compare_over_rounds(version, sums, setting.holdback_percent / 100, level=setting.confidence)
+            compare_over_rounds(version, counted, setting.holdback_percent / 100, level=setting.confidence)
             for version in versions
         )
 
@@ -310,6 +312,8 @@ def _round(row: Round) -> RoundReport:
     return RoundReport(
         round=row.number,
         attempt=row.attempt,
+        cohort=row.cohort,
+        cohorts=row.cohorts,
         task=row.task,
         state=row.state.value,
         reason=row.reason.value if row.reason else None,

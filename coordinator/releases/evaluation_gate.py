@@ -24,14 +24,16 @@ from federated_protocol.plan import Plan
 def evaluation_of(connection: Connection, settings: Settings, version: int) -> Evaluation | None:
     """The newest evaluation of a version; None while no sum judged it."""
     query = (
-        select(rounds.c.id, rounds.c.plan)
+        select(rounds.c.id)
         .where(rounds.c.task == settings.evaluation_task, rounds.c.base_version == version)
         .where(rounds.c.unmasked.is_not(None), rounds.c.plan.is_not(None))
         .order_by(rounds.c.id.desc())
     )
-    for row in connection.execute(query):
-        sums = metric_store.sums_of(connection, row.id)
-        if sums:
+    for round_id in connection.scalars(query):
+        row = round_store.round_by_id(connection, round_id)
+        cohorts = [] if row is None else round_store.cohorts_of(connection, row)
+        sums = metric_store.added_sums(connection, [cohort.id for cohort in cohorts])
+        if row is not None and row.plan is not None and sums:
             break
     else:
         return None
@@ -71,8 +73,8 @@ def overdue(connection: Connection, settings: Settings, now: float) -> int | Non
     waiting = awaiting_evaluation(connection) if settings.releases.evaluation_gate else None
     if waiting is None or published_model(connection, waiting).created_at > before:
         return None
-    running = round_store.running_round(connection, settings.evaluation_task)
-    return None if running is not None and running.plan is not None else waiting
+    running = round_store.running_rounds(connection, settings.evaluation_task)
+    return None if any(row.plan is not None for row in running) else waiting
 
 
 def give_up(connection: Connection, settings: Settings, now: float) -> int | None:

@@ -145,7 +145,7 @@ def roll_back(connection: Connection, bad: int, *, now: float, actor: str, reaso
     running = [
         row
         for task in connection.scalars(select(rounds.c.task).distinct())
-        if (row := round_store.running_round(connection, task, lock=True)) is not None
+        for row in round_store.running_rounds(connection, task, lock=True)
     ]
     lineage = connection.execute(select(models.c.version, models.c.parent))
     parents = {row.version: row.parent for row in lineage}

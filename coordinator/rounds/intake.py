@@ -118,7 +118,9 @@ class Intake:
 
     def _poll_after_s(self, row: Round) -> float:
         now = self._clock()
-        return poll_after_s(row.still_in, now - row.state_since, row.deadline - now, self._pace, random.random())
+        return poll_after_s(
+            row.still_in * row.cohorts, now - row.state_since, row.deadline - now, self._pace, random.random()
+        )
 
     def size_limit(self, session: str, phase: Phase) -> int:
         """Largest request body for a phase of this session, bytes; raises for an unknown session."""
@@ -197,11 +199,17 @@ class Intake:
         return answer
 
     def plan(self, session: str, device: bytes, wait_s: float = 0.0) -> bytes:
-        """The plan for a selected device, ``Pending`` while selecting, ``Abandoned`` after that.
+        """The plan of a selected device's cohort, ``Pending`` while selecting, ``Abandoned`` after that.
+
+        A device asks with the session of its selection; the plan names that of the cohort it was dealt to.
 
         ``wait_s`` as for :meth:`result`.
         """
-        return self._awaited(session, device, wait_s, self._plan, lambda row: poll_interval_s(row.still_in))
+
+        def interval_s(row: Round) -> float:
+            return poll_interval_s(row.still_in * row.cohorts)
+
+        return self._awaited(session, device, wait_s, self._plan, interval_s)
 
     def result(self, session: str, phase: Phase, device: bytes, wait_s: float = 0.0) -> bytes:
         """The outcome of a phase for this device, or ``Pending``, or ``Abandoned``.
@@ -266,6 +274,8 @@ class Intake:
             if row is None:
                 raise _unknown_session()
             member = round_store.participant(connection, row.id, device)
+            if member is None and row.cohorts > 1 and (cohort := round_store.cohort_of(connection, row, device)):
+                row, member = cohort, round_store.participant(connection, cohort.id, device)
         if row.purged:
             raise _unknown_session()
         if member is None:

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 metadata = MetaData()
 
@@ -42,6 +42,8 @@ rounds = Table(
     Column("task", String(64), nullable=False),
     Column("number", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
+    Column("cohort", Integer, nullable=False, server_default="1"),  # 1..cohorts: one secure aggregation of the round
+    Column("cohorts", Integer, nullable=False, server_default="1"),  # how many the round was cut into
     Column("protocol_version", Integer),  # what the cohort speaks, once the first device joined
     Column("session", String(64), nullable=False, unique=True),
     Column("state", String(16), nullable=False),
@@ -72,10 +74,17 @@ rounds = Table(
     Column("lease_holder", String(64)),  # who is opening the sum or computing the next model
     Column("lease_until", Float),
     Column("purged", Integer, nullable=False),  # 1 when participants, messages and results are gone
+    Index("one_row_a_cohort", "task", "number", "attempt", "cohort", unique=True),
     Index(
-        "one_running_round_a_task",
+        "one_selection_a_task",
         "task",
         unique=True,
+        sqlite_where=text("state = 'selecting'"),
+        postgresql_where=text("state = 'selecting'"),
+    ),
+    Index(
+        "running_rounds",
+        "task",
         sqlite_where=text("ended_at IS NULL"),
         postgresql_where=text("ended_at IS NULL"),
     ),
