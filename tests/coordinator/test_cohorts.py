@@ -106,6 +106,11 @@ def test_with_too_few_cohorts_left_nothing_is_made_of_the_others(cut):
         cut.run_phase(phase, first)
         if phase is Phase.UNMASK:
             assert {row.state.value for row in cut.coordinator_rounds()} == {"sharing", "aggregated"}
+            (live,) = Reports(cut.coordinator.database, cut.settings).status(cut.clock.now).live
+            assert (live.state, len(live.cohorts)) == ("sharing", 4)
+            assert [(p.status, p.answered, p.expected) for p in live.phases][:3] == [
+                ("done", 16, 16), ("done", 16, 16), ("open", 4, 16),
+            ]  # fmt: skip
             cut.tick(31)
     row = next(row for row in cut.coordinator_rounds() if row.session == first[0].plan.session)
     assert (row.state.value, row.reason, row.aggregate) == ("abandoned", AbandonReason.TOO_FEW_COHORTS, None)
