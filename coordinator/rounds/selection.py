@@ -55,7 +55,7 @@ class Selection:
             soon = task.pipelined and task.pause_s <= self._settings.deadlines.selecting_s
             late = all(ORDER.index(row.state) >= ORDER.index(RoundState.COLLECTING) for row in running)
             return soon and late and task.wanted(connection, under_way=1)
-        return task.wanted(connection) and self._rested(connection, task, now)
+        return task.wanted(connection) and _rested(round_store.last_ended_at(connection, task.name), task, now)
 
     def open(self, connection: Connection, task: RoundTask, now: float) -> bool:
         """Open it, if it is still due."""
@@ -82,12 +82,15 @@ class Selection:
         self, connection: Connection, task: RoundTask, row: Round, running: Sequence[Round], now: float
     ) -> bool:
         """Whether a selection can be closed: it is full, or settled, or late, and no other round is in the way."""
-        if any(other.id != row.id for other in running):
+        ended_at = round_store.last_ended_at(connection, task.name)
+        if any(other.id != row.id for other in running) or not _rested(ended_at, task, now):
             return False
-        setting = self._settings.rounds
+        setting, deadline = self._settings.rounds, row.deadline
+        if ended_at is not None and ended_at > row.opened_at:  # those who were in that round may still come
+            deadline = max(deadline, ended_at + self._settings.deadlines.selecting_s)
         settled = row.last_joined_at is not None and now >= row.last_joined_at + setting.settle_s
         enough = row.still_in >= self._settings.most_selected or (row.still_in >= setting.goal_count and settled)
-        return (enough or now >= row.deadline) and self._rested(connection, task, now)
+        return enough or now >= deadline
 
     def close(self, connection: Connection, task: RoundTask, row: Round, now: float) -> bool:
         """Fix the cohorts and what they are asked; False when nothing changed."""
@@ -131,13 +134,13 @@ class Selection:
             **counts,
         )
 
-    def _rested(self, connection: Connection, task: RoundTask, now: float) -> bool:
-        """Whether the pause after the last round that ended is over."""
-        ended_at = round_store.last_ended_at(connection, task.name)
-        return ended_at is None or now >= ended_at + task.pause_s
-
     def _session(self) -> str:
         return self._rng(8).hex()
+
+
+def _rested(ended_at: float | None, task: RoundTask, now: float) -> bool:
+    """Whether the pause after the last round that ended is over."""
+    return ended_at is None or now >= ended_at + task.pause_s
 
 
 def _last_attempt(connection: Connection, task: RoundTask) -> list[Round]:

@@ -109,6 +109,20 @@ def test_killed_with_a_selection_beside_a_round_both_go_on(pipelined, phase, ans
     assert [model.version for model in pipelined.coordinator.models.all()] == [0, 1, 2]
 
 
+def test_those_who_were_in_the_round_before_have_the_time_of_a_selection_to_come(pipelined):
+    devices = reporting(pipelined)
+    joined(pipelined, 2)
+    for phase in REPORTING:
+        pipelined.tick(25)  # the selection is open for longer than its time when the round ends
+        pipelined.run_phase(phase, devices)
+    pipelined.tick(20)
+    assert pipelined.state() == "selecting"
+    for device in devices[:2]:
+        assert isinstance(device.check_in(), Selected)
+    pipelined.tick(10)
+    assert (pipelined.state(), pipelined.coordinator_rounds(1)[0].still_in) == ("advertising", 4)
+
+
 def test_when_the_round_before_fails_the_selection_beside_it_goes_on_under_its_number(pipelined):
     devices = reporting(pipelined)
     waiting = joined(pipelined, 10)
