@@ -73,7 +73,8 @@ class RoundSettings(_Group, frozen=True):
 
 
 class DeadlineSettings(_Group, frozen=True):
-    """Longest duration of each phase, seconds. A phase closes earlier when everybody answered."""
+    """Longest duration of each phase, seconds. A phase closes earlier when everybody answered, or when it lasted a
+    multiple of what recent rounds needed."""
 
     selecting_s: float = 120.0
     advertise_s: float = 300.0
@@ -82,6 +83,10 @@ class DeadlineSettings(_Group, frozen=True):
     masked_input_s: float = 60.0
     confirm_s: float = 60.0
     unmask_s: float = 60.0
+    adaptive: bool = True
+    """Let the phases after selection follow what recent rounds of the task needed; false always waits for the above."""
+    shortest_s: float = 5.0
+    """And never wait for less than this."""
 
 
 class CodecTarget(_Group, frozen=True):
@@ -358,7 +363,10 @@ def validate(settings: Settings) -> None:
         (rounds.max_rounds >= 0, "rounds.max_rounds must be 0 (endless) or positive"),
         (rounds.pause_s >= 0 and rounds.settle_s >= 0, "rounds.pause_s and rounds.settle_s must not be negative"),
         (0 <= rounds.keep_round_messages_s <= 3600, "rounds.keep_round_messages_s must be between 0 and 3600"),
-        (all(value > 0 for value in msgspec.structs.astuple(deadlines)), "every deadline must be positive"),
+        (
+            all(value > 0 for value in msgspec.structs.astuple(deadlines) if not isinstance(value, bool)),
+            "every deadline must be positive",
+        ),
         (1 <= settings.training.epochs <= 50, "training.epochs must be between 1 and 50"),
         (settings.training.learning_rate > 0, "training.learning_rate must be positive"),
         (settings.training.batch_size >= 1, "training.batch_size must be positive"),

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from coordinator.events import Event, log_event, log_failure
 from coordinator.operation.high_water import high_water_path
 from coordinator.privacy.ledger import charge_release
-from coordinator.rounds import closing, lease, planning, versions
+from coordinator.rounds import closing, deadlines, lease, planning, versions
 from coordinator.rounds.publication import open_sum
 from coordinator.rounds.selection import Selection
 from coordinator.rounds.states import PHASE_OF_STATE, SHORT_REASON, RoundEvent, RoundState
@@ -101,7 +101,7 @@ class RoundDriver:
                 if row.plan is not None and not _readable(row.plan):
                     take(connection, row, RoundEvent.STOPPED, now, reason=AbandonReason.COORDINATOR_RESTARTED)
                     continue
-                grace = min(RESUME_GRACE_S, self._duration(row.state))
+                grace = min(RESUME_GRACE_S, self._configured_s(row.state))
                 round_store.change_round(connection, row.id, deadline=max(row.deadline, now + grace))
                 log_event(Event.ROUND_RESUMED, round=row.number, state=list(RoundState).index(row.state))
 
@@ -161,6 +161,7 @@ class RoundDriver:
     def _close_phase(self, connection: Connection, row: Round, now: float) -> bool:
         phase = PHASE_OF_STATE[row.state]
         closed = closing.close_phase(connection, row, phase)
+        deadlines.note(connection, row, phase, short=not closed.enough)
         received = message_store.bytes_received(connection, row.id, phase)
         counts: dict[str, Any] = {
             closing.COUNT_COLUMN[phase]: closed.answered,
@@ -174,12 +175,7 @@ class RoundDriver:
             parameters = closed.context.parameters
             threshold = parameters.threshold
             counts |= {"neighbours": parameters.neighbours, "root": closed.context.root}
-        following = {
-            Phase.ADVERTISE: "share_s",
-            Phase.SHARE: "masked_input_s",
-            Phase.MASKED_INPUT: "confirm_s",
-            Phase.CONFIRM: "unmask_s",
-        }[phase]
+        following = list(Phase)[list(Phase).index(phase) + 1]
         floor = self._settings.rounds.smallest_aggregate
         return take(
             connection,
@@ -189,7 +185,7 @@ class RoundDriver:
             threshold=threshold,
             still_in=closed.answered,
             quorum=threshold if phase in (Phase.MASKED_INPUT, Phase.CONFIRM) else max(threshold, floor),
-            deadline=now + getattr(self._settings.deadlines, following),
+            deadline=now + deadlines.deadline_s(connection, self._settings.deadlines, row.task, following),
             **counts,
         )
 
@@ -200,7 +196,9 @@ class RoundDriver:
                 "unmasked": answered,
                 "bytes_up": row.bytes_up + message_store.bytes_received(connection, row.id, Phase.UNMASK),
             }
-            if answered < row.quorum or not closing.can_be_opened(connection, row, Phase.UNMASK):
+            short = answered < row.quorum or not closing.can_be_opened(connection, row, Phase.UNMASK)
+            deadlines.note(connection, row, Phase.UNMASK, short=short)
+            if short:
                 return take(connection, row, RoundEvent.SHORT, now, reason=SHORT_REASON[row.state], **counts)
             if not round_store.take_lease(connection, row, self._holder, now, lease.LEASE_S):
                 return False
@@ -251,16 +249,12 @@ class RoundDriver:
                 message_store.purge_rounds(connection, before)
                 message_store.purge_check_ins(connection, now - CHECK_INS_KEPT_S)
 
-    def _duration(self, state: RoundState) -> float:
-        deadlines = self._settings.deadlines
-        return {
-            RoundState.SELECTING: deadlines.selecting_s,
-            RoundState.ADVERTISING: deadlines.advertise_s,
-            RoundState.SHARING: deadlines.share_s,
-            RoundState.COLLECTING: deadlines.masked_input_s,
-            RoundState.CONFIRMING: deadlines.confirm_s,
-            RoundState.UNMASKING: deadlines.unmask_s,
-        }.get(state, RESUME_GRACE_S)
+    def _configured_s(self, state: RoundState) -> float:
+        setting = self._settings.deadlines
+        if state is RoundState.SELECTING:
+            return setting.selecting_s
+        phase = PHASE_OF_STATE.get(state)
+        return RESUME_GRACE_S if phase is None else deadlines.configured_s(setting, phase)
 
 
 def _readable(plan: bytes) -> bool:

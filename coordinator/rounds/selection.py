@@ -17,13 +17,14 @@ from coordinator.releases.model_store import current_model
 from coordinator.releases.rollout import rounds_paused
 from coordinator.rounds import planning
 from coordinator.rounds.cohorts import deal, number_of_cohorts
+from coordinator.rounds.deadlines import deadline_s
 from coordinator.rounds.states import ORDER, SHORT_REASON, RoundEvent, RoundState
 from coordinator.rounds.tasks import RoundTask
 from coordinator.rounds.transitions import take
 from coordinator.settings import Settings
 from coordinator.storage import round_store
 from coordinator.storage.round_store import Round
-from federated_protocol.messages import AbandonReason
+from federated_protocol.messages import AbandonReason, Phase
 from federated_protocol.randomness import ByteSource
 
 BEFORE_ANY_INPUT = (
@@ -130,7 +131,7 @@ class Selection:
             plan_digest=planning.digest(encoded),
             quorum=self._settings.rounds.smallest_aggregate,
             bytes_down=row.bytes_down + len(encoded) * devices,
-            deadline=now + self._settings.deadlines.advertise_s,
+            deadline=now + deadline_s(connection, self._settings.deadlines, task.name, Phase.ADVERTISE),
             **counts,
         )
 

@@ -1,9 +1,9 @@
 """Every table of the coordinator (SQLAlchemy Core). Nothing here names a person; nothing holds an unmasked input.
 
-Kept for good: ``rounds`` (how it went, in counts), ``models``, ``metric_sums``, ``privacy_charges``, ``history``,
-``rollouts``, ``release_metadata``, ``audit_log``, ``check_in_hours`` (counts), ``accounts``. Kept at most an hour
-after a round ended: ``participants``, ``messages``, ``results``. Kept while a replay could still pass for fresh:
-``check_ins``.
+Kept for good: ``rounds`` and ``phase_times`` (how it went, in counts), ``models``, ``metric_sums``,
+``privacy_charges``, ``history``, ``rollouts``, ``release_metadata``, ``audit_log``, ``check_in_hours`` (counts),
+``accounts``. Kept at most an hour after a round ended: ``participants``, ``messages``, ``results``. Kept while a replay
+could still pass for fresh: ``check_ins``.
 """
 
 from __future__ import annotations
@@ -88,6 +88,16 @@ rounds = Table(
         sqlite_where=text("ended_at IS NULL"),
         postgresql_where=text("ended_at IS NULL"),
     ),
+)
+
+phase_times = Table(
+    "phase_times",
+    metadata,
+    Column("round_id", ForeignKey("rounds.id"), primary_key=True),
+    Column("phase", String(16), primary_key=True),
+    Column("answered", Integer, nullable=False),
+    Column("needed_s", Float, nullable=False),  # until nearly all of them had answered
+    Column("short", Integer, nullable=False),  # 1 when too few had: the cohort was abandoned
 )
 
 participants = Table(

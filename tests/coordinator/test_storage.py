@@ -205,7 +205,7 @@ def begin_as_version_1(url):
     """A database as the first program version made it, with a round in it."""
     engine = create_engine(url)
     newer = {"rollouts", "release_metadata", "audit_log", "accounts", "account_sessions", "check_in_hours"}
-    newer |= {"privacy_charges", "come_back_hours"}
+    newer |= {"privacy_charges", "come_back_hours", "phase_times"}
     columns = [("rounds", "neighbours"), ("rounds", "root"), ("rounds", "confirmed"), ("rounds", "protocol_version")]
     columns += [("participants", "certificate"), ("messages", "signature"), ("history", "actor")]
     columns += [("rounds", "cohort"), ("rounds", "cohorts")]

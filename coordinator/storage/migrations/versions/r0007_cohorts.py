@@ -1,10 +1,12 @@
-"""Schema version 7: rounds of several cohorts, and a selection beside the round under way."""
+"""Schema version 7: rounds of several cohorts, a selection beside the round under way, what phases needed."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0007"
 down_revision = "0006"
+
+_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
@@ -21,5 +23,13 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=selecting,
         postgresql_where=selecting,
+    )
+    op.create_table(
+        "phase_times",
+        sa.Column("round_id", _ID, sa.ForeignKey("rounds.id"), primary_key=True),
+        sa.Column("phase", sa.String(16), primary_key=True),
+        sa.Column("answered", sa.Integer(), nullable=False),
+        sa.Column("needed_s", sa.Float(), nullable=False),
+        sa.Column("short", sa.Integer(), nullable=False),
     )
     op.create_index("running_rounds", "rounds", ["task"], sqlite_where=running, postgresql_where=running)
