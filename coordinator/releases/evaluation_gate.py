@@ -1,5 +1,10 @@
 """The gate between a version and the first device that ranks with it: what its evaluation's sum says decides.
 
+A training round can only guess a version's trigger threshold, from scores of the model it started from. The evaluation
+scores with the version itself, so where its histograms hold enough clicks (``metrics.smallest_click_mass``) they set
+the threshold that keeps ``metrics.keep_clicks`` of them: a version whose own is off by half a bin or more goes out
+under the next number, with the same weights and that threshold.
+
 A version that is made while the gate is on is a *candidate*: signed and fetched by devices that judge it, told to
 nobody for ranking. It is let out to the first rollout stage, or withdrawn like a version that harmed; one that could
 not be judged within ``releases.evaluation_patience_s`` is withdrawn too, so that learning goes on.
@@ -13,7 +18,7 @@ from coordinator.experiments import metric_store
 from coordinator.experiments.evaluation import Evaluation, GateVerdict, evaluate
 from coordinator.operation.audit import AUTOMATIC
 from coordinator.releases.model_store import published_model
-from coordinator.releases.rollout import awaiting_evaluation, let_out, roll_back
+from coordinator.releases.rollout import awaiting_evaluation, let_out, recalibrate, roll_back
 from coordinator.settings import Settings
 from coordinator.storage import round_store
 from coordinator.storage.tables import rounds
@@ -60,7 +65,11 @@ def settle(connection: Connection, settings: Settings, version: int, now: float)
         return None
     found = evaluation_of(connection, settings, version)
     verdict = GateVerdict.TOO_FEW if found is None else found.verdict
-    if verdict is GateVerdict.PASSED:
+    if found is not None and verdict is GateVerdict.PASSED:
+        threshold = found.judged.best_threshold
+        change = abs(threshold - published_model(connection, version).threshold)
+        if change >= settings.metrics.score_step / 2:
+            version = recalibrate(connection, version, threshold, now=now, actor=AUTOMATIC)
         let_out(connection, version, settings.releases.rollout_stages[0], now=now, actor=AUTOMATIC)
     elif verdict is not GateVerdict.TOO_FEW:
         roll_back(connection, version, now=now, actor=AUTOMATIC, reason=verdict.value)
