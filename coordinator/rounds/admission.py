@@ -210,16 +210,25 @@ class Admission:
 
     def _next_selection_s(self, connection: Connection, task: RoundTask, now: float) -> float:
         newest = round_store.newest_rounds(connection, task.name, 5)
+        running = next((row for row in reversed(newest) if row.running), None)
         return pace_steering.come_back_after_s(
             now,
-            next((row for row in newest if row.running), None),
+            running,
             [row for row in newest if not row.running],
             task.pause_s,
             self._settings.pace,
             self._rng.random,
             self.active_devices(now),
             self._settings.most_selected,
+            self._opens_beside(connection, running, newest) if task.pipelined else None,
         )
+
+    def _opens_beside(self, connection: Connection, running: Round | None, newest: Sequence[Round]) -> float | None:
+        """When a selection is expected beside the running round: as soon as that collects."""
+        if running is None or running.state is RoundState.SELECTING:
+            return None
+        began = round_store.entered_at(connection, running.id, RoundState.ADVERTISING)
+        return None if began is None else began + round_store.mean_time_to_collect_s(connection, newest)
 
     def _current(self, connection: Connection, device: bytes) -> ModelNotice:
         return offered_model(connection, device, self._settings.releases.rollout_stages[0]).notice

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from coordinator.errors import RequestRefusedError
 from coordinator.releases.rollout import offered_model
-from coordinator.rounds.pace_steering import poll_after_s, poll_interval_s
+from coordinator.rounds.pace_steering import poll_after_s
 from coordinator.rounds.planning import binding_of, decode_plan, run_context, vector_layout
 from coordinator.rounds.states import PHASE_OF_STATE, RoundState, has_passed
 from coordinator.rounds.waiting import RoundWatch
@@ -114,7 +114,7 @@ class Intake:
         self._first_percent = settings.releases.rollout_stages[0]
         self._wake = wake
         # A copy of what cannot change any more: each of n devices would read n rows otherwise.
-        self._members = functools.lru_cache(maxsize=4)(self._read_members)
+        self._members = functools.lru_cache(maxsize=128)(self._read_members)
 
     def _poll_after_s(self, row: Round) -> float:
         now = self._clock()
@@ -206,8 +206,8 @@ class Intake:
         ``wait_s`` as for :meth:`result`.
         """
 
-        def interval_s(row: Round) -> float:
-            return poll_interval_s(row.still_in * row.cohorts)
+        def interval_s(row: Round) -> float:  # growing: a selection may wait for the round before it to end
+            return poll_after_s(row.still_in * row.cohorts, self._clock() - row.state_since, 0.0, self._pace, 0.0)
 
         return self._awaited(session, device, wait_s, self._plan, interval_s)
 

@@ -388,6 +388,25 @@ def set_positions(connection: Connection, round_id: int, positions: dict[bytes, 
     _each(connection, round_id, [{"b_device": d, "b_value": p} for d, p in positions.items()], "position")
 
 
+def entered_at(connection: Connection, round_id: int, state: RoundState) -> float | None:
+    """When a round came into a state; None if it never did."""
+    query = select(func.min(history.c.at)).where(history.c.round_id == round_id, history.c.to_state == state.value)
+    found: float | None = connection.scalar(query)
+    return found
+
+
+def mean_time_to_collect_s(connection: Connection, found: Sequence[Round]) -> float:
+    """How long those of these rounds that came so far took from their plan to collecting; 0 when none did."""
+    began, collected = history.alias(), history.alias()
+    query = (
+        select(func.avg(collected.c.at - began.c.at))
+        .join(collected, collected.c.round_id == began.c.round_id)
+        .where(began.c.round_id.in_([row.id for row in found]), began.c.to_state == RoundState.ADVERTISING.value)
+        .where(collected.c.to_state == RoundState.COLLECTING.value)
+    )
+    return float(connection.scalar(query) or 0.0)
+
+
 def history_of(connection: Connection, round_id: int) -> list[HistoryEntry]:
     """Every transition of a round, oldest first."""
     query = select(history).where(history.c.round_id == round_id).order_by(history.c.id)

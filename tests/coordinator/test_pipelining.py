@@ -135,6 +135,17 @@ def test_when_the_round_before_fails_the_selection_beside_it_goes_on_under_its_n
     assert (waiting[0].plan.model_version, waiting[0].plan.round, waiting[0].plan.attempt) == (0, 2, 1)
 
 
+@pytest.mark.parametrize(("pipelined", "soonest", "latest"), [(False, 50, 65), (True, 20, 26)])
+def test_whoever_is_turned_away_is_asked_back_for_the_selection_beside_the_round(deploy, pipelined, soonest, latest):
+    deployment = deploy(rounds={"pipelined": pipelined}, pace={"longest_s": 600.0})
+    devices = deployment.select(10)
+    for phase in Phase:
+        deployment.clock.advance(10)  # two phases until the inputs are awaited, three until the end
+        deployment.run_phase(phase, devices)
+    deployment.select(10)
+    assert soonest <= deployment.device(99).check_in().after_s <= latest
+
+
 def test_an_operator_ends_the_round_and_the_selection_beside_it(pipelined):
     reporting(pipelined)
     waiting = joined(pipelined, 2)
