@@ -156,7 +156,7 @@ class Week:
             self.clock.reach(when)
             device = self._devices[number]
             heapq.heappush(self._due, (self._check_in(device), number))
-            if len(self._waiting.get(device.session, ())) >= self.setting.settings.largest_cohort:
+            if len(self._waiting.get(device.session, ())) >= self.setting.settings.most_selected:
                 self._run_if_selected(device.session)
         self.coordinator.population.flush(self.clock.now)
 

@@ -1,4 +1,4 @@
-"""The counters of each opened sum, one row a name."""
+"""The counters of each opened sum, one row a name. Those of a deviant cohort are kept, and left out of every report."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import Connection, func, insert, select
 
 from coordinator.storage.tables import metric_sums, rounds
+from federated_protocol.messages import AbandonReason
+
+_COUNTS = rounds.c.reason.is_distinct_from(AbandonReason.DEVIANT_COHORT.value)
+"""The cohorts whose counters are believed."""
 
 
 def add_sums(connection: Connection, round_id: int, sums: Mapping[str, int]) -> None:
@@ -21,15 +25,26 @@ def usage_totals(connection: Connection, tasks: Collection[str]) -> dict[str, in
     query = (
         select(metric_sums.c.name, func.sum(metric_sums.c.value))
         .join(rounds, rounds.c.id == metric_sums.c.round_id)
-        .where(rounds.c.task.in_(tasks), metric_sums.c.name.like("%/%/%"))
+        .where(rounds.c.task.in_(tasks), _COUNTS, metric_sums.c.name.like("%/%/%"))
         .group_by(metric_sums.c.name)
     )
     return {name: int(value) for name, value in connection.execute(query)}
 
 
 def sums_of(connection: Connection, round_id: int) -> dict[str, int]:
-    """The counters of one round."""
+    """The counters of one cohort."""
     query = select(metric_sums.c.name, metric_sums.c.value).where(metric_sums.c.round_id == round_id)
+    return {name: int(value) for name, value in connection.execute(query)}
+
+
+def added_sums(connection: Connection, round_ids: Collection[int]) -> dict[str, int]:
+    """The counters of several cohorts, added in the clear."""
+    query = (
+        select(metric_sums.c.name, func.sum(metric_sums.c.value))
+        .join(rounds, rounds.c.id == metric_sums.c.round_id)
+        .where(metric_sums.c.round_id.in_(round_ids), _COUNTS)
+        .group_by(metric_sums.c.name)
+    )
     return {name: int(value) for name, value in connection.execute(query)}
 
 
@@ -47,20 +62,35 @@ def comparison_sums(connection: Connection, tasks: Collection[str], limit: int =
     return list(found.values())
 
 
-def usage_sums_of(connection: Connection, round_id: int) -> dict[str, int]:
-    """Lines, offers and clicks of one round, without the histograms."""
-    query = select(metric_sums.c.name, metric_sums.c.value).where(
-        metric_sums.c.round_id == round_id, metric_sums.c.name.like("%/%/%")
+def usage_by_round(connection: Connection, task: str, limit: int) -> list[tuple[int, dict[str, int]]]:
+    """Number of each of the newest rounds, and its lines, offers and clicks over all cohorts; newest first."""
+    newest = (
+        select(rounds.c.number)
+        .join(metric_sums, metric_sums.c.round_id == rounds.c.id)
+        .where(rounds.c.task == task, _COUNTS)
+        .distinct()
+        .order_by(rounds.c.number.desc())
+        .limit(limit)
     )
-    return {name: int(value) for name, value in connection.execute(query)}
+    found: dict[int, dict[str, int]] = {number: {} for number in connection.scalars(newest)}
+    query = (
+        select(rounds.c.number, metric_sums.c.name, func.sum(metric_sums.c.value))
+        .join(rounds, rounds.c.id == metric_sums.c.round_id)
+        .where(rounds.c.task == task, _COUNTS, rounds.c.number.in_(list(found)))
+        .where(metric_sums.c.name.like("%/%/%"))
+        .group_by(rounds.c.number, metric_sums.c.name)
+    )
+    for number, name, value in connection.execute(query):
+        found[number][name] = int(value)
+    return list(found.items())
 
 
 def newest_counted_rounds(connection: Connection, tasks: Collection[str], limit: int) -> list[int]:
-    """Ids of the newest rounds whose sum was opened, newest first."""
+    """Ids of the newest cohorts whose sum was opened, newest first."""
     query = (
         select(metric_sums.c.round_id)
         .join(rounds, rounds.c.id == metric_sums.c.round_id)
-        .where(rounds.c.task.in_(tasks))
+        .where(rounds.c.task.in_(tasks), _COUNTS)
         .distinct()
         .order_by(metric_sums.c.round_id.desc())
         .limit(limit)

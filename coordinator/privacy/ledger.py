@@ -92,10 +92,10 @@ def _earlier(connection: Connection, task: str) -> Spent:
     return Spent() if value is None else msgspec.json.decode(value, type=Spent)
 
 
-def affords(connection: Connection, settings: Settings, plan: Plan) -> bool:
-    """Whether the budget bears the release that ``plan`` leads to; always, where nothing is guaranteed."""
+def affords(connection: Connection, settings: Settings, plan: Plan, cohorts: int = 1) -> bool:
+    """Whether the budget bears a release like that of ``plan`` for each cohort; always, where nothing is guaranteed."""
     rho = check_privacy(plan)
-    return rho == 0 or _affords(connection, settings, rho)
+    return rho == 0 or _affords(connection, settings, cohorts * rho)
 
 
 def overspends(connection: Connection, settings: Settings) -> bool:
@@ -118,17 +118,19 @@ def _budget(epsilon: float, delta: float) -> float:
 
 @functools.lru_cache(maxsize=16)
 def _next_rho(settings: Settings, dimension: int) -> float:
-    """What a round over the largest cohort would cost; the plan itself is checked again when its cohort is known."""
+    """What the largest round would cost; the plans themselves are checked again when the cohorts are known."""
     from coordinator.privacy.planning import plan_noise
+    from coordinator.rounds.cohorts import number_of_cohorts
     from coordinator.rounds.subset import coordinates_sent
 
-    cohort, codec = settings.largest_cohort, settings.codec
+    cohorts = number_of_cohorts(settings.most_selected, settings.rounds)
+    cohort, codec = -(-settings.most_selected // cohorts), settings.codec
     aggregation = AggregationSetting(smallest_aggregate=settings.rounds.smallest_aggregate, largest_cohort=cohort)
     sent = coordinates_sent(codec, dimension)
     noise = plan_noise(settings, sent, aggregation)
     solved = solve_codec(sent, codec.clip, codec.step, bytes(32), 1, cohort, noise_sixteenths=noise)
     privacy = settings.privacy
-    return charge(solved, aggregation, PrivacySetting(privacy.delta, privacy.corrupt_fraction))
+    return cohorts * charge(solved, aggregation, PrivacySetting(privacy.delta, privacy.corrupt_fraction))
 
 
 def privacy_sentence(connection: Connection, settings: Settings, epsilon: float | None = None) -> str:

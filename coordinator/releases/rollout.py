@@ -127,6 +127,31 @@ def let_out(connection: Connection, version: int, percent: float, *, now: float,
     set_percent(connection, version, percent, now=now, actor=actor, reason="evaluation passed")
 
 
+def recalibrate(connection: Connection, candidate: int, threshold: float, *, now: float, actor: str) -> int:
+    """Publish a candidate's weights under the next number with another trigger threshold, in its place.
+
+    An artifact is signed and digested with its threshold, and devices have judged this one: it is not changed.
+    """
+    artifact, optimizer_state = load_artifact(connection, candidate)
+    known = published_model(connection, candidate)
+    newest = connection.scalar(select(func.max(models.c.version))) or 0
+    calibrated = msgspec.structs.replace(artifact, version=newest + 1, parent=candidate, threshold=threshold)
+    if not add_model(
+        connection,
+        calibrated,
+        optimizer_state=optimizer_state,
+        round_id=None,
+        now=now,
+        participants=known.participants,
+        examples=known.examples,
+        update_norm=known.update_norm,
+    ):
+        raise ReleaseError("another version was published this moment: try again")
+    _decide(connection, candidate, WITHDRAWN, 0.0, f"calibrated: version {calibrated.version}", now)
+    record(connection, now, actor, "calibrate", f"version {calibrated.version}: {candidate}, its threshold calibrated")
+    return calibrated.version
+
+
 def roll_back(connection: Connection, bad: int, *, now: float, actor: str, reason: str) -> int:
     """Withdraw ``bad`` and everything trained on top of it; publish the weights from before it. Returns the version.
 
@@ -145,7 +170,7 @@ def roll_back(connection: Connection, bad: int, *, now: float, actor: str, reaso
     running = [
         row
         for task in connection.scalars(select(rounds.c.task).distinct())
-        if (row := round_store.running_round(connection, task, lock=True)) is not None
+        for row in round_store.running_rounds(connection, task, lock=True)
     ]
     lineage = connection.execute(select(models.c.version, models.c.parent))
     parents = {row.version: row.parent for row in lineage}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from coordinator.errors import RequestRefusedError
 from coordinator.releases.rollout import offered_model
-from coordinator.rounds.pace_steering import poll_after_s, poll_interval_s
+from coordinator.rounds.pace_steering import poll_after_s
 from coordinator.rounds.planning import binding_of, decode_plan, run_context, vector_layout
 from coordinator.rounds.states import PHASE_OF_STATE, RoundState, has_passed
 from coordinator.rounds.waiting import RoundWatch
@@ -114,11 +114,13 @@ class Intake:
         self._first_percent = settings.releases.rollout_stages[0]
         self._wake = wake
         # A copy of what cannot change any more: each of n devices would read n rows otherwise.
-        self._members = functools.lru_cache(maxsize=4)(self._read_members)
+        self._members = functools.lru_cache(maxsize=128)(self._read_members)
 
     def _poll_after_s(self, row: Round) -> float:
         now = self._clock()
-        return poll_after_s(row.still_in, now - row.state_since, row.deadline - now, self._pace, random.random())
+        return poll_after_s(
+            row.still_in * row.cohorts, now - row.state_since, row.deadline - now, self._pace, random.random()
+        )
 
     def size_limit(self, session: str, phase: Phase) -> int:
         """Largest request body for a phase of this session, bytes; raises for an unknown session."""
@@ -197,11 +199,17 @@ class Intake:
         return answer
 
     def plan(self, session: str, device: bytes, wait_s: float = 0.0) -> bytes:
-        """The plan for a selected device, ``Pending`` while selecting, ``Abandoned`` after that.
+        """The plan of a selected device's cohort, ``Pending`` while selecting, ``Abandoned`` after that.
+
+        A device asks with the session of its selection; the plan names that of the cohort it was dealt to.
 
         ``wait_s`` as for :meth:`result`.
         """
-        return self._awaited(session, device, wait_s, self._plan, lambda row: poll_interval_s(row.still_in))
+
+        def interval_s(row: Round) -> float:  # growing: a selection may wait for the round before it to end
+            return poll_after_s(row.still_in * row.cohorts, self._clock() - row.state_since, 0.0, self._pace, 0.0)
+
+        return self._awaited(session, device, wait_s, self._plan, interval_s)
 
     def result(self, session: str, phase: Phase, device: bytes, wait_s: float = 0.0) -> bytes:
         """The outcome of a phase for this device, or ``Pending``, or ``Abandoned``.
@@ -266,6 +274,8 @@ class Intake:
             if row is None:
                 raise _unknown_session()
             member = round_store.participant(connection, row.id, device)
+            if member is None and row.cohorts > 1 and (cohort := round_store.cohort_of(connection, row, device)):
+                row, member = cohort, round_store.participant(connection, cohort.id, device)
         if row.purged:
             raise _unknown_session()
         if member is None:

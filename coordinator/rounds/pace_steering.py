@@ -107,6 +107,7 @@ def come_back_after_s(
     uniform: Callable[[], float],
     active: float = 0.0,
     places: int = 1,
+    opens_at: float | None = None,
 ) -> float:
     """Seconds until a device should ask again: when the next selection is expected, or later if there are many.
 
@@ -120,8 +121,12 @@ def come_back_after_s(
         Draws from [0, 1).
     active, places
         As for :func:`spread_s`.
+    opens_at
+        When the next selection is expected, Unix seconds, if it does not wait for the end of the running round.
     """
-    if running is not None:
+    if opens_at is not None:
+        expected = opens_at - now
+    elif running is not None:
         expected = running.opened_at + typical_duration_s(ended) + pause_s - now
     elif ended and ended[0].ended_at is not None:
         expected = ended[0].ended_at + pause_s - now

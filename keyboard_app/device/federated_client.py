@@ -225,7 +225,8 @@ class Participation:
             raise BadAnswer("the plan cannot be decoded") from None
         if answer.trust:
             of.identity.accept_trust(answer.trust, of.clock())
-        of.policy.check(plan, self._session, of.store.dimension)
+        of.policy.check(plan, of.store.dimension)
+        self._session = plan.session  # of the cohort this device was dealt to
         if of.history.has_contributed(plan, of.clock()):
             raise PlanRefusedError(PlanRefusal.ALREADY_CONTRIBUTED)
         if not of.budget.affords(plan):

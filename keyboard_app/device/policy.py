@@ -21,7 +21,6 @@ class PlanRefusal(enum.StrEnum):
     """Which limit a plan broke."""
 
     PROTOCOL = "protocol"
-    SESSION = "session"
     TASK = "task"
     FLOOR = "floor"
     THREAT = "threat"
@@ -43,7 +42,6 @@ class PlanRefusal(enum.StrEnum):
 
 _EXPLANATION = {
     PlanRefusal.PROTOCOL: "the plan speaks another protocol version",
-    PlanRefusal.SESSION: "the plan belongs to another session",
     PlanRefusal.TASK: "this kind of task is not known here",
     PlanRefusal.FLOOR: "the smallest sum the coordinator would open is below this device's floor",
     PlanRefusal.THREAT: "the graph would protect against less than this device demands",
@@ -115,12 +113,11 @@ class DevicePolicy:
             raise ValueError("the floor must be at least 2: a sum over one device hides nothing")
         return replace(self, smallest_aggregate=smallest_aggregate, insecure_demo=True)
 
-    def check(self, plan: Plan, session: str, dimension: int) -> None:
-        """Accept ``plan`` for ``session``, or refuse it by name.
+    def check(self, plan: Plan, dimension: int) -> None:
+        """Accept ``plan``, or refuse it by name.
 
         Args:
             plan: as decoded from the coordinator's answer.
-            session: the session this device was selected for.
             dimension: number of weights d of the device's own bundle.
 
         Raises:
@@ -129,7 +126,6 @@ class DevicePolicy:
         training, codec, sums, metrics = plan.training, plan.codec, plan.aggregation, plan.metrics
         verdicts = (
             (PlanRefusal.PROTOCOL, plan.protocol_version == PROTOCOL_VERSION),
-            (PlanRefusal.SESSION, plan.session == session),
             (PlanRefusal.TASK, _is_what_it_says(plan)),
             (PlanRefusal.FLOOR, sums.smallest_aggregate >= self.smallest_aggregate),
             (PlanRefusal.THREAT, self._protects(sums.threat)),

@@ -51,7 +51,7 @@ def plan() -> Plan:
 
 
 def test_an_honest_plan_is_accepted(plan: Plan) -> None:
-    DevicePolicy().check(plan, "session", DIMENSION)
+    DevicePolicy().check(plan, DIMENSION)
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,14 @@ def test_an_honest_plan_is_accepted(plan: Plan) -> None:
 def test_a_plan_that_protects_less_is_refused(plan: Plan, weaker: dict[str, Any], reason: PlanRefusal) -> None:
     lie = replace(plan, aggregation=replace(plan.aggregation, **weaker))
     with pytest.raises(PlanRefusedError) as caught:
-        DevicePolicy().check(lie, "session", DIMENSION)
+        DevicePolicy().check(lie, DIMENSION)
     assert caught.value.reason is reason
 
 
 def test_a_demos_low_floor_is_the_devices_own_doing_and_says_so(plan: Plan) -> None:
     small = replace(plan, aggregation=replace(plan.aggregation, smallest_aggregate=4))
     demo = DevicePolicy().demo(4)
-    demo.check(small, "session", DIMENSION)
+    demo.check(small, DIMENSION)
     assert demo.insecure_demo
     assert not DevicePolicy().insecure_demo
     with pytest.raises(ValueError, match="at least 2"):

@@ -335,7 +335,7 @@ def test_analytics_count_usage_and_train_nothing(
 )
 def test_a_plan_whose_fields_are_not_of_its_kind_is_refused(bundle: Bundle, changes: dict[str, object]) -> None:
     policy = DevicePolicy().demo(4)
-    policy.check(make_plan(bundle), "session", bundle.dimension)
-    policy.check(evaluation_plan(bundle), "session", bundle.dimension)
+    policy.check(make_plan(bundle), bundle.dimension)
+    policy.check(evaluation_plan(bundle), bundle.dimension)
     with pytest.raises(PlanRefusedError, match="task"):
-        policy.check(msgspec.structs.replace(make_plan(bundle), **changes), "session", bundle.dimension)
+        policy.check(msgspec.structs.replace(make_plan(bundle), **changes), bundle.dimension)

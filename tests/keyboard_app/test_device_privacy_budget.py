@@ -94,7 +94,7 @@ def test_the_owner_reads_epsilon_delta_and_assumption_or_that_nothing_is_promise
 
 def test_the_policy_refuses_a_plan_that_promises_more_than_it_keeps() -> None:
     policy = DevicePolicy(demands_noise=True)
-    policy.check(plan("s"), "s", DIMENSION)
+    policy.check(plan("s"), DIMENSION)
     for broken in (
         plan("s", noise=False),
         msgspec.structs.replace(plan("s"), privacy=NO_DP_GUARANTEE),
@@ -102,6 +102,6 @@ def test_the_policy_refuses_a_plan_that_promises_more_than_it_keeps() -> None:
         msgspec.structs.replace(plan("s", noise=False), privacy="differential privacy of the device: rho 1 a round"),
     ):
         with pytest.raises(PlanRefusedError) as refused:
-            policy.check(broken, "s", DIMENSION)
+            policy.check(broken, DIMENSION)
         assert refused.value.reason is PlanRefusal.PRIVACY
-    DevicePolicy().check(plan("s", noise=False), "s", DIMENSION)
+    DevicePolicy().check(plan("s", noise=False), DIMENSION)

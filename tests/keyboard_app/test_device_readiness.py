@@ -238,7 +238,7 @@ class TestIdentity:
 
 class TestPolicy:
     def test_a_fair_plan_is_accepted(self) -> None:
-        DevicePolicy().check(make_plan(), "s-3-1", DIMENSION)
+        DevicePolicy().check(make_plan(), DIMENSION)
 
     @pytest.mark.parametrize(
         ("changes", "reason"),
@@ -246,7 +246,6 @@ class TestPolicy:
             ({"aggregation": AggregationSetting(smallest_aggregate=19, largest_cohort=30)}, PlanRefusal.FLOOR),
             ({"aggregation": AggregationSetting(smallest_aggregate=40, largest_cohort=30)}, PlanRefusal.COHORT),
             ({"aggregation": AggregationSetting(smallest_aggregate=20, largest_cohort=99_999)}, PlanRefusal.COHORT),
-            ({"session": "other"}, PlanRefusal.SESSION),
             ({"protocol_version": 99}, PlanRefusal.PROTOCOL),
             ({"training": TrainingSetting(500, 16, 0.1, 50)}, PlanRefusal.EPOCHS),
             ({"training": TrainingSetting(1, 16, float("nan"), 50)}, PlanRefusal.LEARNING_RATE),
@@ -263,13 +262,13 @@ class TestPolicy:
         self, changes: dict[str, object], reason: PlanRefusal
     ) -> None:
         with pytest.raises(PlanRefusedError) as refused:
-            DevicePolicy().check(make_plan(**changes), "s-3-1", DIMENSION)
+            DevicePolicy().check(make_plan(**changes), DIMENSION)
         assert refused.value.reason is reason
 
     def test_a_demo_lowers_the_floor_and_says_so_but_never_below_two(self) -> None:
         demo = DevicePolicy().demo(3)
         assert demo.insecure_demo
-        demo.check(make_plan(aggregation=AggregationSetting(5, 30)), "s-3-1", DIMENSION)
+        demo.check(make_plan(aggregation=AggregationSetting(5, 30)), DIMENSION)
         with pytest.raises(ValueError, match="hides nothing"):
             DevicePolicy().demo(1)
 

@@ -253,7 +253,13 @@ def world(tmp_path: Path, bundle: Bundle, ranker: Ranker) -> Iterator[World]:
         database_url=f"sqlite:///{tmp_path}/coordinator.sqlite",
         allow_insecure_demo=True,
         rounds=RoundSettings(
-            goal_count=6, minimum_count=4, overselect=1.0, smallest_aggregate=4, settle_s=1.0, pause_s=2.0
+            goal_count=6,
+            minimum_count=4,
+            overselect=1.0,
+            smallest_aggregate=4,
+            settle_s=1.0,
+            pause_s=2.0,
+            pipelined=False,  # the newest round is the one the tests tell of
         ),
         deadlines=DeadlineSettings(selecting_s=6.0, advertise_s=4.0, share_s=4.0, masked_input_s=4.0, unmask_s=4.0),
         training=TrainingSetting(epochs=1, batch_size=16, learning_rate=0.1, weight_cap=8),
