@@ -18,6 +18,7 @@ from benchmarks.learning.federated import Algorithm, Channel, Coded, Gradient, R
 from benchmarks.learning.judging import calibrated
 from benchmarks.learning.learners import Learner, Weights, ranker_learner
 from benchmarks.learning.population import Index, Population
+from benchmarks.learning.slices import judge_slices, parts_of
 from benchmarks.learning.typing_stage import TypedWorld
 from coordinator.aggregation import OptimizerState, make_optimizer
 from coordinator.aggregation.optimizers import Adam, Averaging
@@ -79,7 +80,17 @@ def run_method(name: str, bench: Bench) -> dict[str, Any]:
         return _reference(bench)
     logits, extra = _SCORERS[name](bench)
     judged = bench.population.judged
-    return {"metrics": judged.judge(logits), "curve": judged.curve(logits), **extra}
+    return {
+        "metrics": judged.judge(logits),
+        "curve": judged.curve(logits),
+        "slices": _slices(bench.population, logits),
+        **extra,
+    }
+
+
+def _slices(population: Population, scores: NDArray[np.floating]) -> dict[str, Any]:
+    probability = population.judged.probability
+    return judge_slices(parts_of(population.world, population.judged_rows, probability), scores, probability)
 
 
 # -- methods that do not learn federatedly -------------------------------------------------------------------------
@@ -95,6 +106,7 @@ def _reference(bench: Bench) -> dict[str, Any]:
     return {
         "metrics": population.judged.judge_always(scores, logits),
         "curve": population.judged.curve(scores),
+        "slices": _slices(population, scores),
         "ctr_with_a_threshold": population.judged.judge(scores, logits)["ctr_at_90"],
     }
 
@@ -103,6 +115,25 @@ def _v0(bench: Bench) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Thresholded baseline score: the shipped weights are an affine function of it."""
     logits = bench.learner.logits(bench.population.judged_rows, bench.learner.start)
     return logits, {"ctr_always": float(bench.population.judged.probability.mean())}
+
+
+def _oracle(bench: Bench) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    """The typist's own probability of tapping the catalog's best candidate: no model of these candidates is better."""
+    return _logits_of(bench.population.judged.probability), {}
+
+
+def _oracle_among_strangers(bench: Bench) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    """Knows what every line wants, and nobody's taste: the same probability with everybody's mean taste."""
+    rows = bench.population.judged_rows
+    probability, taste = bench.population.judged.probability, np.asarray(bench.world.rows.taste[rows], np.float64)
+    slip = float(probability.min())
+    interest = (probability - slip) / np.maximum(taste, 1e-9)
+    return _logits_of(slip + interest * float(taste.mean())), {}
+
+
+def _logits_of(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    p = np.clip(probability, 1e-9, 1 - 1e-9)
+    return np.log(p / (1 - p))
 
 
 def _popularity(bench: Bench) -> tuple[NDArray[np.float64], dict[str, Any]]:
@@ -120,7 +151,7 @@ def _popularity(bench: Bench) -> tuple[NDArray[np.float64], dict[str, Any]]:
 
     by_category = rates(rows.category, np.full(len(rows.person), max(overall, 1e-6)), 20.0)
     by_query = rates(rows.query, by_category, 20.0)[population.judged_rows]
-    return np.log(by_query / (1 - by_query)), {}
+    return _logits_of(by_query), {}
 
 
 def _centralised(bench: Bench) -> tuple[NDArray[np.float32], dict[str, Any]]:
@@ -333,6 +364,8 @@ def personal_logits(
 
 _SCORERS: Mapping[str, Callable[[Bench], tuple[NDArray[Any], dict[str, Any]]]] = {
     "v0": _v0,
+    "oracle": _oracle,
+    "oracle_among_strangers": _oracle_among_strangers,
     "popularity": _popularity,
     "centralised": _centralised,
     "local_only": _local_only,

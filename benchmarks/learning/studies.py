@@ -17,10 +17,11 @@ from benchmarks.learning.personalisation import among_strangers, judge_personali
 from benchmarks.learning.population import Index, Population
 from benchmarks.learning.selection_bias import selection_bias
 from benchmarks.learning.typing_stage import TypedWorld
+from benchmarks.learning.unseen_topics import unseen_topics
 from benchmarks.learning.worlds import World
 from keyboard_app.simulation.typist import TypistSetting
 
-STUDIES = ("selection_bias", "personalisation", "hashed_rounds", "fsvrg")
+STUDIES = ("selection_bias", "personalisation", "unseen_topics", "hashed_rounds", "fsvrg")
 _NO_SPREAD = 1e6
 
 
@@ -40,6 +41,8 @@ def run_study(study: str, bench: Bench, worlds: Mapping[str, TypedWorld]) -> dic
     """What a study reports."""
     if study == "selection_bias":
         return selection_bias(worlds["field"], bench.learner, bench.population.judged_rows, bench.population.judged)
+    if study == "unseen_topics":
+        return unseen_topics(bench)
     if study == "hashed_rounds":
         return compare_rounds(
             trigger_learner(bench.population), bench.population, bench.inner, bench.devices, bench.seed
