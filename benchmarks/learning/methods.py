@@ -42,6 +42,7 @@ STEP_GRID = tuple(10 ** (exponent / 2) for exponent in range(-4, 5))
 NOISE_MULTIPLIER = 4.0
 PRIVATE_CLIP = 0.1
 CHECKPOINT_ROUNDS = 10
+_DAY_S = 86_400
 
 OwnLogits = Callable[[int, Index], NDArray[np.floating]]
 """Logits of one device, by number, for some rows."""
@@ -351,15 +352,31 @@ def _fedavg_personalised(bench: Bench) -> tuple[NDArray[np.float32], dict[str, A
 
 
 def personal_logits(
-    learner: Learner, population: Population, number: int, shared: Weights, later: Index
+    learner: Learner, population: Population, number: int, shared: Weights, later: Index, *, each_night: bool = True
 ) -> NDArray[np.floating]:
-    """Logits of ``later`` for the owner of device ``number``: the shared model and what the device's own log tells."""
-    names, category = population.world.categories, population.world.rows.category
-    rows = population.devices[number]
-    own = [names[each] for each in category[rows]]
-    taste = infer_taste(learner.logits(rows, shared), population.labels[rows] > 0.5, own)
-    logits = learner.logits(later, shared)
-    return adjust(logits, [names[each] for each in category[later]], taste.multipliers) if taste.kept else logits
+    """Logits of ``later`` for the owner of device ``number``: the shared model, and the owner's taste on top.
+
+    Args:
+        each_night: the taste is inferred anew every night, as a device does, from the training days and the later
+            days before; if not, from the training days alone.
+        later: rows in the order of time.
+    """
+    rows = population.world.rows
+    logits = learner.logits(later, shared).copy()
+    day = (rows.time[later] // _DAY_S if each_night else np.zeros(len(later))).astype(np.int64)
+    for today in np.unique(day):
+        before = later[(day < today) & rows.shown[later]]
+        known = np.concatenate([population.devices[number], before])
+        taste = infer_taste(learner.logits(known, shared), rows.tapped[known], _categories(population, known))
+        if taste.kept:
+            now = day == today
+            logits[now] = adjust(logits[now], _categories(population, later[now]), taste.multipliers)
+    return logits
+
+
+def _categories(population: Population, rows: Index) -> list[str]:
+    names = population.world.categories
+    return [names[number] for number in population.world.rows.category[rows]]
 
 
 _SCORERS: Mapping[str, Callable[[Bench], tuple[NDArray[Any], dict[str, Any]]]] = {

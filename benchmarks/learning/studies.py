@@ -13,7 +13,7 @@ from benchmarks.learning.federated import train
 from benchmarks.learning.hashed_trigger import compare_descents, compare_rounds
 from benchmarks.learning.learners import ranker_learner, trigger_learner
 from benchmarks.learning.methods import Bench, fedavg, personal_logits
-from benchmarks.learning.personalisation import among_strangers, judge_personalisation
+from benchmarks.learning.personalisation import judge_personalisation
 from benchmarks.learning.population import Index, Population
 from benchmarks.learning.selection_bias import selection_bias
 from benchmarks.learning.typing_stage import TypedWorld
@@ -60,10 +60,10 @@ def _personalisation(bench: Bench, world: TypedWorld) -> dict[str, Any]:
     def personalise(number: int, later: Index) -> NDArray[np.floating]:
         return personal_logits(learner, population, number, shared, later)
 
-    blind = Population(among_strangers(world))
-    knows_nobody = ranker_learner(blind)
-    start = train(fedavg(), knows_nobody, blind, bench.devices, bench.rounds, bench.seed).weights
+    def once(number: int, later: Index) -> NDArray[np.floating]:
+        return personal_logits(learner, population, number, shared, later, each_night=False)
+
     return {
         **judge_personalisation(learner, population, shared, personalise),
-        "from_knowing_nobody": judge_personalisation(knows_nobody, blind, start, personalise),
+        "inferred_once": judge_personalisation(learner, population, shared, once),
     }

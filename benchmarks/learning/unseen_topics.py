@@ -18,8 +18,8 @@ from benchmarks.learning.methods import Bench, fedavg
 from benchmarks.learning.population import Index, Population
 
 FOLDS = 4
-FEWEST_CLICKS = 5.0
-"""Expected clicks, over the judged lines, of a topic that is left out; others stay with everybody."""
+SMALLEST = 0.01
+"""Share of all expected clicks on task lines that a topic must have to be left out; others stay with everybody."""
 _COMPARED = ("auc", "log_loss", "ctr_at_90")
 
 
@@ -54,9 +54,10 @@ def unseen_topics(bench: Bench) -> dict[str, Any]:
 
 def _folds(population: Population) -> list[frozenset[int]]:
     """Topics by expected clicks, dealt to and fro so that the folds weigh about the same."""
-    topic = population.world.rows.topic[population.judged_rows]
-    clicks = np.bincount(topic, population.judged.probability, len(population.world.topics))
-    chosen = [int(number) for number in np.argsort(-clicks, kind="stable") if clicks[number] >= FEWEST_CLICKS]
+    judged, topic = population.judged, population.world.rows.topic[population.judged_rows]
+    clicks = np.bincount(topic[~judged.chat], judged.probability[~judged.chat], len(population.world.topics))
+    least = SMALLEST * float(clicks.sum())
+    chosen = [int(number) for number in np.argsort(-clicks, kind="stable") if clicks[number] > least]
     dealt: list[set[int]] = [set() for _ in range(FOLDS)]
     for place, number in enumerate(chosen):
         lap, seat = divmod(place, FOLDS)
