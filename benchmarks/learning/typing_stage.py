@@ -45,6 +45,8 @@ class TypedWorld:
     """Names everything that went into it."""
     categories: tuple[str, ...]
     """Names of the categories by number."""
+    topics: tuple[str, ...]
+    """Names of the topics by number."""
 
     @property
     def may_train(self) -> Array:
@@ -172,6 +174,7 @@ class TypingStage:
             lines=np.asarray(column("lines")),
             key=self.key(world),
             categories=tuple(column("name_category").tolist()),
+            topics=tuple(column("name_topic").tolist()),
         )
 
     def forget(self, worlds: Sequence[World]) -> None:

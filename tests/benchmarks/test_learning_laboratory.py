@@ -29,6 +29,7 @@ from keyboard_app.simulation.people import shipped_replay
 from keyboard_app.simulation.splits import is_held_out, outline
 from keyboard_app.simulation.typist import TypistSetting
 from suggestion_model.bundle import Bundle
+from suggestion_model.features import DENSE_NAMES, HABIT_FEATURES
 from suggestion_model.runtime import Ranker
 from suggestion_model.training import LocalSetting
 from suggestion_model.types import Context, Example, RankerInputs
@@ -132,6 +133,29 @@ def test_typing_goes_on_where_it_was_killed(replay: Path, catalog: Path, typed: 
     assert all(np.array_equal(found.examples[name], same.examples[name]) for name in same.examples)
 
 
+def test_topics_that_are_left_out_are_judged_and_never_trained_on(population: Population) -> None:
+    topic = population.world.rows.topic
+    chosen = frozenset({int(np.bincount(topic[population.judged_rows]).argmax())})
+    part = Population(population.world, left_out=chosen)
+    assert set(topic[part.judged_rows].tolist()) == chosen
+    assert not set(topic[np.concatenate(part.devices)].tolist()) & chosen
+    assert set(part.judged_rows.tolist()) <= set(population.judged_rows.tolist())
+
+
+def test_a_stranger_is_all_the_ranker_ever_sees(population: Population) -> None:
+    habits = [DENSE_NAMES.index(name) for name in HABIT_FEATURES]
+    assert not np.asarray(population.world.examples["dense"])[:, habits].any()
+
+
+def test_no_order_of_the_lines_beats_the_oracle(population: Population) -> None:
+    judged = population.judged
+    best = judged.judge(judged.probability)
+    for scores in (population.world.rows.baseline[population.judged_rows], np.arange(len(judged.probability))):
+        found = judged.judge(np.asarray(scores, np.float64))
+        assert found["auc"] <= best["auc"]
+        assert found["ctr_at_90"] <= best["ctr_at_90"] + 1e-9
+
+
 def test_the_gradient_is_the_slope_of_the_loss(population: Population, learner: HeadLearner) -> None:
     rows = population.devices[0][:40]
     loss, gradient = learner.loss_and_gradient(rows, learner.start)
@@ -216,16 +240,23 @@ def test_one_command_reports_every_method(
     replay: Path, catalog: Path, cache: Path, typed: Typed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--replay", str(replay), "--catalog", str(catalog), "--cache", str(cache), "--processes", "1"]
-    arguments += ["--devices", "4", "--rounds", "2", "--seeds", "1", "--methods", "reference,v0,popularity,fedavg"]
+    arguments += ["--devices", "4", "--rounds", "2", "--seeds", "1", "--methods"]
+    arguments += ["reference,v0,oracle,oracle_among_strangers,popularity,fedavg"]
     found = run(arguments, capsys)
     methods = found["methods"]
     assert isinstance(methods, dict)
-    assert set(methods) == {"reference", "v0", "popularity", "fedavg"}
+    assert set(methods) == {"reference", "v0", "oracle", "oracle_among_strangers", "popularity", "fedavg"}
     for values in methods.values():
         assert set(values) == set(METRICS)
         assert all(set(value) == {"mean", "low", "high"} for value in values.values())
         assert values["clicks_retained"]["mean"] >= 0.9
     assert 0 < float(str(found["recall_at_8"])) <= float(str(found["coverage"])) <= 1
+    assert methods["oracle"]["auc"]["mean"] > methods["oracle_among_strangers"]["auc"]["mean"]
+    assert methods["oracle_among_strangers"]["auc"]["mean"] > methods["fedavg"]["auc"]["mean"]
+    slices = found["slices"]
+    assert isinstance(slices, dict)
+    assert set(slices) == set(methods)
+    assert {"chat", "task"} <= set(slices["fedavg"]["kind"])
     again = run(arguments, capsys)
     assert again["methods"] == methods
 
@@ -252,12 +283,17 @@ def test_studies_type_worlds_of_their_own(
     replay: Path, catalog: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--replay", str(replay), "--catalog", str(catalog), "--cache", str(cache), "--processes", "1"]
-    arguments += ["--devices", "3", "--rounds", "1", "--seeds", "1", "--methods", "selection_bias,personalisation"]
+    arguments += ["--devices", "3", "--rounds", "1", "--seeds", "1", "--methods"]
+    arguments += ["selection_bias,personalisation,unseen_topics"]
     studies = run(arguments, capsys)["studies"]
     assert isinstance(studies, dict)
     assert set(studies["selection_bias"]["without"]) == set(studies["selection_bias"]["with_propensities"])
     assert 0 < studies["selection_bias"]["by_chance"] < studies["selection_bias"]["offered"] < 1
     assert set(studies["personalisation"]) == {"strong", "without_tastes"}
+    folds = studies["unseen_topics"]["folds"]
+    assert sum(fold["lines"] for fold in folds) == studies["unseen_topics"]["together"]["lines"] > 0
+    named = [topic for fold in folds for topic in fold["topics"]]
+    assert len(named) == len(set(named)) > 0
 
 
 def test_mistakes_are_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
