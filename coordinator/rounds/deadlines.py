@@ -24,7 +24,7 @@ from federated_protocol.messages import Phase
 
 NEARLY_ALL = 0.98
 """Share of a phase's answers whose arrival is waited for: the rest may have been stragglers."""
-MARGIN = 3.0
+MARGIN = 1.5
 """Deadlines are so many times what was needed."""
 NEWEST = 8
 """Closed phases, of cohorts, that are looked at; the slowest of them counts."""
