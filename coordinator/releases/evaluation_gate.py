@@ -18,16 +18,16 @@ from coordinator.experiments import metric_store
 from coordinator.experiments.evaluation import Evaluation, GateVerdict, evaluate
 from coordinator.operation.audit import AUTOMATIC
 from coordinator.releases.model_store import published_model
-from coordinator.releases.rollout import awaiting_evaluation, let_out, recalibrate, roll_back
+from coordinator.releases.rollout import REPLACED, awaiting_evaluation, let_out, recalibrate, roll_back
 from coordinator.settings import Settings
 from coordinator.storage import round_store
-from coordinator.storage.tables import rounds
+from coordinator.storage.tables import rollouts, rounds
 from federated_protocol import wire
 from federated_protocol.plan import Plan
 
 
 def evaluation_of(connection: Connection, settings: Settings, version: int) -> Evaluation | None:
-    """The newest evaluation of a version; None while no sum judged it."""
+    """The newest evaluation of a version, or of the candidate it replaced; None while no sum judged it."""
     query = (
         select(rounds.c.id)
         .where(rounds.c.task == settings.evaluation_task, rounds.c.base_version == version)
@@ -41,7 +41,9 @@ def evaluation_of(connection: Connection, settings: Settings, version: int) -> E
         if row is not None and row.plan is not None and sums:
             break
     else:
-        return None
+        parent = published_model(connection, version).parent
+        replaced = select(rollouts.c.version).where(rollouts.c.version == parent, rollouts.c.state == REPLACED)
+        return None if connection.scalar(replaced) is None else evaluation_of(connection, settings, parent)
     plan: Plan = wire.decode(row.plan, Plan)
     assert plan.baseline is not None
     judged, baseline = (published_model(connection, v) for v in (version, plan.baseline.version))

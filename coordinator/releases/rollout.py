@@ -29,7 +29,9 @@ from coordinator.storage import round_store
 from coordinator.storage.tables import meta, models, rollouts, rounds
 from federated_protocol.messages import AbandonReason
 
-CANDIDATE, STAGED, LIVE, WITHDRAWN = "candidate", "staged", "live", "withdrawn"
+CANDIDATE, STAGED, LIVE, WITHDRAWN, REPLACED = "candidate", "staged", "live", "withdrawn", "replaced"
+GONE = (WITHDRAWN, REPLACED)
+"""Told to nobody, for good: it harmed, or went out under the next number with another threshold."""
 _SALT = b"federated-keyboard rollout\0"
 _PAUSED = "rounds_paused"
 _OFFERED = (
@@ -39,7 +41,7 @@ _OFFERED = (
         (models.c.version == 0)
         | (
             (func.coalesce(rollouts.c.percent, bindparam("first_percent")) > bindparam("bucket"))
-            & (func.coalesce(rollouts.c.state, STAGED) != WITHDRAWN)
+            & func.coalesce(rollouts.c.state, STAGED).not_in(GONE)
         )
     )
     .order_by(models.c.version.desc())
@@ -103,8 +105,8 @@ def set_percent(connection: Connection, version: int, percent: float, *, now: fl
         raise ReleaseError("a rollout's percentage lies between 0 and 100")
     published_model(connection, version)
     known = connection.scalar(select(rollouts.c.state).where(rollouts.c.version == version))
-    if known == WITHDRAWN:
-        raise ReleaseError(f"version {version} was withdrawn for good: roll a later one out")
+    if known in GONE:
+        raise ReleaseError(f"version {version} was {known} for good: roll a later one out")
     if version == 0:
         raise ReleaseError("version 0 ships with the app: every device has it")
     _decide(connection, version, LIVE if percent >= 100 else STAGED, percent, reason, now)
@@ -147,7 +149,7 @@ def recalibrate(connection: Connection, candidate: int, threshold: float, *, now
         update_norm=known.update_norm,
     ):
         raise ReleaseError("another version was published this moment: try again")
-    _decide(connection, candidate, WITHDRAWN, 0.0, f"calibrated: version {calibrated.version}", now)
+    _decide(connection, candidate, REPLACED, 0.0, f"calibrated: version {calibrated.version}", now)
     record(connection, now, actor, "calibrate", f"version {calibrated.version}: {candidate}, its threshold calibrated")
     return calibrated.version
 
@@ -165,8 +167,8 @@ def roll_back(connection: Connection, bad: int, *, now: float, actor: str, reaso
     if bad == 0:
         raise ReleaseError("version 0 is what everything is rolled back to")
     known = connection.scalar(select(rollouts.c.state).where(rollouts.c.version == bad))
-    if known == WITHDRAWN:
-        raise ReleaseError(f"version {bad} was withdrawn already")
+    if known in GONE:
+        raise ReleaseError(f"version {bad} was {known} already")
     running = [
         row
         for task in connection.scalars(select(rounds.c.task).distinct())
@@ -180,7 +182,7 @@ def roll_back(connection: Connection, bad: int, *, now: float, actor: str, reaso
     for version, parent in sorted(parents.items()):
         if parent in tainted and version not in (0, bad):
             tainted.add(version)
-    withdrawn = set(connection.scalars(select(rollouts.c.version).where(rollouts.c.state == WITHDRAWN)))
+    withdrawn = set(connection.scalars(select(rollouts.c.version).where(rollouts.c.state.in_(GONE))))
     good = parents[bad]
     while good in withdrawn and good != 0:
         good = parents[good]

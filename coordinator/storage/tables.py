@@ -196,7 +196,7 @@ rollouts = Table(
     "rollouts",
     metadata,
     Column("version", ForeignKey("models.version"), primary_key=True),
-    Column("state", String(16), nullable=False),  # staged, live or withdrawn
+    Column("state", String(16), nullable=False),  # candidate, staged, live, withdrawn or replaced
     Column("percent", Float, nullable=False),  # of devices that are told of it, 0..100
     Column("reason", String(64), nullable=False),
     Column("changed_at", Float, nullable=False),

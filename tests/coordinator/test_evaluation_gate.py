@@ -109,11 +109,12 @@ def test_a_version_that_is_no_worse_goes_to_the_first_stage_and_the_next_round_t
 def test_the_evaluation_sets_the_threshold_of_the_version_that_goes_out(gated):
     trained(gated)
     evaluate_with(gated, counted=spread, lowest=-1.0, highest=4.0)
-    assert states(gated) == {0: ("live", 100.0), 1: ("withdrawn", 0.0), 2: ("staged", 40.0)}
+    assert states(gated) == {0: ("live", 100.0), 1: ("replaced", 0.0), 2: ("staged", 40.0)}
     with gated.coordinator.database.reading() as connection:
         (before, momentum), (after, kept) = (load_artifact(connection, version) for version in (1, 2))
         assert "threshold calibrated" in newest_entries(connection)[1].detail
         assert all_rollouts(connection, 40.0)[1].reason == "calibrated: version 2"
+        assert evaluation_of(connection, gated.settings, 2).version == 1
     assert (after.weights, after.parent, kept) == (before.weights, 1, momentum)
     assert before.threshold < -6  # what the training round made of its counters
     assert after.threshold == pytest.approx(-0.5)  # nine tenths of the clicks lie above it

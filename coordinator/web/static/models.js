@@ -43,7 +43,7 @@ function versionCard(model, rollout, comparison, evaluation, deciding) {
   if (comparison) {
     card.append(element("p", { class: "group" }, "In the field, against the holdback"), definitions("rows", [["Click-through, %", bounded(comparison.ctr, points)], ["Difference, points", bounded(comparison.ctr_difference, points)], ["Clicks retained, %", bounded(comparison.clicks_retained, ratio)], ["Offers retained, %", bounded(comparison.offers_retained, ratio)], ["Devices", `${count(comparison.treatment_devices)} against ${count(comparison.holdback_devices)}`], ["Verdict", words(comparison.verdict)]]));
   }
-  if (model.version && rollout.state !== "withdrawn") {
+  if (model.version && !["withdrawn", "replaced"].includes(rollout.state)) {
     card.append(rolloutPart(model, rollout, deciding));
     if (deciding) {
       const button = element("button", { type: "button", class: "danger" }, `Roll back version ${model.version}`);
