@@ -269,9 +269,8 @@ class AggregationClient:
         """
         with self._step(ClientStep.CONFIRM):
             context = self._run()
-            self._alive = check_survivors(
-                survivors, context, self._index, self._sharers, self._neighbours, self._rules, self._vouch
-            )
+            own = Peer(self._index, self._device_key, self._own_keys)
+            self._alive = check_survivors(survivors, context, own, self._sharers, self._peers, self._rules, self._vouch)
             self._confirmed = derivation.confirmation_digest(context.digest, survivors.members)
             return Confirmation(digest=self._confirmed)
 

@@ -272,7 +272,7 @@ class Participation:
             self._contribution.layout,
             device_key=of.identity.public_key,
             vouch=lambda certificate: of.identity.trust.verify(certificate, of.clock()),
-            floor=of.policy.smallest_aggregate,
+            floor=of.policy.floor_of(plan),
             threat=plan.aggregation.threat,
             largest_cohort=plan.aggregation.largest_cohort,
         )

@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 
 from federated_protocol import signing, wire
-from federated_protocol.enrolment import CERTIFICATE_LIMIT_BYTES, Certificate
-from federated_protocol.errors import MalformedMessage, TrustListRejected
+from federated_protocol.enrolment import CERTIFICATE_LIMIT_BYTES, Certificate, verify
+from federated_protocol.errors import EnrolmentError, MalformedMessage, TrustListRejected
 from federated_protocol.trust import TrustStore
 from keyboard_app.device.files import write_atomically
 
@@ -125,7 +125,7 @@ class DeviceIdentity:
         return assign_arm(self.fingerprint, salt, holdback_percent)
 
     def enrolment(self, now: float) -> EnrolmentState:
-        """Whether the certificate can be used at Unix time ``now`` (its signature is the coordinator's to check)."""
+        """Whether the certificate can be used at Unix time ``now``; whom its authority is, the coordinator judges."""
         if self._opened is None:
             return EnrolmentState(False, "not enrolled: get a certificate from the authority")
         if now > self._opened.not_after:
@@ -235,4 +235,7 @@ def _open_certificate(raw: bytes, public_key: bytes) -> Certificate:
         raise IdentityError("this is not a certificate: place the file that `authority issue` wrote") from None
     if certificate.device_key != public_key:
         raise IdentityError("this certificate is for another device: have one issued for this device's public key")
-    return certificate
+    try:
+        return verify(raw, certificate.authority_key, None)
+    except EnrolmentError:
+        raise IdentityError("this certificate's signature is not its authority's: have it issued anew") from None

@@ -113,6 +113,14 @@ class DevicePolicy:
             raise ValueError("the floor must be at least 2: a sum over one device hides nothing")
         return replace(self, smallest_aggregate=smallest_aggregate, insecure_demo=True)
 
+    def floor_of(self, plan: Plan) -> int:
+        """Fewest devices whose inputs may be opened in this round.
+
+        Never below the pinned floor; and where the plan says more, its noise is charged as if so many devices had
+        added theirs, so it holds the coordinator to that.
+        """
+        return max(self.smallest_aggregate, plan.aggregation.smallest_aggregate)
+
     def check(self, plan: Plan, dimension: int) -> None:
         """Accept ``plan``, or refuse it by name.
 
@@ -162,6 +170,8 @@ class DevicePolicy:
             unprotected = check_privacy(plan) == 0
         except CodecError:
             raise PlanRefusedError(PlanRefusal.PRIVACY) from None
+        if plan.noise is not None and plan.noise.corrupt_fraction < self.threat.corrupt:
+            raise PlanRefusedError(PlanRefusal.PRIVACY)  # it would count on the noise of devices that may lie
         if unprotected and self.demands_noise:
             raise PlanRefusedError(PlanRefusal.PRIVACY)
 

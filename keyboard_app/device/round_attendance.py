@@ -77,6 +77,7 @@ class RoundAttendance:
         """How the last participation ended."""
         self._lasting = False
         self._last_joined = ""
+        self._rest()
 
     @property
     def can_stop(self) -> bool:
@@ -180,6 +181,14 @@ class RoundAttendance:
         self._trouble.sentence = ""
         return True
 
+    def _rest(self) -> None:
+        """Rest from the newest masked input on: after a restart too, and also when the coordinator says that it opened
+        nothing, which nobody could check."""
+        of = self.equipment
+        last = of.history.newest_input_at
+        if last is not None:
+            self.schedule.joined(of.monotonic() - max(0.0, of.clock() - last))
+
     def _material(self) -> Material:
         try:
             summary = self._log.summary()
@@ -193,6 +202,8 @@ class RoundAttendance:
         """Tell the schedule how a participation ended."""
         now, schedule = self.equipment.monotonic(), self.schedule
         self.last_end = end.kind
+        if end.contributed:
+            self._rest()
         if self._stop_wanted() and end.kind is EndKind.LEFT:
             self._trouble.sentence, self._lasting = "", False
             schedule.checked_in(now)
@@ -210,7 +221,6 @@ class RoundAttendance:
             schedule.come_back(now, schedule.setting.backoff_first_s)
             return
         if end.kind is EndKind.FINISHED:
-            schedule.joined(now)
             self._last_joined = end.sentence
         elif end.kind is EndKind.COME_BACK:
             schedule.come_back(now, end.after_s)

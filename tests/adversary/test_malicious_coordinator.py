@@ -438,6 +438,37 @@ def test_survivors_nobody_vouches_for(kit: Any) -> None:
     assert cohort.clients[5].confirm(cohort.survivors_of[5])
 
 
+def test_one_device_cannot_stand_for_two_survivors(kit: Any) -> None:
+    """A tree in which a neighbour's leaf stands at a second place too, to reach the floor with fewer devices."""
+    shape = kit.layout([(20, 16)])
+    cohort = kit.Cohort(kit.vectors(20, shape), shape, threat=kit.sparse, sparse=True, floor=15)
+    advance(cohort, "mask")
+    honest = cohort.survivors_of[1]
+    client = cohort.clients[1]
+    double = client._peers[sorted(cohort.context.graph.neighbours(1))[0]]
+    entry = next(entry for entry in cohort.roster_of[1].entries if entry.index == double.index)
+    at = honest.witnesses[0].index
+    witnesses = (replace(entry, index=at), *honest.witnesses[1:])
+    # Whatever proof the coordinator prepared for such a root: the repeated keys are seen first.
+    refuses(client, Reason.DUPLICATE_KEY, lambda: client.confirm(replace(honest, witnesses=witnesses)))
+
+    client = cohort.clients[2]
+    honest = cohort.survivors_of[2]
+    double = client._peers[sorted(cohort.context.graph.neighbours(2))[0]]
+    other = cohort.new_client(double.index)
+    keys = other.advertise()
+    signed = sign(keys, Phase.ADVERTISE, cohort.binding.session, cohort.identities[double.index], other.binding)
+    twice = replace(
+        honest.witnesses[0],
+        cipher_key=keys.cipher_key,
+        mask_key=keys.mask_key,
+        signature=signed.signature,
+        certificate=cohort.certificates[double.index],
+    )
+    witnesses = (twice, *honest.witnesses[1:])
+    refuses(client, Reason.BAD_INDEX, lambda: client.confirm(replace(honest, witnesses=witnesses)))
+
+
 def test_split_views_of_who_survived_open_nothing(small: Any) -> None:
     """One half is told that device 6 dropped out, the other that it did not: together they would give both shares."""
     advance(small, "mask")
