@@ -1,7 +1,8 @@
 """Enrolment over HTTP: whoever holds a token gets a certificate for its public key.
 
-``POST /v1/certificates`` with JSON ``{"public_key": HEX, "token": TEXT}`` answers ``{"certificate": HEX}``. Errors are
-``{"error": SENTENCE}``: 400 malformed, 403 wrong token, 413 too large.
+``POST /v1/certificates`` with JSON ``{"public_key": HEX, "token": TEXT}`` answers ``{"certificate": HEX}``; so does
+``POST /v1/renewals`` with ``{"renewal": HEX}``, for the next key of a device whose certificate is in force. Errors are
+``{"error": SENTENCE}``: 400 malformed, 403 wrong token or a key that is not renewed, 413 too large.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import msgspec
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from coordinator.authority.directory import Authority, AuthorityError
+from coordinator.authority.directory import Authority, AuthorityError, Renewals
 from coordinator.events import Event, log_event, log_failure
 from federated_protocol.signing import KEY_BYTES
 
@@ -27,6 +28,13 @@ class CertificateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     public_key: str
     """Ed25519 public key, hex."""
     token: str
+
+
+class RenewalRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a device sends for its next key."""
+
+    renewal: str
+    """:class:`federated_protocol.renewal.Renewal`, hex."""
 
 
 class IssuedCertificate(msgspec.Struct, frozen=True):
@@ -43,7 +51,12 @@ class EnrolmentFailure(msgspec.Struct, frozen=True):
 
 
 def create_authority_app(
-    authority: Authority, tokens: Collection[str], *, days: float = 365.0, clock: Callable[[], float] = time.time
+    authority: Authority,
+    tokens: Collection[str],
+    renewed: Renewals,
+    *,
+    days: float = 365.0,
+    clock: Callable[[], float] = time.time,
 ) -> Flask:
     """Make the service. ``tokens`` may be used any number of times; an empty collection is refused."""
     secrets = [token.encode() for token in tokens if token]
@@ -65,6 +78,19 @@ def create_authority_app(
         if len(key) != KEY_BYTES:
             return _answer(EnrolmentFailure(f"an Ed25519 public key has {KEY_BYTES} bytes"), 400)
         certificate = authority.certify(key, clock(), days)
+        log_event(Event.CERTIFICATE_ISSUED, insecure_demo=int(authority.insecure_demo))
+        return _answer(IssuedCertificate(certificate.encode().hex()), 200)
+
+    @app.post("/v1/renewals")
+    def renewals() -> Response:
+        try:
+            raw = bytes.fromhex(msgspec.json.decode(request.get_data(cache=False), type=RenewalRequest).renewal)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return _answer(EnrolmentFailure('send JSON {"renewal": HEX} and nothing else'), 400)
+        try:
+            certificate = authority.renew(raw, renewed, clock(), days)
+        except AuthorityError as error:
+            return _answer(EnrolmentFailure(str(error)), 403)
         log_event(Event.CERTIFICATE_ISSUED, insecure_demo=int(authority.insecure_demo))
         return _answer(IssuedCertificate(certificate.encode().hex()), 200)
 

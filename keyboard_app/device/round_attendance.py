@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from data_logging import ImpressionLog
 
 
+RENEWAL_PAUSE_S = 6 * 3600.0
+"""Shortest time between two requests for the next identity key."""
+
+
 @dataclass(frozen=True, slots=True)
 class Enrolment:
     """How to get a certificate where none is there yet."""
@@ -77,6 +81,7 @@ class RoundAttendance:
         """How the last participation ended."""
         self._lasting = False
         self._last_joined = ""
+        self._next_renewal = -float("inf")
         self._rest()
 
     @property
@@ -151,6 +156,7 @@ class RoundAttendance:
         self.decision = self._decide(now)
         if not self.decision.check_in:
             return self.decision.wait_s
+        self._renew(now)
         self.participation = Participation(of, self.decision.wants_round)
         return 0.0
 
@@ -180,6 +186,18 @@ class RoundAttendance:
             return False
         self._trouble.sentence = ""
         return True
+
+    def _renew(self, now: float) -> None:
+        """Change to the next key when the certificate nears its end; a failure is no reason to leave rounds alone."""
+        of = self.equipment
+        if self._enrolment is None or now < self._next_renewal or not of.identity.renewal_due(of.clock()):
+            return
+        self._next_renewal = now + RENEWAL_PAUSE_S
+        try:
+            of.identity.renew(self._enrolment.authority_url, of.clock())
+        except (IdentityError, OSError) as problem:
+            what = str(problem) if isinstance(problem, IdentityError) else "it was not kept"
+            self._trouble.note(f"the next identity key could not be had: {what}")
 
     def _rest(self) -> None:
         """Rest from the newest masked input on: after a restart too, and also when the coordinator says that it opened

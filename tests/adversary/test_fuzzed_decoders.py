@@ -32,6 +32,7 @@ from federated_protocol.plan import (
     counter_names,
 )
 from federated_protocol.privacy import charge, privacy_label
+from federated_protocol.renewal import open_renewal
 from federated_protocol.secure_aggregation import ClientState, RoundBinding
 from federated_protocol.secure_aggregation.bitmap import unpack_set
 from federated_protocol.secure_aggregation.merkle import root_from
@@ -63,6 +64,7 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "certificate placed on a device": lambda data: _open_certificate(data, KEY),
     "check-in": lambda data: enrolment.open_check_in(messages.SignedMessage(b"d" * 16, data, data[:64]), KEY, 0.0),
     "trust list": lambda data: TrustStore.pinned(KEY).accept(data, 0.0),
+    "renewal": lambda data: open_renewal(data, TrustStore.pinned(KEY), 0.0),
     "kept trust list": TrustStore.restored,
     "signed": lambda data: open_signed(
         messages.SignedMessage(b"d" * 16, data, data[:64]), messages.CheckIn, "check-in", "", KEY
@@ -146,7 +148,7 @@ def honest_plan() -> dict[str, Any]:
         privacy=privacy_label(noise, charge(codec, aggregation, noise)),
         noise=noise,
     )
-    DevicePolicy().check(plan, "session", 50)
+    DevicePolicy().check(plan, 50)
     found: dict[str, Any] = msgspec.to_builtins(plan, builtin_types=(bytes,))
     return found
 
@@ -177,7 +179,7 @@ def test_a_plan_of_odd_values_is_refused_by_name_or_can_be_carried_out(changes: 
     started = time.process_time()
     with contextlib.suppress(*REFUSALS):
         decoded = wire.decode(msgspec.msgpack.encode(plan), Plan)
-        DevicePolicy().check(decoded, "session", 50)
+        DevicePolicy().check(decoded, 50)
         codec = decoded.codec
         shape = layout(codec, len(counter_names(decoded.metrics)))
         RoundBinding.of(decoded)

@@ -34,6 +34,7 @@ from federated_protocol.plan import (
     TrainingSetting,
     plan_digest,
 )
+from federated_protocol.renewal import ask_renewal
 from federated_protocol.secure_aggregation import GraphParameters, RoundBinding, RunContext, derivation, share_box
 from federated_protocol.secure_aggregation.bitmap import pack_set
 from federated_protocol.secure_aggregation.masks import MaskGenerator
@@ -237,6 +238,14 @@ TWO_WAYS = {
     "check_in_signature": (
         sign(CHECK_IN_MESSAGE, CHECK_IN, "", DEVICES[0]).signature,
         lambda: DEVICES[0].sign(b"federated-keyboard/1\0check-in\0\0" + wire.encode(CHECK_IN_MESSAGE)),
+    ),
+    "renewal_signature": (
+        ask_renewal(DEVICES[1], b"certificate", DEVICES[2]).by_former,
+        lambda: DEVICES[1].sign(
+            b"federated-keyboard/1\0renewal\0\0\x94\xc4\x0bcertificate\xc4\x20"
+            + DEVICES[2].public_key
+            + b"\xc4\0\xc4\0"
+        ),
     ),
     "binding_of_version_2": (
         dataclasses.replace(BINDING, version=2).digest,

@@ -16,13 +16,15 @@ import pytest
 from click.testing import CliRunner
 from werkzeug.serving import make_server
 
-from coordinator.authority.directory import Authority
+from coordinator.authority.directory import Authority, Renewals
 from coordinator.authority.service import create_authority_app
 from federated_protocol import signing
 from federated_protocol.enrolment import issue
+from federated_protocol.renewal import Renewal
 from keyboard_app.cli import LOG_FILE, main
 from keyboard_app.device import DeviceIdentity, DevicePolicy, FixedConditions, IdentityError, ScheduleSetting
 from keyboard_app.device.headless import HeadlessDevice, HeadlessSetting, TypingSetting
+from keyboard_app.device.identity import HOLDBACK
 from keyboard_app.device.replayed_owner import ReplayedOwner
 
 ROOT = Path(__file__).parent.parent.parent
@@ -52,7 +54,8 @@ def write_replay(path: Path, lines: int = 40) -> Path:
 @pytest.fixture
 def authority_url(tmp_path: Path) -> Iterator[str]:
     authority = Authority.create(tmp_path / "authority", name="test", insecure_demo=True)
-    server = make_server("127.0.0.1", 0, create_authority_app(authority, ["let me in"]), threaded=True)
+    app = create_authority_app(authority, ["let me in"], Renewals(tmp_path / "authority"))
+    server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -63,12 +66,96 @@ def authority_url(tmp_path: Path) -> Iterator[str]:
 
 def test_a_device_enrols_with_a_token_and_only_with_it(tmp_path: Path, authority_url: str) -> None:
     identity = DeviceIdentity.open(tmp_path / "device")
-    with pytest.raises(IdentityError, match="ask for a new one"):
+    with pytest.raises(IdentityError, match="ask for a new token"):
         identity.enrol(authority_url, "wrong")
     assert identity.certificate is None
     identity.enrol(authority_url, "let me in")
     assert identity.enrolment(time.time()).enrolled
     assert DeviceIdentity.open(tmp_path / "device").certificate == identity.certificate
+
+
+@pytest.fixture
+def enrolled(tmp_path: Path, authority_url: str) -> DeviceIdentity:
+    """In the holdback, where one key in twenty is: an arm that another key would hardly keep by chance."""
+    identity = DeviceIdentity.open(tmp_path / "device")
+    while identity.arm() != HOLDBACK:
+        (tmp_path / "device" / "identity.key").unlink()
+        identity = DeviceIdentity.open(tmp_path / "device")
+    identity.enrol(authority_url, "let me in")
+    return identity
+
+
+def test_a_device_changes_its_key_before_the_certificate_ends_and_stays_in_its_arm(
+    tmp_path: Path, authority_url: str, enrolled: DeviceIdentity
+) -> None:
+    now = time.time()
+    assert not enrolled.renewal_due(now)
+    assert enrolled.renewal_due(now + 300 * 86_400)
+    assert not enrolled.renewal_due(now + 400 * 86_400), "an ended certificate vouches for nothing"
+    former, former_certificate, trust = enrolled.fingerprint, enrolled.certificate, enrolled.trust
+    enrolled.renew(authority_url, now)
+    enrolled.renew(authority_url, now)  # and once more: the arm is that of the first key of all
+    for identity in (enrolled, DeviceIdentity.open(tmp_path / "device")):
+        assert identity.fingerprint != former
+        assert identity.enrolment(now).enrolled
+        assert identity.arm() == HOLDBACK
+        assert identity.trust.keys_at(now) == trust.keys_at(now)
+        assert identity.certificate is not None
+        assert trust.verify(identity.certificate, now).fingerprint == identity.fingerprint
+    assert former_certificate is not None
+    assert trust.verify(former_certificate, now).fingerprint == former, "peers still accept the former key meanwhile"
+    assert sorted(path.name for path in (tmp_path / "device").iterdir()) == ["certificate", "first.key", "identity.key"]
+
+
+def test_a_crash_while_keys_are_changed_leaves_a_pair_that_belongs_together(
+    tmp_path: Path, authority_url: str, enrolled: DeviceIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, now, former = tmp_path / "device", time.time(), enrolled.fingerprint
+    moves: list[Path] = []
+
+    def crash_at(number: int) -> None:
+        real = os.replace
+        moves.clear()
+
+        def replace(source: Path, target: Path) -> None:
+            if Path(source).name in ("identity.next", "certificate.next"):
+                moves.append(Path(source))
+                if len(moves) == number:
+                    raise OSError("power is gone")
+            real(source, target)
+
+        monkeypatch.setattr("keyboard_app.device.identity.os.replace", replace)
+
+    crash_at(1)  # the key is not in place yet
+    with pytest.raises(OSError, match="power"):
+        enrolled.renew(authority_url, now)
+    monkeypatch.undo()
+    revived = DeviceIdentity.open(home)
+    assert revived.fingerprint == former
+    assert revived.enrolment(now).enrolled
+    crash_at(2)  # the key is, its certificate is not
+    with pytest.raises(OSError, match="power"):
+        revived.renew(authority_url, now)
+    monkeypatch.undo()
+    again = DeviceIdentity.open(home)
+    assert again.fingerprint != former
+    assert again.enrolment(now).enrolled
+    assert again.arm() == HOLDBACK
+
+
+def test_an_answer_that_is_not_the_authoritys_changes_no_key(
+    tmp_path: Path, authority_url: str, enrolled: DeviceIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former, now = enrolled.fingerprint, time.time()
+    foreign = signing.Identity.generate()
+
+    def forged(url: str, renewal: Renewal, timeout_s: float) -> bytes:
+        return issue(foreign, renewal.next_key, authority_name="x", not_before=0, not_after=2e9).encode()
+
+    monkeypatch.setattr("keyboard_app.device.identity.request_renewal", forged)
+    with pytest.raises(IdentityError, match="no certificate that counts"):
+        enrolled.renew(authority_url, now)
+    assert DeviceIdentity.open(tmp_path / "device").fingerprint == enrolled.fingerprint == former
 
 
 def make_setting(tmp_path: Path, speed: float = 0.0) -> HeadlessSetting:

@@ -42,6 +42,7 @@ from keyboard_app.device.history import Ending, History, Participation
 from keyboard_app.device.identity import HOLDBACK, TREATMENT
 from keyboard_app.device.participation_states import End, EndKind
 from keyboard_app.device.release_client import ROOT_FILE
+from keyboard_app.device.round_attendance import Enrolment
 from keyboard_app.device.schedule import WaitReason
 from keyboard_app.device.transport import Transport
 from keyboard_app.suggestions import SuggestionEngine
@@ -583,6 +584,18 @@ class TestOwnLimits:
         (device.home / "later").rename(device.home / "certificate")
         waiting.runtime.step()
         assert waiting.runtime.status.phase == "checking in"
+
+    def test_a_next_key_that_cannot_be_had_yet_keeps_no_device_from_rounds(self, world: World) -> None:
+        device = world.add_device()
+        attendance = device.runtime._attendance
+        assert attendance is not None
+        attendance._enrolment = Enrolment("http://127.0.0.1:9", "token")
+        world.clock.now = START + 900_000  # in the last third of the certificate's time
+        while device.runtime.status.phase != "checking in":
+            world.clock.now += max(device.runtime.step(), 1e-3)
+        assert "next identity key could not be had" in attendance._trouble.sentence
+        device.runtime.step()
+        assert device.transport.traffic.up > 0
 
     def test_an_expired_certificate_is_noticed_and_no_request_is_wasted(self, world: World) -> None:
         device = world.add_device()
