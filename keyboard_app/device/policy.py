@@ -131,7 +131,11 @@ class DevicePolicy:
         Raises:
             PlanRefusedError: with the first limit that is broken.
         """
+        from federated_protocol.privacy import estimated_names
+
         training, codec, sums, metrics = plan.training, plan.codec, plan.aggregation, plan.metrics
+        if plan.kind is TaskKind.ANALYTICS and plan.noise is not None:
+            dimension = len(estimated_names(metrics))  # usage alone travels; its sum is no model's
         verdicts = (
             (PlanRefusal.PROTOCOL, plan.protocol_version == PROTOCOL_VERSION),
             (PlanRefusal.TASK, _is_what_it_says(plan)),
@@ -151,6 +155,7 @@ class DevicePolicy:
             (PlanRefusal.ROTATION, len(codec.rotation_seed) in (0, 32)),
             (PlanRefusal.METRICS, len(metrics.slots) <= self.most_slots),
             (PlanRefusal.METRICS, all(slot.arm in ARMS and slot.version >= 0 for slot in metrics.slots)),
+            (PlanRefusal.METRICS, len(set(metrics.slots)) == len(metrics.slots)),
             (PlanRefusal.METRICS, len(set(counter_names(metrics))) == len(counter_names(metrics))),
             (PlanRefusal.METRICS, len(metrics.score_edges) <= self.most_score_edges),
             (PlanRefusal.METRICS, _ascending(metrics.score_edges)),

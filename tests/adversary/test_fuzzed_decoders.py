@@ -126,16 +126,20 @@ def mutations() -> st.SearchStrategy[bytes]:
     return mutated()
 
 
-def honest_plan() -> dict[str, Any]:
-    """A plan with noise, a subset and slots, as maps and lists."""
+def honest_plan(kind: TaskKind) -> dict[str, Any]:
+    """A plan with noise that trains on a subset, or estimates usage, as maps and lists."""
     aggregation = AggregationSetting(smallest_aggregate=60, largest_cohort=100)
     noise = PrivacySetting(delta=1e-6, corrupt_fraction=0.05)
     subset = (SubsetBlock(length=10, chosen=10), SubsetBlock(length=40, chosen=4))
+    slots: tuple[MetricSlot, ...] = ()
     codec = solve_codec(50, 1.0, 0.02, bytes(32), 64, 100, 24, subset, bytes(32), noise_sixteenths=200)
+    if kind is TaskKind.ANALYTICS:
+        slots = (MetricSlot("holdback", 0), MetricSlot("treatment", 2))
+        codec = solve_codec(6, 32.0, 0.5, bytes(32), 1, 100, noise_sixteenths=200)
     plan = Plan(
         protocol_version=PROTOCOL_VERSION,
         task="suggestions",
-        kind=TaskKind.TRAINING,
+        kind=kind,
         round=3,
         attempt=1,
         session="session",
@@ -144,7 +148,7 @@ def honest_plan() -> dict[str, Any]:
         training=TrainingSetting(epochs=1, batch_size=16, learning_rate=0.1, weight_cap=64),
         codec=codec,
         aggregation=aggregation,
-        metrics=MetricSetting(slots=(MetricSlot("treatment", 2),), score_edges=(-1.0, 0.0), exact=False),
+        metrics=MetricSetting(slots=slots, score_edges=(-1.0, 0.0), exact=False),
         privacy=privacy_label(noise, charge(codec, aggregation, noise)),
         noise=noise,
     )
@@ -158,16 +162,19 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(found for key, part in inner for found in leaves(part, (*path, key)))]
 
 
-HONEST_PLAN = honest_plan()
+HONEST_PLANS = [honest_plan(kind) for kind in (TaskKind.TRAINING, TaskKind.ANALYTICS)]
 ODD_NUMBERS = [0, 1, -1, 2**31, 2**63 - 1, -(2**63), 0.0, -0.0, 5e-324, 1e308, math.inf, math.nan]
 ODD_BYTES = [b"", b"x" * 31, b"x" * 999, "", "x", "\0", "f" * 64, "holdback"]
 ODD_VALUES = st.sampled_from([*ODD_NUMBERS, *ODD_BYTES, [], [0], {}, None, True])
 
 
 @settings(max_examples=400, deadline=None, database=None)
-@given(changes=st.lists(st.tuples(st.sampled_from(leaves(HONEST_PLAN)[1:]), ODD_VALUES), min_size=1, max_size=3))
-def test_a_plan_of_odd_values_is_refused_by_name_or_can_be_carried_out(changes: list[tuple[Any, Any]]) -> None:
-    plan = copy.deepcopy(HONEST_PLAN)
+@given(data=st.data(), honest=st.sampled_from(HONEST_PLANS))
+def test_a_plan_of_odd_values_is_refused_by_name_or_can_be_carried_out(
+    data: st.DataObject, honest: dict[str, Any]
+) -> None:
+    plan = copy.deepcopy(honest)
+    changes = data.draw(st.lists(st.tuples(st.sampled_from(leaves(honest)[1:]), ODD_VALUES), min_size=1, max_size=3))
     for path, value in changes:
         holder = plan
         try:

@@ -34,6 +34,7 @@ from federated_protocol.plan import (
     TrainingSetting,
     plan_digest,
 )
+from federated_protocol.privacy import usage_vector
 from federated_protocol.renewal import ask_renewal
 from federated_protocol.secure_aggregation import GraphParameters, RoundBinding, RunContext, derivation, share_box
 from federated_protocol.secure_aggregation.bitmap import pack_set
@@ -279,6 +280,15 @@ TWO_WAYS = {
     "rotated": (rotate(np.arange(1.0, 7.0), SEED).astype("<f8").tobytes(), rotated),
     "subset": (bytes(chosen_coordinates(BLOCKS, SEED)[0].tolist()), subset),
     "subspace": (bytes(SUBSPACE.columns()[0].tolist()) + bytes((SUBSPACE.columns()[1] < 0).tolist()), subspace),
+    "usage_vector": (
+        usage_vector(
+            MetricSetting(slots=(MetricSlot("holdback", 0), MetricSlot("treatment", 4)), score_edges=(), exact=False),
+            {"treatment/4/lines": 12, "treatment/4/offers": 3, "treatment/4/clicks": 1, "treatment/5/clicks": 9},
+        )
+        .astype("<f8")
+        .tobytes(),
+        lambda: struct.pack("<6d", 0, 0, 0, 1.5, 3, 2),
+    ),
     "packed": (pack(np.array(WORDS, np.uint32), LAYOUT), packed),
     "bit_map": (pack_set([0, 3, 8], 10), lambda: (1 + 8 + 256).to_bytes(2, "little")),
     "confirmation_signature": (
