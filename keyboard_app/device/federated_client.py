@@ -316,6 +316,7 @@ class Participation:
             assert self._contribution is not None
             message = aggregation.masked_input(result, self._contribution.vector)
             self._remember(self._contribution)
+            self._contribution = self._contribution.without_vector()
             return message
         if phase is Phase.CONFIRM:
             assert isinstance(result, Survivors)

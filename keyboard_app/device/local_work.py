@@ -9,7 +9,7 @@ propensity.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +50,10 @@ class Contribution:
     examples: int
     claimed: bool
     """Whether rows of the log are counted in it, to be marked once the round has them."""
+
+    def without_vector(self) -> Contribution:
+        """The same once it is masked: what was under the mask is let go of."""
+        return replace(self, vector=self.vector[:0].copy())
 
 
 class LocalWorker:

@@ -541,6 +541,28 @@ class TestOwnLimits:
         assert "already" in again.runtime.status.problem
         assert metric_sums(world)["devices_with_examples"] == 5
 
+    def test_the_floor_of_a_round_is_the_larger_of_the_devices_and_the_plans(self, world: World) -> None:
+        for _ in range(5):
+            world.add_device()
+        trusting = world.add_device()
+        trusting.runtime.stop()
+        trusting = world.devices[-1] = world.start_device(trusting.home, policy=DevicePolicy().demo(2))
+        floors: list[int] = []
+
+        def look(phase: Phase) -> None:
+            attendance = trusting.runtime._attendance
+            assert attendance is not None
+            assert attendance.participation is not None
+            assert attendance.participation._aggregation is not None
+            floors.append(attendance.participation._aggregation._rules.floor)
+            if phase in (Phase.CONFIRM, Phase.UNMASK):
+                assert attendance.participation._contribution is not None
+                assert len(attendance.participation._contribution.vector) == 0
+
+        trusting.transport.before_send = look
+        world.run(world.published())
+        assert set(floors) == {world.settings.rounds.smallest_aggregate} == {4}
+
     def test_a_device_rests_after_its_input_even_if_nothing_is_said_to_be_opened_and_after_a_restart(
         self, world: World
     ) -> None:
