@@ -15,7 +15,7 @@ from coordinator.trust_anchor import TrustAnchor
 from federated_protocol import wire
 from federated_protocol.enrolment import Certificate, issue
 from federated_protocol.errors import FederatedProtocolError, MalformedMessage
-from federated_protocol.renewal import open_renewal
+from federated_protocol.renewal import open_renewal, renewal_due
 from federated_protocol.signing import Identity, fingerprint
 from federated_protocol.trust import AuthorityKey, TrustList, TrustStore, issue_trust_list
 
@@ -99,12 +99,12 @@ class Authority:
     def renew(self, request: bytes, renewed: Renewals, now: float, days: float) -> Certificate:
         """Certify the next key of a device whose certificate is in force; see :mod:`federated_protocol.renewal`.
 
-        A certificate is renewed for one key: a device cannot multiply itself.
+        A certificate is renewed for one key, and only near its end: a device cannot multiply itself.
 
         Raises
         ------
         AuthorityError
-            when the request does not hold, or the certificate was renewed for another key before.
+            when the request does not hold or comes too early, or the certificate was renewed for another key before.
         """
         newest = _read_trust_list(renewed.folder)  # made by another command while this one serves
         trust = TrustStore.pinned(self.identity.public_key)
@@ -114,6 +114,8 @@ class Authority:
             former, next_key = open_renewal(request, trust, now)
         except FederatedProtocolError as error:
             raise AuthorityError(f"this key cannot be renewed: {error}") from None
+        if not renewal_due(former, now):
+            raise AuthorityError("this key's certificate is not near its end: ask again in its last third")
         if not renewed.claim(former.fingerprint, next_key):
             raise AuthorityError("this key has a successor already: enrol the device with a token")
         return self.certify(next_key, now, days)

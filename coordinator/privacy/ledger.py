@@ -21,6 +21,8 @@ from coordinator.operation.high_water import Spent, raising
 from coordinator.releases.model_store import current_model, load_artifact
 from coordinator.settings import Settings
 from coordinator.storage.tables import meta, privacy_charges, rounds
+from federated_protocol import wire
+from federated_protocol.errors import CodecError, MalformedMessage
 from federated_protocol.plan import NO_DP_GUARANTEE, AggregationSetting, Plan, PrivacySetting
 from federated_protocol.privacy import USAGE_SCALES, charge, check_privacy, epsilon_of, largest_rho
 from federated_protocol.update_codec import solve_codec
@@ -119,7 +121,26 @@ def overspends(connection: Connection, settings: Settings, *, usage: bool = Fals
 
 def _affords(connection: Connection, settings: Settings, rho: float) -> bool:
     privacy = settings.privacy
-    return spending_of_all(connection, settings).rho + rho <= _budget(privacy.epsilon_budget, privacy.delta)
+    spent = spending_of_all(connection, settings).rho + _under_way(connection, settings)
+    return spent + rho <= _budget(privacy.epsilon_budget, privacy.delta)
+
+
+def _under_way(connection: Connection, settings: Settings) -> float:
+    """What rounds that run now will cost when their sums are opened: several tasks share the budget."""
+    query = select(rounds.c.plan).where(
+        rounds.c.task.in_(settings.tasks),
+        rounds.c.ended_at.is_(None),
+        rounds.c.plan.is_not(None),
+        rounds.c.id.not_in(select(privacy_charges.c.round_id)),
+    )
+    return math.fsum(_cost(plan) for plan in connection.scalars(query))
+
+
+def _cost(plan: bytes) -> float:
+    try:
+        return check_privacy(wire.decode(plan, Plan))
+    except (MalformedMessage, CodecError):  # of another program version: it is abandoned, and opens nothing
+        return 0.0
 
 
 @functools.lru_cache(maxsize=16)

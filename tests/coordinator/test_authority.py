@@ -151,8 +151,9 @@ def renewal_of(client, former, certificate, following):
 
 @pytest.fixture
 def enrolled(folder):
+    """Its certificate has five of thirty days left."""
     device = Identity.generate()
-    return device, Authority.load(folder).certify(device.public_key, NOW, 30).encode()
+    return device, Authority.load(folder).certify(device.public_key, NOW - 25 * 86_400, 30).encode()
 
 
 def test_a_key_in_force_has_its_successor_certified_once_and_both_count_meanwhile(client, folder, enrolled):
@@ -170,12 +171,16 @@ def test_a_key_in_force_has_its_successor_certified_once_and_both_count_meanwhil
     assert renewal_of(restarted, device, certificate, Identity.generate())[0] == 403
 
 
-@pytest.mark.parametrize("how", ["expired", "foreign", "stolen certificate", "key of another", "same key", "garbage"])
+@pytest.mark.parametrize(
+    "how", ["expired", "too early", "foreign", "stolen certificate", "key of another", "same key", "garbage"]
+)
 def test_a_renewal_that_does_not_hold_is_refused(client, folder, enrolled, how):
     device, certificate = enrolled
     other, following = Identity.generate(), Identity.generate()
     if how == "expired":
         certificate = Authority.load(folder).certify(device.public_key, NOW - 9e6, 30).encode()
+    if how == "too early":
+        certificate = Authority.load(folder).certify(device.public_key, NOW, 30).encode()
     if how == "foreign":
         certificate = issue(other, device.public_key, authority_name="x", not_before=0, not_after=2e9).encode()
     request = ask_renewal(device, certificate, following)
@@ -202,4 +207,17 @@ def test_a_revoked_device_gets_no_next_key_and_a_revocation_is_about_all_its_key
     revoked = Authority.load(folder).trust_list.revoked
     assert set(revoked) == {device.fingerprint, following.fingerprint}
     later = bytes.fromhex(answer["certificate"])
-    assert renewal_of(client, following, later, Identity.generate())[0] == 403
+    much_later = NOW + 360 * 86_400
+    renewing = create_authority_app(Authority.load(folder), ["x"], Renewals(folder), clock=lambda: much_later)
+    status, answer = renewal_of(renewing.test_client(), following, later, Identity.generate())
+    assert status == 403
+    assert "took this device's certificate back" in answer["error"]
+
+
+def test_a_chain_of_keys_grows_no_faster_than_certificates_age(client, enrolled):
+    device, certificate = enrolled
+    following = Identity.generate()
+    later = bytes.fromhex(renewal_of(client, device, certificate, following)[1]["certificate"])
+    status, answer = renewal_of(client, following, later, Identity.generate())
+    assert status == 403
+    assert "last third" in answer["error"]

@@ -104,6 +104,22 @@ def test_no_usage_is_counted_beyond_the_budget_either(deploy: Any) -> None:
         assert not tasks[AnalyticsTask].wanted(connection)
 
 
+def test_what_a_running_round_will_cost_is_not_spent_twice(deploy: Any) -> None:
+    """One sum is affordable: while training runs, no round of another task may start on the same money."""
+    privacy = PRIVATE["privacy"] | {"epsilon_budget": 6.5}
+    deployment = deploy(**(PRIVATE | {"privacy": privacy, "metrics": {"analytics_every_s": 1.0}}))
+    tasks = {type(task): task for task in tasks_of(deployment.settings)}
+    with deployment.coordinator.database.reading() as connection:
+        assert tasks[TrainingTask].wanted(connection)
+        assert tasks[AnalyticsTask].wanted(connection)
+    plan = deployment.select(5)[0].plan
+    other = AnalyticsTask if plan.kind is TaskKind.TRAINING else TrainingTask
+    with deployment.coordinator.database.reading() as connection:
+        assert not tasks[other].wanted(connection)
+        assert not tasks[other].affords(connection, plan)
+        assert spending_of_all(connection, deployment.settings).rhos == ()
+
+
 def test_charges_add_up_and_the_round_that_would_overspend_does_not_start(deploy: Any) -> None:
     deployment = deploy(**PRIVATE)
     affordable = math.floor(largest_rho(12.0, 1e-6) / check_privacy(run_round(deployment)[0].plan))
