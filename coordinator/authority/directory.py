@@ -78,7 +78,7 @@ class Authority:
             raise AuthorityError(
                 f"the authority in {folder} is damaged: restore {PRIVATE_KEY} and {CARD} from a backup"
             ) from None
-        return cls(card.name, card.insecure_demo, identity, _read_trust_list(folder))
+        return cls(card.name, card.insecure_demo, identity, read_trust_list(folder))
 
     def certify(self, device_key: bytes, now: float, days: float) -> Certificate:
         """Certify a device's Ed25519 public key (32 bytes) for ``days`` from ``now`` (Unix seconds)."""
@@ -106,7 +106,7 @@ class Authority:
         AuthorityError
             when the request does not hold or comes too early, or the certificate was renewed for another key before.
         """
-        newest = _read_trust_list(renewed.folder)  # made by another command while this one serves
+        newest = read_trust_list(renewed.folder)
         trust = TrustStore.pinned(self.identity.public_key)
         if newest is not None:
             trust = TrustStore(newest.keys, frozenset(newest.revoked))
@@ -246,7 +246,8 @@ class Renewals:
         return line
 
 
-def _read_trust_list(folder: Path) -> TrustList | None:
+def read_trust_list(folder: Path) -> TrustList | None:
+    """The newest list of the authority in ``folder``; None when it never made one."""
     try:
         return wire.decode((folder / TRUST_LIST).read_bytes(), TrustList)
     except FileNotFoundError:

@@ -1,7 +1,8 @@
 """Enrolment over HTTP: whoever holds a token gets a certificate for its public key.
 
-``POST /v1/certificates`` with JSON ``{"public_key": HEX, "token": TEXT}`` answers ``{"certificate": HEX}``; so does
-``POST /v1/renewals`` with ``{"renewal": HEX}``, for the next key of a device whose certificate is in force. Errors are
+``POST /v1/certificates`` with JSON ``{"public_key": HEX, "token": TEXT}`` answers ``{"certificate": HEX, "trust":
+HEX}``, the latter being the trust list in force, if there is one; so does ``POST /v1/renewals`` with ``{"renewal":
+HEX}``, for the next key of a device whose certificate is in force. Errors are
 ``{"error": SENTENCE}``: 400 malformed, 403 wrong token or a key that is not renewed, 413 too large.
 """
 
@@ -15,8 +16,9 @@ import msgspec
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from coordinator.authority.directory import Authority, AuthorityError, Renewals
+from coordinator.authority.directory import Authority, AuthorityError, Renewals, read_trust_list
 from coordinator.events import Event, log_event, log_failure
+from federated_protocol.enrolment import Certificate
 from federated_protocol.signing import KEY_BYTES
 
 LARGEST_REQUEST_BYTES = 4096
@@ -42,6 +44,8 @@ class IssuedCertificate(msgspec.Struct, frozen=True):
 
     certificate: str
     """The certificate's bytes, hex."""
+    trust: str
+    """The newest trust list's bytes, hex; empty where there is none."""
 
 
 class EnrolmentFailure(msgspec.Struct, frozen=True):
@@ -65,6 +69,11 @@ def create_authority_app(
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_REQUEST_BYTES
 
+    def issued(certificate: Certificate) -> Response:
+        trust = read_trust_list(renewed.folder)  # made by another command while this one serves
+        known = b"" if trust is None or clock() > trust.not_after else trust.encode()
+        return _answer(IssuedCertificate(certificate.encode().hex(), known.hex()), 200)
+
     @app.post("/v1/certificates")
     def certificates() -> Response:
         try:
@@ -79,7 +88,7 @@ def create_authority_app(
             return _answer(EnrolmentFailure(f"an Ed25519 public key has {KEY_BYTES} bytes"), 400)
         certificate = authority.certify(key, clock(), days)
         log_event(Event.CERTIFICATE_ISSUED, insecure_demo=int(authority.insecure_demo))
-        return _answer(IssuedCertificate(certificate.encode().hex()), 200)
+        return issued(certificate)
 
     @app.post("/v1/renewals")
     def renewals() -> Response:
@@ -92,7 +101,7 @@ def create_authority_app(
         except AuthorityError as error:
             return _answer(EnrolmentFailure(str(error)), 403)
         log_event(Event.CERTIFICATE_ISSUED, insecure_demo=int(authority.insecure_demo))
-        return _answer(IssuedCertificate(certificate.encode().hex()), 200)
+        return issued(certificate)
 
     @app.get("/v1/health")
     def health() -> Response:

@@ -20,13 +20,14 @@ from federated_protocol import signing, wire
 from federated_protocol.enrolment import CERTIFICATE_LIMIT_BYTES, Certificate, verify
 from federated_protocol.errors import EnrolmentError, FederatedProtocolError, MalformedMessage, TrustListRejected
 from federated_protocol.renewal import Renewal, ask_renewal, renewal_due
-from federated_protocol.trust import TrustStore
+from federated_protocol.trust import TRUST_LIST_LIMIT_BYTES, TrustStore
 from keyboard_app.device.files import write_atomically
 
 ARM_SALT = b"federated-keyboard holdback 1"
 HOLDBACK_PERCENT = 5
 HOLDBACK = "holdback"
 TREATMENT = "treatment"
+_LARGEST_ANSWER_BYTES = 2 * (CERTIFICATE_LIMIT_BYTES + TRUST_LIST_LIMIT_BYTES) + 1024
 
 
 class IdentityError(Exception):
@@ -153,7 +154,9 @@ class DeviceIdentity:
             following = signing.Identity.generate()
             write_atomically(path, following.private_bytes(), mode=0o600)
         request = ask_renewal(self.keys, self._certificate, following)
-        self._rotate(following, request_renewal(authority_url, request, timeout_s), now)
+        issued = request_renewal(authority_url, request, timeout_s)
+        self._accept_with(issued, now)
+        self._rotate(following, issued.certificate, now)
 
     def _rotate(self, following: signing.Identity, certificate: bytes, now: float) -> None:
         """Change key and certificate; after a crash in between, the next start finds a pair that belongs together."""
@@ -226,13 +229,23 @@ class DeviceIdentity:
             return kept
         return TrustStore.pinned(own.authority_key)
 
-    def enrol(self, authority_url: str, token: str, timeout_s: float = 10.0) -> None:
+    def enrol(self, authority_url: str, token: str, now: float, timeout_s: float = 10.0) -> None:
         """Ask the authority for a certificate: POST /v1/certificates with this key and a one-time token.
 
         Raises:
             IdentityError: the authority is away, declined, or answered with something else.
         """
-        self.install(request_certificate(authority_url, token, self.public_key, timeout_s))
+        issued = request_certificate(authority_url, token, self.public_key, timeout_s)
+        self.install(issued.certificate)
+        self._accept_with(issued, now)
+
+    def _accept_with(self, issued: Issued, now: float) -> None:
+        """The trust list that came with a certificate: from here on a coordinator can withhold none but newer ones."""
+        try:
+            if issued.trust:
+                self.accept_trust(issued.trust, now)
+        except TrustListRejected as problem:
+            raise IdentityError(f"the certificate came with a trust list that does not count: {problem}") from None
 
 
 def assign_arm(fingerprint: bytes, salt: bytes = ARM_SALT, holdback_percent: int = HOLDBACK_PERCENT) -> str:
@@ -241,12 +254,24 @@ def assign_arm(fingerprint: bytes, salt: bytes = ARM_SALT, holdback_percent: int
     return HOLDBACK if number < holdback_percent else TREATMENT
 
 
-class _Issued(msgspec.Struct, frozen=True):
+class _Answer(msgspec.Struct, frozen=True):
+    """As the authority sends it, in hex."""
+
     certificate: str
+    trust: str = ""
 
 
-def request_certificate(authority_url: str, token: str, public_key: bytes, timeout_s: float = 10.0) -> bytes:
-    """The HTTP side of :meth:`DeviceIdentity.enrol`; returns the certificate, not checked yet.
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What an authority answered, not checked yet."""
+
+    certificate: bytes
+    trust: bytes = b""
+    """Its newest trust list; empty where it never made one."""
+
+
+def request_certificate(authority_url: str, token: str, public_key: bytes, timeout_s: float = 10.0) -> Issued:
+    """The HTTP side of :meth:`DeviceIdentity.enrol`.
 
     Raises:
         IdentityError: see there.
@@ -254,8 +279,8 @@ def request_certificate(authority_url: str, token: str, public_key: bytes, timeo
     return _ask(authority_url, "/v1/certificates", {"public_key": public_key.hex(), "token": token}, timeout_s)
 
 
-def request_renewal(authority_url: str, renewal: Renewal, timeout_s: float = 10.0) -> bytes:
-    """The HTTP side of :meth:`DeviceIdentity.renew`; returns the certificate, not checked yet.
+def request_renewal(authority_url: str, renewal: Renewal, timeout_s: float = 10.0) -> Issued:
+    """The HTTP side of :meth:`DeviceIdentity.renew`.
 
     Raises:
         IdentityError: see there.
@@ -263,7 +288,7 @@ def request_renewal(authority_url: str, renewal: Renewal, timeout_s: float = 10.
     return _ask(authority_url, "/v1/renewals", {"renewal": renewal.encode().hex()}, timeout_s)
 
 
-def _ask(authority_url: str, call: str, question: dict[str, str], timeout_s: float) -> bytes:
+def _ask(authority_url: str, call: str, question: dict[str, str], timeout_s: float) -> Issued:
     import urllib3
     from urllib3.exceptions import HTTPError
 
@@ -282,7 +307,7 @@ def _ask(authority_url: str, call: str, question: dict[str, str], timeout_s: flo
             preload_content=False,
             redirect=False,
         )
-        raw = answer.read(4 * CERTIFICATE_LIMIT_BYTES + 1)
+        raw = answer.read(_LARGEST_ANSWER_BYTES)
     except (HTTPError, OSError) as problem:
         raise IdentityError(f"the authority is out of reach ({type(problem).__name__}): try again later") from None
     finally:
@@ -292,7 +317,8 @@ def _ask(authority_url: str, call: str, question: dict[str, str], timeout_s: flo
     if answer.status != 200:
         raise IdentityError(f"the authority answered with status {answer.status}: try again later")
     try:
-        return bytes.fromhex(msgspec.json.decode(raw, type=_Issued).certificate)
+        found = msgspec.json.decode(raw, type=_Answer)
+        return Issued(bytes.fromhex(found.certificate), bytes.fromhex(found.trust))
     except (msgspec.DecodeError, ValueError):
         raise IdentityError("the authority's answer holds no certificate") from None
 

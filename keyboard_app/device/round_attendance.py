@@ -179,7 +179,7 @@ class RoundAttendance:
         if self._enrolment is None or self.schedule.is_held(now):
             return False
         try:
-            identity.enrol(self._enrolment.authority_url, self._enrolment.token)
+            identity.enrol(self._enrolment.authority_url, self._enrolment.token, self.equipment.clock())
         except (IdentityError, OSError) as problem:
             self._trouble.note(str(problem) if isinstance(problem, IdentityError) else "the certificate was not kept")
             self.schedule.failed(now)

@@ -20,11 +20,12 @@ from coordinator.authority.directory import Authority, Renewals
 from coordinator.authority.service import create_authority_app
 from federated_protocol import signing
 from federated_protocol.enrolment import issue
+from federated_protocol.errors import CertificateRevoked
 from federated_protocol.renewal import Renewal
 from keyboard_app.cli import LOG_FILE, main
 from keyboard_app.device import DeviceIdentity, DevicePolicy, FixedConditions, IdentityError, ScheduleSetting
 from keyboard_app.device.headless import HeadlessDevice, HeadlessSetting, TypingSetting
-from keyboard_app.device.identity import HOLDBACK
+from keyboard_app.device.identity import HOLDBACK, Issued
 from keyboard_app.device.replayed_owner import ReplayedOwner
 
 ROOT = Path(__file__).parent.parent.parent
@@ -73,11 +74,28 @@ def authority_url(tmp_path: Path) -> Iterator[str]:
 def test_a_device_enrols_with_a_token_and_only_with_it(tmp_path: Path, authority_url: str) -> None:
     identity = DeviceIdentity.open(tmp_path / "device")
     with pytest.raises(IdentityError, match="ask for a new token"):
-        identity.enrol(authority_url, "wrong")
+        identity.enrol(authority_url, "wrong", time.time())
     assert identity.certificate is None
-    identity.enrol(authority_url, "let me in")
+    identity.enrol(authority_url, "let me in", time.time())
     assert identity.enrolment(time.time()).enrolled
     assert DeviceIdentity.open(tmp_path / "device").certificate == identity.certificate
+
+
+def test_revocations_come_with_the_certificate_so_that_no_coordinator_can_withhold_the_first(
+    tmp_path: Path, authority_url: str
+) -> None:
+    revoked = signing.Identity.generate()
+    authority = Authority.load(tmp_path / "authority")
+    certificate = authority.certify(revoked.public_key, time.time(), 30).encode()
+    authority.keep_trust_list(
+        tmp_path / "authority", authority.next_trust_list(time.time(), revoke=[revoked.fingerprint])
+    )
+    identity = DeviceIdentity.open(tmp_path / "device")
+    identity.enrol(authority_url, "let me in", time.time())
+    for found in (identity, DeviceIdentity.open(tmp_path / "device")):
+        assert found.trust.serial == 1
+        with pytest.raises(CertificateRevoked):
+            found.trust.verify(certificate, time.time())
 
 
 @pytest.fixture
@@ -87,7 +105,7 @@ def enrolled(tmp_path: Path, authority_url: str) -> DeviceIdentity:
     while identity.arm() != HOLDBACK:
         (tmp_path / "device" / "identity.key").unlink()
         identity = DeviceIdentity.open(tmp_path / "device")
-    identity.enrol(authority_url, "let me in")
+    identity.enrol(authority_url, "let me in", time.time())
     return identity
 
 
@@ -159,8 +177,8 @@ def test_an_answer_that_is_not_the_authoritys_changes_no_key(
     former, now = enrolled.fingerprint, time.time()
     foreign = signing.Identity.generate()
 
-    def forged(url: str, renewal: Renewal, timeout_s: float) -> bytes:
-        return issue(foreign, renewal.next_key, authority_name="x", not_before=0, not_after=2e9).encode()
+    def forged(url: str, renewal: Renewal, timeout_s: float) -> Issued:
+        return Issued(issue(foreign, renewal.next_key, authority_name="x", not_before=0, not_after=2e9).encode())
 
     monkeypatch.setattr("keyboard_app.device.identity.request_renewal", forged)
     with pytest.raises(IdentityError, match="no certificate that counts"):

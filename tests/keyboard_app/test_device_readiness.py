@@ -225,9 +225,9 @@ class TestIdentity:
     def test_an_authority_that_is_away_is_a_problem_with_advice(self, tmp_path: Path) -> None:
         identity = DeviceIdentity.open(tmp_path)
         with pytest.raises(IdentityError, match="try again later"):
-            identity.enrol("http://127.0.0.1:9", "token", timeout_s=1.0)
+            identity.enrol("http://127.0.0.1:9", "token", 0.0, timeout_s=1.0)
         with pytest.raises(IdentityError, match="address"):
-            identity.enrol("nonsense://", "token")
+            identity.enrol("nonsense://", "token", 0.0)
 
     def test_one_device_in_twenty_is_held_back(self) -> None:
         arms = [assign_arm(signing.fingerprint(n.to_bytes(32, "big"))) for n in range(4_000)]
