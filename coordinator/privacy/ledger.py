@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, and_, func, insert, not_, select
 
 from coordinator.operation.high_water import Spent, raising
 from coordinator.releases.model_store import current_model, load_artifact
@@ -103,7 +103,7 @@ def _earlier(connection: Connection, task: str) -> Spent:
 def affords(connection: Connection, settings: Settings, plan: Plan, cohorts: int = 1) -> bool:
     """Whether the budget bears a release like that of ``plan`` for each cohort; always, where nothing is guaranteed."""
     rho = check_privacy(plan)
-    return rho == 0 or _affords(connection, settings, cohorts * rho)
+    return rho == 0 or _affords(connection, settings, cohorts * rho, plan)
 
 
 def overspends(connection: Connection, settings: Settings, *, usage: bool = False) -> bool:
@@ -119,20 +119,26 @@ def overspends(connection: Connection, settings: Settings, *, usage: bool = Fals
     return not _affords(connection, settings, _next_rho(settings, dimension))
 
 
-def _affords(connection: Connection, settings: Settings, rho: float) -> bool:
+def _affords(connection: Connection, settings: Settings, rho: float, plan: Plan | None = None) -> bool:
     privacy = settings.privacy
-    spent = spending_of_all(connection, settings).rho + _under_way(connection, settings)
+    spent = spending_of_all(connection, settings).rho + _under_way(connection, settings, plan)
     return spent + rho <= _budget(privacy.epsilon_budget, privacy.delta)
 
 
-def _under_way(connection: Connection, settings: Settings) -> float:
-    """What rounds that run now will cost when their sums are opened: several tasks share the budget."""
+def _under_way(connection: Connection, settings: Settings, beside: Plan | None) -> float:
+    """What rounds that run now will cost when their sums are opened: several tasks share the budget.
+
+    ``beside`` leaves out the round of this plan, whose cohorts are counted together.
+    """
     query = select(rounds.c.plan).where(
         rounds.c.task.in_(settings.tasks),
         rounds.c.ended_at.is_(None),
         rounds.c.plan.is_not(None),
         rounds.c.id.not_in(select(privacy_charges.c.round_id)),
     )
+    if beside is not None:
+        same = and_(rounds.c.task == beside.task, rounds.c.number == beside.round, rounds.c.attempt == beside.attempt)
+        query = query.where(not_(same))
     return math.fsum(_cost(plan) for plan in connection.scalars(query))
 
 

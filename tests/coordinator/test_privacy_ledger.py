@@ -72,7 +72,7 @@ def test_usage_of_a_private_task_is_estimated_inside_the_noised_vector_and_charg
     plan = devices[0].plan
     assert plan.kind is TaskKind.ANALYTICS
     assert [field.name for field in layout(plan.codec, 0).fields] == ["update"]
-    DevicePolicy(smallest_aggregate=3, threat=plan.aggregation.threat).check(plan, plan.session, dimension=999)
+    DevicePolicy(smallest_aggregate=3, threat=plan.aggregation.threat).check(plan, dimension=999)
     for device in devices:
         device.update = usage_vector(plan.metrics, {"treatment/1/lines": 80, "treatment/1/offers": 9})
     deployment.run_round(devices)
@@ -116,8 +116,21 @@ def test_what_a_running_round_will_cost_is_not_spent_twice(deploy: Any) -> None:
     other = AnalyticsTask if plan.kind is TaskKind.TRAINING else TrainingTask
     with deployment.coordinator.database.reading() as connection:
         assert not tasks[other].wanted(connection)
-        assert not tasks[other].affords(connection, plan)
+        assert not tasks[other].affords(connection, msgspec.structs.replace(plan, task="another"), 1)
         assert spending_of_all(connection, deployment.settings).rhos == ()
+
+
+def test_the_cohorts_of_one_round_are_paid_for_together(deploy: Any) -> None:
+    rounds = {"goal_count": 10, "minimum_count": 4, "smallest_aggregate": 3, "cohort_size": 5}
+    privacy = PRIVATE["privacy"] | {"epsilon_budget": 9.0}  # two sums, not three
+    deployment = deploy(**(PRIVATE | {"rounds": rounds, "privacy": privacy}))
+    devices = deployment.select(10)
+    plans = {device.plan.session: device.plan for device in devices}
+    assert len(plans) == 2
+    assert (
+        sum(map(check_privacy, plans.values())) < largest_rho(9.0, 1e-6) < 1.5 * sum(map(check_privacy, plans.values()))
+    )
+    assert [row.reason for row in deployment.coordinator_rounds(2)] == [None, None]
 
 
 def test_charges_add_up_and_the_round_that_would_overspend_does_not_start(deploy: Any) -> None:
