@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -12,7 +13,7 @@ from coordinator.experiments import metric_store
 from coordinator.experiments.click_through import ArmUsage, total_usage, usage_by_arm
 from coordinator.experiments.comparison import TREATMENT, Comparison, compare_over_rounds
 from coordinator.experiments.evaluation import Evaluation
-from coordinator.privacy import EpsilonReporter, privacy_sentence, spending
+from coordinator.privacy import EpsilonReporter, privacy_sentence, spending_of_all
 from coordinator.releases.evaluation_gate import evaluation_of
 from coordinator.releases.model_store import ModelStore, PublishedModel
 from coordinator.releases.rollout import rounds_paused
@@ -119,6 +120,11 @@ class UsageReport(msgspec.Struct, frozen=True):
     offers_per_line: float | None
     clicks_per_line: float | None
     click_through_rate: float | None
+    lines_noise: float | None = None
+    """Standard deviation of the noise on ``lines``; None where counts are exact."""
+    offers_noise: float | None = None
+    clicks_noise: float | None = None
+    click_through_noise: float | None = None
 
 
 class RoundUsage(msgspec.Struct, frozen=True):
@@ -197,7 +203,7 @@ class Reports:
             decisions = connection.scalar(select(func.max(audit_log.c.id))) or 0
             published = round_store.published_count(connection, task)
             abandoned = round_store.abandoned_count(connection, task)
-            spent = spending(connection, task)
+            spent = spending_of_all(connection, self._settings)
             epsilon = self._epsilon.epsilon(spent.rhos, self._settings.privacy.delta)
             privacy = privacy_sentence(connection, self._settings, epsilon)
         return StatusReport(
@@ -391,6 +397,10 @@ def _usage(usage: ArmUsage) -> UsageReport:
         offers_per_line=usage.offers_per_line,
         clicks_per_line=usage.clicks_per_line,
         click_through_rate=usage.click_through_rate,
+        lines_noise=math.sqrt(usage.lines_variance) or None,
+        offers_noise=math.sqrt(usage.offers_variance) or None,
+        clicks_noise=math.sqrt(usage.clicks_variance) or None,
+        click_through_noise=usage.click_through_noise,
     )
 
 

@@ -142,6 +142,8 @@ class MetricSettings(_Group, frozen=True):
 
     analytics_every_s: float = 0.0
     """Count usage in rounds of their own, so long after one another, beside training; 0 counts in training alone."""
+    usage_norm: float = 32.0
+    """With noise: largest L2 norm of what a device reports at once (an offer counts 1, a click 2, a line 1/8)."""
     newest_versions: int = 6
     """Treatment versions whose clicks are counted at the same time."""
     holdback_percent: float = 5.0
@@ -275,6 +277,11 @@ class Settings(_Group, frozen=True):
         return self.task, self.analytics_task
 
     @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of all tasks that a deployment with these settings may run."""
+        return self.task, self.evaluation_task, self.analytics_task
+
+    @property
     def most_selected(self) -> int:
         """Devices selected for a round at most: the goal times the over-selection, rounded up."""
         return math.ceil(self.rounds.goal_count * self.rounds.overselect - 1e-9)
@@ -394,10 +401,7 @@ def validate(settings: Settings) -> None:
         (0 <= settings.optimizer.momentum < 1, "optimizer.momentum must be in [0, 1)"),
         (0 <= settings.optimizer.beta2 < 1, "optimizer.beta2 must be in [0, 1)"),
         (metrics.analytics_every_s >= 0, "metrics.analytics_every_s must not be negative"),
-        (
-            metrics.analytics_every_s == 0 or settings.privacy.noise_multiplier == 0,
-            "metrics.analytics_every_s needs privacy.noise_multiplier = 0: a task with noise counts nothing exactly",
-        ),
+        (0 < metrics.usage_norm <= 100, "metrics.usage_norm must be positive and at most 100"),
         (metrics.newest_versions >= 1, "metrics.newest_versions must be positive"),
         (
             metrics.score_step > 0 and metrics.highest_score > metrics.lowest_score,

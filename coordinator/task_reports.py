@@ -7,7 +7,7 @@ import math
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from coordinator.privacy import EpsilonReporter, spending
+from coordinator.privacy import EpsilonReporter, spending, spending_of_all
 from coordinator.privacy.ledger import privacy_sentence
 from coordinator.rounds.tasks import AnalyticsTask, EvaluationTask, RoundTask, tasks_of
 from coordinator.settings import Settings
@@ -51,7 +51,7 @@ class PrivacyReport(msgspec.Struct, frozen=True):
     guaranteed: bool
     """Whether a finite epsilon holds."""
     epsilon: float | None
-    """Spent so far; None without a guarantee."""
+    """Spent so far by all tasks of the deployment together; None without a guarantee."""
     epsilon_budget: float
     delta: float
     rho: float
@@ -128,14 +128,15 @@ class TaskReports:
 
     def _privacy(self, connection: Connection, task: str) -> PrivacyReport:
         settings, privacy = self._settings, self._settings.privacy
-        spent = spending(connection, task)
-        epsilon = spent.epsilon(privacy.delta)
+        spent, total = spending(connection, task), spending_of_all(connection, settings)
+        epsilon = total.epsilon(privacy.delta)
         guaranteed = privacy.noise_multiplier > 0 and math.isfinite(epsilon)
-        accounted = self._epsilon.epsilon(spent.rhos, privacy.delta) if guaranteed else None
+        accounted = self._epsilon.epsilon(total.rhos, privacy.delta) if guaranteed else None
         smallest = connection.scalar(
             select(func.min(rounds.c.inputs)).where(rounds.c.task == task, rounds.c.unmasked.is_not(None))
         )
-        sentence = privacy_sentence(connection, settings, accounted) if task == settings.task else NO_DP_GUARANTEE
+        private = task in settings.counting_tasks
+        sentence = privacy_sentence(connection, settings, accounted) if private else NO_DP_GUARANTEE
         return PrivacyReport(
             task=task,
             sentence=sentence,
@@ -183,6 +184,6 @@ def assumptions(settings: Settings) -> tuple[str, ...]:
         "not counted on.",
         "Every sum is charged to every device as if it had been in all of them: no amplification by sampling is "
         "claimed. The unit is one device.",
-        "With noise nothing is counted exactly, so arms are not compared for this task: no click-through rate, no "
-        "automatic rollback, no evaluation gate.",
+        "With noise nothing is counted exactly: usage is estimated, where it is asked for, and arms are not compared "
+        "for this task: no automatic rollback, no evaluation gate.",
     )

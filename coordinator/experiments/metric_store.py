@@ -49,7 +49,10 @@ def added_sums(connection: Connection, round_ids: Collection[int]) -> dict[str, 
 
 
 def comparison_sums(connection: Connection, tasks: Collection[str], limit: int = 200) -> list[dict[str, int]]:
-    """Usage, moments and arm sizes of each of the newest ``limit`` opened sums, oldest first."""
+    """Usage, moments and arm sizes of each of the newest ``limit`` opened sums, oldest first.
+
+    Sums with estimates under noise are left out: they hold no moments, so nothing can be decided from them.
+    """
     newest = newest_counted_rounds(connection, tasks, limit)
     found: dict[int, dict[str, int]] = {round_id: {} for round_id in reversed(newest)}
     if newest:
@@ -59,7 +62,7 @@ def comparison_sums(connection: Connection, tasks: Collection[str], limit: int =
         )
         for round_id, name, value in connection.execute(query):
             found[round_id][name] = int(value)
-    return list(found.values())
+    return [sums for sums in found.values() if not any(name.endswith("_variance") for name in sums)]
 
 
 def usage_by_round(connection: Connection, task: str, limit: int) -> list[tuple[int, dict[str, int]]]:

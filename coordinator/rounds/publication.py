@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from federated_protocol import wire
 from federated_protocol.errors import CodecError, ProtocolError, ProtocolErrorReason
 from federated_protocol.messages import AbandonReason, EncryptedShares, KeyAdvertisement, MaskedInput, Phase, Unmasking
 from federated_protocol.plan import Plan, counter_names
+from federated_protocol.privacy import estimated_names, read_estimates
 from federated_protocol.secure_aggregation import MaskedSum, sum_of_masks
 from federated_protocol.update_codec import DecodedSum, decode_sum
 from federated_protocol.vector_layout import VectorLayout
@@ -53,10 +55,19 @@ class OpenedSum:
     decoded: DecodedSum
 
     def store_counters(self, connection: Connection, round_id: int) -> None:
-        """Keep the exact counters; they count whether or not the model passes its gate."""
+        """Keep the counters, exact or estimated; they count whether or not the model passes its gate."""
         names = counter_names(self.plan.metrics)
         sums = {name: int(value) for name, value in zip(names, self.decoded.counters, strict=True)}
-        metric_store.add_sums(connection, round_id, sums)
+        metric_store.add_sums(connection, round_id, sums | estimated_sums(self.plan, self.decoded))
+
+
+def estimated_sums(plan: Plan, decoded: DecodedSum) -> dict[str, int]:
+    """Counts that lay under the noise, rounded, and beside each its variance; none in a plan without."""
+    if not estimated_names(plan.metrics):
+        return {}
+    found = read_estimates(decoded.update_sum, plan.metrics, plan.codec, round(decoded.weight_sum))
+    values = {name: round(estimate.value) for name, estimate in found.items()}
+    return values | {f"{name}_variance": math.ceil(estimate.variance) for name, estimate in found.items()}
 
 
 class _StoredRound(Mapping[int, Unmasking]):

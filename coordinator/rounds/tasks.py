@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from coordinator.experiments.click_through import metric_slots
 from coordinator.privacy.ledger import affords, overspends
+from coordinator.privacy.planning import plan_usage_privacy
 from coordinator.releases.evaluation_gate import settle
 from coordinator.releases.model_store import PublishedModel, current_model, load_artifact, published_model
 from coordinator.releases.rollout import awaiting_evaluation
@@ -194,8 +195,8 @@ class AnalyticsTask:
         return False
 
     def wanted(self, connection: Connection, under_way: int = 0) -> bool:
-        """Always."""
-        return True
+        """Until the budget is spent."""
+        return not overspends(connection, self.settings, usage=True)
 
     def prepare(self, connection: Connection, row: Round, devices: int, rng: ByteSource) -> Prepared | None:
         """Count the newest versions."""
@@ -206,14 +207,14 @@ class AnalyticsTask:
             self.settings, row, devices, TaskKind.ANALYTICS, newest, _dimension(connection, newest.version), rng,
             metrics=metrics,
         )  # fmt: skip
-        return Prepared(newest, plan)
+        return Prepared(newest, plan_usage_privacy(self.settings, plan, rng))
 
     def affords(self, connection: Connection, plan: Plan, cohorts: int) -> bool:
-        """Always: there are no exact counters in a task with noise, see :func:`coordinator.settings.validate`."""
-        return True
+        """By the ledger, which training shares."""
+        return affords(connection, self.settings, plan, cohorts)
 
     def finish(self, database: Database, cohorts: Sequence[Round], now: float) -> int | None:
-        """The counters are stored with the opened sums; nothing else is made of them."""
+        """The counters, or estimates, are stored with the opened sums; nothing else is made of them."""
         with database.writing() as connection:
             take_all(connection, cohorts, RoundEvent.PASSED, now)
         return cohorts[0].base_version

@@ -272,7 +272,7 @@ class Participation:
             self._contribution.layout,
             device_key=of.identity.public_key,
             vouch=lambda certificate: of.identity.trust.verify(certificate, of.clock()),
-            floor=of.policy.smallest_aggregate,
+            floor=of.policy.floor_of(plan),
             threat=plan.aggregation.threat,
             largest_cohort=plan.aggregation.largest_cohort,
         )
@@ -316,6 +316,7 @@ class Participation:
             assert self._contribution is not None
             message = aggregation.masked_input(result, self._contribution.vector)
             self._remember(self._contribution)
+            self._contribution = self._contribution.without_vector()
             return message
         if phase is Phase.CONFIRM:
             assert isinstance(result, Survivors)

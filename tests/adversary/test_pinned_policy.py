@@ -102,7 +102,28 @@ def test_a_second_attempt_after_a_masked_input_is_refused_also_after_a_restart(p
     # A model that is hardly another one would make hardly another input.
     twisted = replace(again, model_version=plan.model_version + 1, model_digest="cd" * 32)
     assert History(tmp_path / "rounds.json").has_contributed(twisted, NOW + 60)
-    assert not History(tmp_path / "rounds.json").has_contributed(replace(plan, round=4), NOW + 60)
+    assert not History(tmp_path / "rounds.json").has_contributed(replace(again, round=4), NOW + 60)
+
+
+def test_a_session_that_was_joined_is_not_joined_again_under_another_number(plan: Plan, tmp_path: Path) -> None:
+    """Or one name for many rounds would hide all but the last of them from the device's own notes."""
+    history = History(tmp_path / "rounds.json")
+    entry = HistoryEntry(NOW, plan.task, plan.round, plan.session, plan.model_version, plan.model_digest, 3)
+    history.put(entry)
+    for changed in ({"round": 4}, {"task": "another"}, {"round": 4, "model_version": 9}):
+        assert history.has_contributed(replace(plan, **changed), NOW + 30 * 86_400)
+    history.delete(plan.session, NOW)
+    assert history.has_contributed(replace(plan, round=4), NOW + 60)
+    assert history.newest_input_at == NOW
+
+
+def test_a_round_needs_as_many_devices_as_its_plan_says_where_that_is_more_than_the_floor(plan: Plan) -> None:
+    """The noise of a plan is charged as if so many devices had added theirs."""
+    policy = DevicePolicy()
+    assert policy.floor_of(plan) == policy.smallest_aggregate == 20
+    larger = replace(plan, aggregation=replace(plan.aggregation, smallest_aggregate=60))
+    policy.check(larger, DIMENSION)
+    assert policy.floor_of(larger) == 60
 
 
 # -- trust on the device -----------------------------------------------------------------------------------------

@@ -300,7 +300,7 @@ def test_a_deleted_round_leaves_nothing_to_see_but_still_guards_against_sending_
     path = tmp_path / "rounds.json"
     history = History(path)
     entry = Participation(100.0, "suggestions", 3, "s-3-1", 2, "ab" * 32, examples=7, bytes_up=5)
-    plan: Any = SimpleNamespace(task=entry.task, round=entry.round, model_digest=entry.model_digest)
+    plan: Any = SimpleNamespace(session="another", task=entry.task, round=entry.round)
     history.put(entry)
     history.delete("s-3-1", now=200.0)
     assert history.entries == ()

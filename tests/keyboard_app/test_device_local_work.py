@@ -25,6 +25,7 @@ from federated_protocol.plan import (
     TrainingSetting,
     counter_names,
 )
+from federated_protocol.privacy import estimated_names, read_estimates
 from federated_protocol.update_codec import decode_sum, solve_codec
 from keyboard_app.device.local_evaluation import LARGEST_INVERSE_PROPENSITY, ScoredOffers
 from keyboard_app.device.local_training import LocalTrainer
@@ -323,6 +324,24 @@ def test_analytics_count_usage_and_train_nothing(
     sums = dict(zip(counter_names(plan.metrics), decoded.counters.tolist(), strict=True))
     assert (sums["examples"], sums["treatment/0/lines"]) == (0, 40)
     assert not decoded.update_sum.any()
+
+
+def test_in_a_private_task_analytics_put_usage_in_the_place_of_the_update_and_claim_it_once(
+    bundle: Bundle, ranker: Ranker, log: ImpressionLog, model: StoredModel
+) -> None:
+    exact = make_plan(bundle)
+    metrics = msgspec.structs.replace(exact.metrics, exact=False)
+    names = estimated_names(metrics)
+    codec = solve_codec(len(names), 100.0, 0.02, bytes(32), 1, 30, noise_sixteenths=8)
+    plan = msgspec.structs.replace(exact, kind=TaskKind.ANALYTICS, metrics=metrics, codec=codec)
+    worker = worker_of(bundle, log, ranker)
+    for claimed, lines in ((True, 40), (False, 0)):
+        contribution = worker.contribute(plan, model, worker.train(plan, model, lambda: False))
+        assert contribution.claimed is claimed
+        assert len(contribution.vector) == len(names)
+        found = read_estimates(decode_sum(contribution.vector, codec, 1).update_sum, metrics, codec, 1)
+        assert found["treatment/0/lines"].value == pytest.approx(lines, abs=0.5)
+        log.mark_reported("session")
 
 
 @pytest.mark.parametrize(

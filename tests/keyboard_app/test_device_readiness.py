@@ -225,9 +225,9 @@ class TestIdentity:
     def test_an_authority_that_is_away_is_a_problem_with_advice(self, tmp_path: Path) -> None:
         identity = DeviceIdentity.open(tmp_path)
         with pytest.raises(IdentityError, match="try again later"):
-            identity.enrol("http://127.0.0.1:9", "token", timeout_s=1.0)
+            identity.enrol("http://127.0.0.1:9", "token", 0.0, timeout_s=1.0)
         with pytest.raises(IdentityError, match="address"):
-            identity.enrol("nonsense://", "token")
+            identity.enrol("nonsense://", "token", 0.0)
 
     def test_one_device_in_twenty_is_held_back(self) -> None:
         arms = [assign_arm(signing.fingerprint(n.to_bytes(32, "big"))) for n in range(4_000)]
@@ -281,12 +281,12 @@ class TestHistory:
         History(tmp_path / "rounds.json").put(self.entry())
         again = History(tmp_path / "rounds.json")
         assert again.has_contributed(make_plan(attempt=2, session="s-3-2"), now=200.0)
-        assert not again.has_contributed(make_plan(round=4), now=200.0)
+        assert not again.has_contributed(make_plan(round=4, session="s-4-1"), now=200.0)
 
     def test_a_coordinator_that_started_over_is_not_mistaken_for_a_retry_forever(self, tmp_path: Path) -> None:
         history = History(tmp_path / "rounds.json")
         history.put(self.entry())
-        assert not history.has_contributed(make_plan(), now=100.0 + 7 * 3600)
+        assert not history.has_contributed(make_plan(session="anew"), now=100.0 + 7 * 3600)
 
     def test_an_ending_replaces_the_entry_of_its_session(self, tmp_path: Path) -> None:
         history = History(tmp_path / "rounds.json")

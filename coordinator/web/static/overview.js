@@ -91,9 +91,12 @@ function drawCharts({ metrics, rounds }) {
   plot($("devices"), { label: "Devices in each sum, and those that dropped out, by round", x: ended.map((_, i) => i), lines: [{ name: "dropped out", values: ended.map((r) => r.selected), tip: ended.map(bySteps), colour: "warm", bars: true }, { name: "in the sum", values: ended.map((r) => r.inputs || 0), colour: "accent", bars: true }], whole: true, y: (v) => count(Math.round(v)), x_text: (v) => (ended[v] ? String(ended[v].round) : ""), x_title: title });
 }
 
+// A count from a task with noise is an estimate: its standard deviation stands beside it.
+const estimate = (show, value, noise) => (noise === null || value === null ? show(value) : `${show(value)} ± ${show(show === count ? Math.round(noise) : noise)} noise`);
+
 function drawTables({ rounds, metrics }) {
   const order = [...metrics.by_version].sort((a, b) => a.arm.localeCompare(b.arm) || b.version - a.version);
-  fill("usage", order.map((u) => [u.arm, `v${u.version}`, percent(u.click_through_rate), rate(u.clicks_per_line), rate(u.offers_per_line), count(u.clicks), count(u.offers), count(u.lines)]), "No sum has been opened yet.");
+  fill("usage", order.map((u) => [u.arm, `v${u.version}`, estimate(percent, u.click_through_rate, u.click_through_noise), rate(u.clicks_per_line), rate(u.offers_per_line), estimate(count, u.clicks, u.clicks_noise), estimate(count, u.offers, u.offers_noise), estimate(count, u.lines, u.lines_noise)]), "No sum has been opened yet.");
   const state = (r) => element("span", { class: `tag ${r.state === "abandoned" ? "abandoned" : r.state === "published" ? "" : "running"}` }, r.state === "abandoned" ? words(r.reason || "abandoned") : r.state);
   const drops = (r) => {
     const missed = Object.entries(r.dropouts).filter(([, n]) => n > 0).map(([phase, n]) => `${n} ${words(phase)}`);
