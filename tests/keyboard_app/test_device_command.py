@@ -131,6 +131,13 @@ def test_limits_are_checked_before_anything_starts(tmp_path: Path) -> None:
     nowhere = runner.invoke(main, ["device", "--coordinator", "somewhere", "--home", str(tmp_path)])
     assert nowhere.exit_code == 1
     assert "http://host:port" in nowhere.output
+    root = tmp_path / "root.json"
+    root.write_text('{"signed": {"_type": "root", "x-insecure-demo": true}}')
+    unpinned = runner.invoke(
+        main, ["device", "--coordinator", "http://x", "--home", str(tmp_path / "d"), "--release-root", str(root)]
+    )
+    assert unpinned.exit_code == 1
+    assert "INSECURE DEMO" in unpinned.output
 
 
 def start(tmp_path: Path, *more: str) -> subprocess.Popen[str]:
