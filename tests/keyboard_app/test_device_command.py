@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from coordinator.authority.directory import Authority
 from coordinator.authority.service import create_authority_app
 from federated_protocol import signing
 from federated_protocol.enrolment import issue
+from keyboard_app import VERSION
 from keyboard_app.cli import LOG_FILE, main
 from keyboard_app.device import DeviceIdentity, DevicePolicy, FixedConditions, IdentityError, ScheduleSetting
 from keyboard_app.device.headless import HeadlessDevice, HeadlessSetting, TypingSetting
@@ -138,6 +140,10 @@ def test_limits_are_checked_before_anything_starts(tmp_path: Path) -> None:
     )
     assert unpinned.exit_code == 1
     assert "INSECURE DEMO" in unpinned.output
+
+
+def test_the_version_told_with_each_check_in_is_the_projects() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
 
 
 def start(tmp_path: Path, *more: str) -> subprocess.Popen[str]:

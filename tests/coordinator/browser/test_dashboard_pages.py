@@ -136,6 +136,8 @@ def test_pages_fit_a_phone_name_what_they_show_and_are_easy_to_read(page, path):
     page.goto(path + "?still")
     page.wait_for_selector("body[data-ready=yes]")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    wider = "[...document.querySelectorAll('.scroll')].filter((part) => part.scrollWidth > part.clientWidth).length"
+    assert page.evaluate(wider) == 0, "tables need no scrolling"
     assert page.locator("h1").count() == 1
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll("button, input, a, svg, .chart, [tabindex]")].filter((node) =>
