@@ -46,7 +46,9 @@ def test_reports_and_cards_are_tables_or_json(run):
     assert report["status"]["model"]["version"] == 1
     assert report["comparisons"] == []
     assert "model 1" in run("report")
-    assert json.loads(run("releases", "card", "1", "--json"))["lineage"] == [1, 0]
+    card = json.loads(run("releases", "card", "1", "--json"))
+    assert (card["lineage"], card["rounds"]) == ([1, 0], [1])
+    assert "Rounds in it: 1" in run("releases", "card", "1")
     assert "# Query suggestions, version 1" in run("releases", "card", "1")
 
 

@@ -98,6 +98,15 @@ def test_an_operator_signs_in_moves_the_slider_and_rolls_back(page, deployment):
     expect(page.locator("#audit tbody tr").first).to_contain_text("ada")
 
 
+def test_a_version_shows_its_model_card(page):
+    page.goto("/models")
+    card = page.locator("[data-version='2']")
+    card.get_by_text("Model card").click()
+    expect(card).to_contain_text("v2 ← v1 ← v0")
+    expect(card).to_contain_text("2, 1")
+    expect(card).to_contain_text("no DP guarantee")
+
+
 def test_learning_is_paused_and_resumed(page):
     page.goto("/models")
     sign_in(page, "ada")
