@@ -52,7 +52,7 @@ def init(directory: Path, authority_public_key: str, as_json: bool) -> None:
 @coordinator.command()
 @settings_options
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8080, show_default=True, help="0 takes a free port.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free port.")
 @click.option("--port-file", type=click.Path(dir_okay=False, path_type=Path), help="Write the port there.")
 @click.option("--authority-public-key", help="Hex, or the public.key that `authority init` wrote.")
 @click.option(

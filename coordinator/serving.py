@@ -19,6 +19,8 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped] # gunicorn ships no types
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
+from coordinator.errors import SettingsError
+
 THREADS = 192
 """Made as they are needed. Waiting requests and streams hold most of them, see :mod:`coordinator.rounds.waiting`."""
 GRACE_S = 5
@@ -50,9 +52,26 @@ def serve(
 
     Prints one line ``listening on http://host:port`` when requests are answered. Port 0 takes a free port, which is in
     that line and, as a number, in ``port_file``.
+
+    Raises
+    ------
+    SettingsError
+        when nothing can listen at that address.
     """
+    _check_address(host, port)
     _allow_connections()
     _Server(make, host, port, port_file, threads).run()
+
+
+def _check_address(host: str, port: int) -> None:
+    """Say in one line what gunicorn would say in twelve, after five attempts."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise SettingsError(
+            f"{host}:{port} cannot be listened at ({error.strerror}): give another --host or --port, or end what has it"
+        ) from None
 
 
 class ImpatientWorker(ThreadWorker):  # type: ignore[misc] # its base is untyped

@@ -116,7 +116,7 @@ def trust(
 @authority.command()
 @click.argument("directory", type=_FOLDER)
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8090, show_default=True, help="0 takes a free port.")
+@click.option("--port", default=8090, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free port.")
 @click.option("--port-file", type=click.Path(dir_okay=False, path_type=Path), help="Write the port there.")
 @click.option("--token", "tokens", multiple=True, help="Whoever shows it is enrolled; may be repeated.")
 @click.option("--token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Tokens, one a line.")
@@ -180,7 +180,7 @@ def main() -> None:
     """Entry point: known errors become one line and exit status 1."""
     try:
         authority()
-    except AuthorityError as error:
+    except (AuthorityError, SettingsError) as error:
         click.echo(f"authority: {error}", err=True)
         sys.exit(1)
 

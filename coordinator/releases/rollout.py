@@ -47,6 +47,8 @@ _OFFERED = (
     .order_by(models.c.version.desc())
     .limit(1)
 )
+_WAITING = select(func.min(rollouts.c.version)).where(rollouts.c.state == CANDIDATE)
+"""Made once: it is asked several times a check-in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ def hold_back(connection: Connection, version: int, *, now: float) -> None:
 
 def awaiting_evaluation(connection: Connection) -> int | None:
     """The version that is to be judged next, None when there is none."""
-    waiting: int | None = connection.scalar(select(func.min(rollouts.c.version)).where(rollouts.c.state == CANDIDATE))
+    waiting: int | None = connection.scalar(_WAITING)
     return waiting
 
 

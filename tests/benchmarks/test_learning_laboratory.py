@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.__main__ import main
+from benchmarks._workers import Workers
 from benchmarks.learning.cache import Shelf, digest_of
 from benchmarks.learning.federated import Algorithm, Clear, Coded, Gradient, Steps, train
 from benchmarks.learning.judging import METRICS
@@ -24,6 +25,7 @@ from benchmarks.learning.population import Index, Population
 from benchmarks.learning.reference import PlainBm25
 from benchmarks.learning.typing_stage import Typed, TypingStage
 from benchmarks.learning.worlds import World
+from coordinator.aggregation.cluster import Cluster
 from coordinator.settings import CodecTarget
 from keyboard_app.simulation.people import shipped_replay
 from keyboard_app.simulation.splits import is_held_out, outline
@@ -71,7 +73,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def typed(replay: Path, catalog: Path, cache: Path) -> Typed:
     typist = TypistSetting()
-    return TypingStage(replay, catalog, cache, processes=1).type([World(typist), World(typist, policy="field")])
+    return TypingStage(replay, catalog, cache, Workers(1)).type([World(typist), World(typist, policy="field")])
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +112,7 @@ def test_showing_always_leaves_nothing_withheld_but_what_was_too_young(typed: Ty
 
 def test_typing_goes_on_where_it_was_killed(replay: Path, catalog: Path, typed: Typed, tmp_path: Path) -> None:
     world = World(TypistSetting())
-    stage = TypingStage(replay, catalog, tmp_path, processes=1)
+    stage = TypingStage(replay, catalog, tmp_path, Workers(1))
     folder = tmp_path / "typed" / stage.key(world)
     said: list[int] = []
 
@@ -259,6 +261,18 @@ def test_one_command_reports_every_method(
     assert {"chat", "task"} <= set(slices["fedavg"]["kind"])
     again = run(arguments, capsys)
     assert again["methods"] == methods
+
+
+def test_a_cluster_finds_what_this_machine_finds(
+    replay: Path, catalog: Path, cache: Path, cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--replay", str(replay), "--catalog", str(catalog), "--devices", "4", "--rounds", "2", "--seeds", "1"]
+    arguments += ["--methods", "v0,popularity,fedavg"]
+    here = run([*arguments, "--cache", str(cache), "--processes", "1"], capsys)
+    files = ["--tls-ca-file", cluster.authority, "--tls-cert", cluster.certificate, "--tls-key", cluster.key]
+    there = run([*arguments, "--cache", str(tmp_path), "--cluster", cluster.scheduler, *files], capsys)
+    assert there["methods"] == here["methods"]
+    assert there["recall_at_8"] == here["recall_at_8"]
 
 
 def test_perfect_knowledge_of_taste_is_the_upper_end(population: Population, learner: HeadLearner) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from federated_protocol import signing
 from federated_protocol.enrolment import issue
 from federated_protocol.errors import CertificateRevoked
 from federated_protocol.renewal import Renewal
+from keyboard_app import VERSION
 from keyboard_app.cli import LOG_FILE, main
 from keyboard_app.device import DeviceIdentity, DevicePolicy, FixedConditions, IdentityError, ScheduleSetting
 from keyboard_app.device.headless import HeadlessDevice, HeadlessSetting, TypingSetting
@@ -246,6 +248,17 @@ def test_limits_are_checked_before_anything_starts(tmp_path: Path) -> None:
     nowhere = runner.invoke(main, ["device", "--coordinator", "somewhere", "--home", str(tmp_path)])
     assert nowhere.exit_code == 1
     assert "http://host:port" in nowhere.output
+    root = tmp_path / "root.json"
+    root.write_text('{"signed": {"_type": "root", "x-insecure-demo": true}}')
+    unpinned = runner.invoke(
+        main, ["device", "--coordinator", "http://x", "--home", str(tmp_path / "d"), "--release-root", str(root)]
+    )
+    assert unpinned.exit_code == 1
+    assert "INSECURE DEMO" in unpinned.output
+
+
+def test_the_version_told_with_each_check_in_is_the_projects() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
 
 
 def start(tmp_path: Path, *more: str) -> subprocess.Popen[str]:
