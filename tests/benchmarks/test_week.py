@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks._workers import Post, Workers
 from benchmarks.postgresql_server import PostgresServer
 from benchmarks.week import summary, week_settings
 from benchmarks.week.run import START, Week, WeekSetting
+from benchmarks.week.taking_part import at_once
 from benchmarks.week.world import BLIND, DIMENSION, World, windows
 from coordinator.releases import signing_keys
 from federated_protocol.signing import Identity
 
 
-def live(folder: Path, url: str, days: float, server: PostgresServer | None = None) -> Week:
+def live(
+    folder: Path,
+    url: str,
+    days: float,
+    server: PostgresServer | None = None,
+    posts: Sequence[Post] = (at_once,),
+) -> Week:
     """A night of 60 devices, or half of it; the first round is interrupted."""
     authority = Identity.generate()
     signing_keys.make_keys(folder / "offline", folder / "online", START, targets={})
     settings = week_settings(authority, url, folder / "online", goal_count=8)
-    week = Week(WeekSetting(settings, folder, devices=60, days=days, restarted_at=0.0, server=server), authority)
+    week = Week(
+        WeekSetting(settings, folder, devices=60, days=days, restarted_at=0.0, server=server), authority, None, posts
+    )
     try:
         week.run()
         check(week)
@@ -39,7 +50,8 @@ def check(lived: Week) -> None:
 
 
 def test_a_night_makes_a_version_judges_it_and_outlives_its_process(tmp_path: Path) -> None:
-    lived = live(tmp_path, f"sqlite:///{tmp_path / 'week.sqlite'}", days=0.45)
+    with Workers(2).posts() as posts:  # devices compute in processes, as in the benchmark
+        lived = live(tmp_path, f"sqlite:///{tmp_path / 'week.sqlite'}", days=0.45, posts=posts)
     assert lived.happened["requests repeated"] == 0
     assert lived.happened["check-ins"] > 60
 
