@@ -20,6 +20,7 @@ from benchmarks.learning.federated import Algorithm, Clear, Coded, Gradient, Ste
 from benchmarks.learning.judging import METRICS
 from benchmarks.learning.learners import HeadLearner, ranker_learner
 from benchmarks.learning.linear_head import linear_head
+from benchmarks.learning.page import page
 from benchmarks.learning.personalisation import judge_personalisation
 from benchmarks.learning.population import Index, Population
 from benchmarks.learning.reference import PlainBm25
@@ -32,6 +33,7 @@ from keyboard_app.simulation.splits import is_held_out, outline
 from keyboard_app.simulation.typist import TypistSetting
 from suggestion_model.bundle import Bundle
 from suggestion_model.features import DENSE_NAMES, HABIT_FEATURES
+from suggestion_model.model_card import as_markdown
 from suggestion_model.runtime import Ranker
 from suggestion_model.training import LocalSetting
 from suggestion_model.types import Context, Example, RankerInputs
@@ -239,7 +241,7 @@ def run(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> dict[st
 
 
 def test_one_command_reports_every_method(
-    replay: Path, catalog: Path, cache: Path, typed: Typed, capsys: pytest.CaptureFixture[str]
+    replay: Path, catalog: Path, cache: Path, typed: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--replay", str(replay), "--catalog", str(catalog), "--cache", str(cache), "--processes", "1"]
     arguments += ["--devices", "4", "--rounds", "2", "--seeds", "1", "--methods"]
@@ -259,6 +261,9 @@ def test_one_command_reports_every_method(
     assert isinstance(slices, dict)
     assert set(slices) == set(methods)
     assert {"chat", "task"} <= set(slices["fedavg"]["kind"])
+    for text in (page(found, "few", tmp_path), as_markdown(Bundle.shipped(), found)):
+        assert "kind: chat" in text
+        assert "recall@8" in text
     again = run(arguments, capsys)
     assert again["methods"] == methods
 
@@ -294,13 +299,15 @@ def test_perfect_knowledge_of_taste_is_the_upper_end(population: Population, lea
 
 
 def test_studies_type_worlds_of_their_own(
-    replay: Path, catalog: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+    replay: Path, catalog: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--replay", str(replay), "--catalog", str(catalog), "--cache", str(cache), "--processes", "1"]
     arguments += ["--devices", "3", "--rounds", "1", "--seeds", "1", "--methods"]
     arguments += ["selection_bias,personalisation,unseen_topics"]
-    studies = run(arguments, capsys)["studies"]
+    found = run(arguments, capsys)
+    studies = found["studies"]
     assert isinstance(studies, dict)
+    assert "topics left out" in page(found, "few", tmp_path)
     assert set(studies["selection_bias"]["without"]) == set(studies["selection_bias"]["with_propensities"])
     assert 0 < studies["selection_bias"]["by_chance"] < studies["selection_bias"]["offered"] < 1
     assert set(studies["personalisation"]) == {"strong", "without_tastes"}
