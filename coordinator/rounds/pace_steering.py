@@ -25,9 +25,10 @@ CANDIDATES_A_PLACE = 3.0
 AFTER_DEADLINE_S = 0.5
 """A phase is closed by the first tick after its deadline."""
 
-
 MOST_POLLS_A_SECOND = 250.0
 """Of a whole cohort: half of what a core answers, so that messages are not held up by questions."""
+MOST_PAUSES = 4.0
+"""So many shortest pauses a device may sleep because most of its cohort has not answered yet."""
 
 
 def poll_interval_s(cohort: int) -> float:
@@ -35,12 +36,15 @@ def poll_interval_s(cohort: int) -> float:
     return max(0.1, cohort / MOST_POLLS_A_SECOND)
 
 
-def poll_after_s(cohort: int, elapsed_s: float, remaining_s: float, pace: PaceSettings, uniform: float) -> float:
+def poll_after_s(
+    cohort: int, elapsed_s: float, remaining_s: float, pace: PaceSettings, uniform: float, *, answered: int = 0
+) -> float:
     """How long a device waits before it asks again whether a phase is over.
 
-    Every question costs a device some hundred bytes, so the pauses grow with the phase's age; and whoever would ask
-    around the deadline is asked back just after it. How far they may grow is a choice between bytes and the time a
-    round takes, since a device that sleeps on when its phase closes early holds up the next one.
+    Every question costs a device some hundred bytes and the coordinator a millisecond, so the pauses grow with the
+    phase's age and with what is still to come of it; and whoever would ask around the deadline is asked back just after
+    it. How far they may grow is a choice between bytes and the time a round takes, since a device that sleeps on when
+    its phase closes early holds up the next one.
 
     Parameters
     ----------
@@ -52,9 +56,15 @@ def poll_after_s(cohort: int, elapsed_s: float, remaining_s: float, pace: PaceSe
         ``poll_growth`` is the pause as a multiple of ``elapsed_s``, ``longest_poll_s`` bounds it.
     uniform
         In [0, 1): spreads those who come back after the deadline.
+    answered
+        Devices that answered the phase so far. At the rate so far the others need ``elapsed_s * (cohort - answered) /
+        answered``; that long a device may sleep, but not longer than the phase is old, nor than a few pauses.
     """
     shortest = poll_interval_s(cohort)
     wait = min(max(shortest, pace.poll_growth * elapsed_s), max(shortest, pace.longest_poll_s))
+    if answered > 0:
+        to_come = elapsed_s * (cohort - answered) / answered
+        wait = max(wait, min(to_come, elapsed_s, MOST_PAUSES * shortest))
     if 0 < remaining_s <= wait:
         return remaining_s + AFTER_DEADLINE_S + shortest * uniform
     return wait

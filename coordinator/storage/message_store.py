@@ -16,7 +16,6 @@ EVERYBODY = b""
 
 # Statements are built once: building one costs more than running it.
 _OF_PHASE = (messages.c.round_id == bindparam("round_id")) & (messages.c.phase == bindparam("phase"))
-_STORED_ANSWER = select(messages.c.digest, messages.c.answer).where(_OF_PHASE, messages.c.device == bindparam("device"))
 _PAYLOAD = select(messages.c.payload).where(_OF_PHASE, messages.c.device == bindparam("device"))
 _COUNT = select(func.count()).select_from(messages).where(_OF_PHASE)
 _RESULT = (
@@ -40,14 +39,6 @@ class StoredAnswer:
 
     digest: bytes
     answer: bytes
-
-
-def stored_answer(connection: Connection, round_id: int, phase: Phase, device: bytes) -> StoredAnswer | None:
-    """What this device already said in this phase, if anything."""
-    row = connection.execute(
-        _STORED_ANSWER, {"round_id": round_id, "phase": phase.value, "device": device}
-    ).one_or_none()
-    return None if row is None else StoredAnswer(row.digest, row.answer)
 
 
 def add_message(
