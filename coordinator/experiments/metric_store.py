@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, select
 
 from coordinator.storage.tables import metric_sums, rounds
+
+_NEWEST_COUNTED = (  # asked on every tick
+    select(metric_sums.c.round_id)
+    .join(rounds, rounds.c.id == metric_sums.c.round_id)
+    .where(rounds.c.task.in_(bindparam("tasks", expanding=True)))
+    .distinct()
+    .order_by(metric_sums.c.round_id.desc())
+    .limit(bindparam("most"))
+)
 
 
 def add_sums(connection: Connection, round_id: int, sums: Mapping[str, int]) -> None:
@@ -57,12 +66,4 @@ def usage_sums_of(connection: Connection, round_id: int) -> dict[str, int]:
 
 def newest_counted_rounds(connection: Connection, tasks: Collection[str], limit: int) -> list[int]:
     """Ids of the newest rounds whose sum was opened, newest first."""
-    query = (
-        select(metric_sums.c.round_id)
-        .join(rounds, rounds.c.id == metric_sums.c.round_id)
-        .where(rounds.c.task.in_(tasks))
-        .distinct()
-        .order_by(metric_sums.c.round_id.desc())
-        .limit(limit)
-    )
-    return list(connection.scalars(query))
+    return list(connection.scalars(_NEWEST_COUNTED, {"tasks": list(tasks), "most": limit}))

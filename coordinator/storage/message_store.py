@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
 
 from coordinator.storage.database import inserted
 from coordinator.storage.tables import check_ins, messages, participants, results, rounds
@@ -27,6 +27,10 @@ _RESULT = (
     )
     .order_by(func.length(results.c.device).desc())
     .limit(1)
+)
+_SOMETHING_TO_PURGE = select(
+    exists().where(rounds.c.ended_at <= bindparam("ended_before"), rounds.c.purged == 0)
+    | exists().where(check_ins.c.received_at < bindparam("checked_in_before"))
 )
 _STORED_CHECK_IN = select(check_ins.c.digest, check_ins.c.answer).where(
     check_ins.c.device == bindparam("device"), check_ins.c.nonce == bindparam("nonce")
@@ -144,9 +148,8 @@ def purge_rounds(connection: Connection, ended_before: float) -> int:
 
 def something_to_purge(connection: Connection, ended_before: float, checked_in_before: float) -> bool:
     """Whether :func:`purge_rounds` or :func:`purge_check_ins` would delete anything."""
-    old_round = select(rounds.c.id).where(rounds.c.ended_at <= ended_before, rounds.c.purged == 0).limit(1)
-    old_check_in = select(check_ins.c.device).where(check_ins.c.received_at < checked_in_before).limit(1)
-    return connection.scalar(old_round) is not None or connection.scalar(old_check_in) is not None
+    times = {"ended_before": ended_before, "checked_in_before": checked_in_before}
+    return bool(connection.scalar(_SOMETHING_TO_PURGE, times))
 
 
 def stored_check_in(connection: Connection, device: bytes, nonce: bytes) -> StoredAnswer | None:

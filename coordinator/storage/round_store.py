@@ -19,6 +19,7 @@ from federated_protocol.messages import AbandonReason, Phase
 _RUNNING = select(rounds).where(rounds.c.task == bindparam("task"), rounds.c.ended_at.is_(None))
 _RUNNING_LOCKED = _RUNNING.with_for_update()
 _BY_SESSION = select(rounds).where(rounds.c.session == bindparam("session"))
+_NEWEST = select(rounds).where(rounds.c.task == bindparam("task")).order_by(rounds.c.id.desc()).limit(bindparam("most"))
 _PUBLISHED = select(func.count()).where(
     rounds.c.task == bindparam("task"), rounds.c.state == RoundState.PUBLISHED.value
 )
@@ -224,8 +225,8 @@ def plan_of(connection: Connection, round_id: int) -> bytes | None:
 
 def newest_rounds(connection: Connection, task: str, limit: int) -> list[Round]:
     """The newest rounds of a task, newest first."""
-    query = select(rounds).where(rounds.c.task == task).order_by(rounds.c.id.desc()).limit(limit)
-    return [found for row in connection.execute(query) if (found := _round(row)) is not None]
+    rows = connection.execute(_NEWEST, {"task": task, "most": limit})
+    return [found for row in rows if (found := _round(row)) is not None]
 
 
 def published_count(connection: Connection, task: str) -> int:

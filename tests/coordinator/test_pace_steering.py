@@ -7,7 +7,13 @@ import pytest
 
 from benchmarks.pace import Deployment, simulate
 from coordinator.operation.population import Population, willing
-from coordinator.rounds.pace_steering import come_back_after_s, delay_range, spread_s
+from coordinator.rounds.pace_steering import (
+    come_back_after_s,
+    delay_range,
+    poll_after_s,
+    poll_interval_s,
+    spread_s,
+)
 from coordinator.settings import PaceSettings
 from federated_protocol.messages import ComeBack
 
@@ -43,6 +49,19 @@ def test_an_hour_of_check_ins_raises_the_estimate_that_devices_are_told_by(deplo
     deployment.coordinator.population.flush(deployment.clock.now)
     deployment.clock.advance(3600)
     assert deployment.coordinator.population.active(deployment.clock.now) > 0
+
+
+def test_a_large_cohort_that_has_hardly_begun_asks_less_often():
+    shortest = poll_interval_s(1000)
+
+    def wait(answered: int, elapsed_s: float, cohort: int = 1000) -> float:
+        return poll_after_s(cohort, elapsed_s, 600.0, PaceSettings(), 0.0, answered=answered)
+
+    assert wait(0, 1.0) == wait(50, 1.0) == shortest  # what a second has shown says little
+    assert wait(500, 10.0) == pytest.approx(10.0)  # half took ten seconds, so does the other half
+    assert wait(10, 300.0) == 4 * shortest  # devices that vanished do not let the others sleep
+    assert wait(990, 300.0) == shortest
+    assert wait(5, 10.0, cohort=50) == wait(0, 10.0, cohort=50)  # few devices may ask often
 
 
 @pytest.mark.parametrize(("devices", "highest"), [(400, 40.0), (60_000, 3.0)])
