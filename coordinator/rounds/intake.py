@@ -143,6 +143,7 @@ class Intake:
         self._planned = _Settled(self._read_plan)
         self._context = _Settled(self._read_context)
         self._members = _Settled(self._read_members)
+        self._growth: dict[int, tuple[RoundState, int, float]] = {}
 
     def _poll_after_s(self, seen: Standing) -> float:
         now = self._clock()
@@ -153,7 +154,17 @@ class Intake:
             self._pace,
             random.random(),
             answered=seen.answers,
+            idle_s=now - self._last_answer_at(seen, now),
         )
+
+    def _last_answer_at(self, seen: Standing, now: float) -> float:
+        """When the number of answers was first seen as high as it is; a guide for pauses, each process has its own."""
+        known = self._growth.get(seen.round_id)
+        if known is None or known[:2] != (seen.state, seen.answers):
+            if len(self._growth) >= ROUNDS_KEPT:
+                self._growth.clear()
+            known = self._growth[seen.round_id] = (seen.state, seen.answers, now)
+        return known[2]
 
     def size_limit(self, session: str, phase: Phase) -> int:
         """Largest request body for a phase of this session, bytes; raises for an unknown session."""

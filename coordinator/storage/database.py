@@ -15,7 +15,6 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, insert, inspect, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
@@ -119,8 +118,11 @@ def inserted(connection: Connection, table: Table, **values: Any) -> bool:
 @functools.cache
 def _insert_new(dialect: str, table: Table) -> Insert:
     """Both databases know ``ON CONFLICT DO NOTHING``, SQLAlchemy by each one's name. No key is asked back (inline)."""
-    kind = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    return kind(table).inline().on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    if dialect == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert as made
+    else:
+        from sqlalchemy.dialects.postgresql import insert as made  # type: ignore[assignment] # nor imported without need
+    return made(table).inline().on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 def _engine(url: str) -> Engine:

@@ -51,17 +51,26 @@ def test_an_hour_of_check_ins_raises_the_estimate_that_devices_are_told_by(deplo
     assert deployment.coordinator.population.active(deployment.clock.now) > 0
 
 
-def test_a_large_cohort_that_has_hardly_begun_asks_less_often():
-    shortest = poll_interval_s(1000)
+def wait(
+    answered: int, elapsed_s: float, *, cohort: int = 1000, idle_s: float = 0.0, remaining_s: float = 600.0
+) -> float:
+    pace = PaceSettings()
+    return poll_after_s(cohort, elapsed_s, remaining_s, pace, 0.0, answered=answered, idle_s=idle_s)
 
-    def wait(answered: int, elapsed_s: float, cohort: int = 1000) -> float:
-        return poll_after_s(cohort, elapsed_s, 600.0, PaceSettings(), 0.0, answered=answered)
 
-    assert wait(0, 1.0) == wait(50, 1.0) == shortest  # what a second has shown says little
+def test_while_answers_come_in_a_device_sleeps_until_the_phase_is_likely_over():
     assert wait(500, 10.0) == pytest.approx(10.0)  # half took ten seconds, so does the other half
-    assert wait(10, 300.0) == 4 * shortest  # devices that vanished do not let the others sleep
-    assert wait(990, 300.0) == shortest
-    assert wait(5, 10.0, cohort=50) == wait(0, 10.0, cohort=50)  # few devices may ask often
+    assert wait(980, 49.0) == pytest.approx(1.2)  # the last ones are coming
+    assert wait(50, 1.0) == poll_interval_s(1000)  # what a second has shown says little
+    assert wait(10, 300.0) <= 4 * poll_interval_s(1000)
+    assert wait(5, 10.0, cohort=50) < 1.0  # few devices may ask often
+
+
+def test_where_nothing_comes_in_any_more_nobody_asks_often_or_around_the_deadline():
+    shortest = poll_interval_s(1000)
+    assert wait(980, 49.0, idle_s=5.0) == shortest
+    assert wait(0, 1.0) == shortest
+    assert wait(980, 49.0, idle_s=5.0, remaining_s=3.0) > 3.0
 
 
 @pytest.mark.parametrize(("devices", "highest"), [(400, 40.0), (60_000, 3.0)])
