@@ -21,6 +21,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from select import select as select_readable
 from typing import Any
 
 import msgspec
@@ -51,8 +52,8 @@ SMALLEST_AGGREGATE = 20
 """What a coordinator and a device ask for by default. Whoever asks for more than a device has neighbours has every
 device verify further members of the sum, two signatures each."""
 LOOK_EVERY_S = 2.0
-LAST_ANSWERS_S = 6.0
-"""After the end of the round, for devices to hear of it."""
+LAST_ANSWERS_S = 30.0
+"""After the end of the round, for devices to hear of it, at most."""
 
 
 def main(argv: Sequence[str]) -> dict[str, Value]:
@@ -65,7 +66,7 @@ def main(argv: Sequence[str]) -> dict[str, Value]:
     )
     parser.add_argument("--dimension", type=int, default=7300, help="weights of the model (default 7300)")
     parser.add_argument("--processes", type=int, help="device processes; by default one a device up to 20, else four")
-    parser.add_argument("--deadline", type=float, default=60.0, help="longest duration of a phase, seconds")
+    parser.add_argument("--deadline", type=float, default=90.0, help="longest duration of a phase, seconds")
     parser.add_argument("--database", help="URL; by default SQLite in a temporary folder")
     parser.add_argument("--timeout", type=float, help="seconds; by default ten minutes beyond all deadlines")
     options = parser.parse_args(argv)
@@ -117,7 +118,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Value]:
             _tell(fleet, "go")
             database = Database(settings.database_url)
             peak_pss_mib = _await_end(database, settings.task, begun + options.timeout, served)
-            time.sleep(LAST_ANSWERS_S)
+            _await_reports(fleet)
             _tell(fleet, "over")
             reports = [_report(process) for process in fleet]
             found = _outcome(database, settings.task, begun)
@@ -165,6 +166,15 @@ def _await_end(database: Database, task: str, until: float, served: RunningCoord
             peak_mib, look_at = max(peak_mib, served.pss_mib()), time.time() + LOOK_EVERY_S
         time.sleep(0.1)
     return peak_mib
+
+
+def _await_reports(fleet: list[subprocess.Popen[str]]) -> None:
+    """Wait until every process has reported, but not for long."""
+    until = time.monotonic() + LAST_ANSWERS_S
+    waiting = [process.stdout for process in fleet if process.stdout is not None]
+    while waiting and (left := until - time.monotonic()) > 0:
+        ready, _, _ = select_readable(waiting, [], [], left)
+        waiting = [stream for stream in waiting if stream not in ready]
 
 
 def _outcome(database: Database, task: str, begun: float) -> dict[str, Value]:

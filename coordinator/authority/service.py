@@ -16,6 +16,8 @@ from werkzeug.exceptions import HTTPException
 
 from coordinator.authority.directory import Authority, AuthorityError
 from coordinator.events import Event, log_event, log_failure
+from federated_protocol import wire
+from federated_protocol.errors import MalformedMessage
 from federated_protocol.signing import KEY_BYTES
 
 LARGEST_REQUEST_BYTES = 4096
@@ -55,9 +57,9 @@ def create_authority_app(
     @app.post("/v1/certificates")
     def certificates() -> Response:
         try:
-            wanted = msgspec.json.decode(request.get_data(cache=False), type=CertificateRequest)
+            wanted = wire.decode_json(request.get_data(cache=False), CertificateRequest)
             key = bytes.fromhex(wanted.public_key)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+        except (MalformedMessage, ValueError):
             return _answer(EnrolmentFailure('send JSON {"public_key": HEX, "token": TEXT} and nothing else'), 400)
         given = wanted.token.encode("utf-8", "surrogatepass")
         if not sum(hmac.compare_digest(given, secret) for secret in secrets):  # compares all: no early exit

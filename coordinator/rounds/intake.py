@@ -44,6 +44,7 @@ from federated_protocol.messages import (
     SignedMessage,
     Unmasking,
 )
+from federated_protocol.plan import Plan
 from federated_protocol.secure_aggregation import (
     RunContext,
     check_advertisement,
@@ -54,6 +55,8 @@ from federated_protocol.secure_aggregation import (
 )
 from federated_protocol.signing import open_signed
 from federated_protocol.vector_layout import VectorLayout
+
+wire.prepare(Plan)  # many devices at once ask for the first one
 
 ENVELOPE_BYTES = 4096
 SHARE_BYTES = 80
