@@ -6,7 +6,6 @@ import os
 import secrets
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +105,12 @@ def serve(
         overrides["former_authority_keys"] = [read_trust_anchor(text).public_key.hex() for text in former_keys]
     settings = load_settings(config, environment=os.environ, overrides=overrides)
 
-    _try(settings, small_demo)
+    from coordinator.service import Coordinator
+
+    first = Coordinator(settings)  # a broken database or bundle is explained here, not by a worker that dies
+    if small_demo:
+        click.echo(f"dashboard: sign in as {DEMO_ACCOUNT} with {demo_account(first.database)} to decide", err=True)
+    first.close()
     if settings.allow_insecure_demo:
         click.echo("INSECURE DEMO: certificates that prove nothing are accepted.", err=True)
     _serve(settings, host, port, port_file)
@@ -140,36 +144,6 @@ def demo_account(database: Database) -> str:
     password = secrets.token_urlsafe(12)
     Accounts(database).add(DEMO_ACCOUNT, Role.OPERATOR, password, time.time())
     return password
-
-
-def _try(settings: Settings, small_demo: bool) -> None:
-    """Begin once: a broken database or bundle is explained here, not by a worker that dies.
-
-    It happens in a process of its own, as this one only watches over the worker, and what was imported stays.
-    """
-    child = os.fork()
-    if child:
-        if status := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
-            sys.exit(status if status > 0 else 1)
-        return
-    status = 1
-    try:
-        from coordinator.service import Coordinator
-
-        first = Coordinator(settings)
-        if small_demo:
-            click.echo(f"dashboard: sign in as {DEMO_ACCOUNT} with {demo_account(first.database)} to decide", err=True)
-        first.close()
-        status = 0
-    except Exception as error:
-        if not _explained(error):
-            traceback.print_exc()
-        else:
-            click.echo(f"coordinator: {error}", err=True)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
 
 
 def _serve(settings: Settings, host: str, port: int, port_file: Path | None) -> None:
