@@ -1,4 +1,7 @@
-"""Federated averaging on recorded examples, with any codec in the middle: what smaller updates cost in quality."""
+"""Federated training on recorded examples, with any codec in the middle: what smaller updates cost in quality.
+
+The server's side is the coordinator's own: its optimiser, and its prior weight.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from numpy.typing import NDArray
 
 from benchmarks._replayed_people import Device, People
 from benchmarks._whole_ranker import WholeRanker
+from coordinator.aggregation import OptimizerState, make_optimizer
+from coordinator.settings import OptimizerSettings
 from federated_protocol.plan import CodecSetting, TrainingSetting
 from federated_protocol.update_codec import decode_sum, encode, layout
 from suggestion_model.bundle import Bundle
@@ -81,26 +86,35 @@ class Laboratory:
     ----------
     weight_cap
         W: a device's weight is min(n_k, W) / W.
+    optimizer
+        What the server makes of a round's mean update.
     dropout
         Share of the devices that miss a round.
     """
 
-    def __init__(self, people: People, rounds: int, weight_cap: int, dropout: float = 0.1) -> None:
+    def __init__(
+        self, people: People, rounds: int, weight_cap: int, optimizer: OptimizerSettings, dropout: float = 0.1
+    ) -> None:
         self._people = people
         self._rounds = rounds
         self._weight_cap = weight_cap
+        self._server = make_optimizer(optimizer)
+        self._prior_weight = optimizer.prior_weight
         self._dropout = dropout
 
     def train(self, model: Trainable, codec: MakeCodec | None, seed: int) -> Weights:
         """All rounds; without a codec, sums are taken in the clear in float64."""
         rng = np.random.default_rng(seed)
-        weights = model.start.copy()
+        weights, state = model.start.copy(), OptimizerState()
         for number in range(self._rounds):
             present = [d for d in self._people.devices if rng.random() >= self._dropout]
             seeds = np.random.default_rng(rng.integers(1 << 63))
             updates = self._updates(model, weights, present, number, seed)
             setting = codec(seeds.bytes) if codec is not None else None
-            weights = (weights + _mean(updates, len(weights), setting, seed, number)).astype(np.float32)
+            mean, total = _mean(updates, len(weights), setting, seed, number)
+            shrunk = mean * (total / (total + self._prior_weight)) if total > 0 else mean
+            stepped, state = self._server.step(weights.astype(np.float64), shrunk, state)
+            weights = stepped.astype(np.float32)
         return weights
 
     def _updates(
@@ -122,13 +136,14 @@ class Laboratory:
 
 def _mean(
     updates: Iterator[tuple[int, Weights, float]], dimension: int, setting: CodecSetting | None, seed: int, number: int
-) -> NDArray[np.float64]:
+) -> tuple[NDArray[np.float64], float]:
+    """The weighted mean update, float64[d], zeros without any weight; and the sum of the weights."""
     if setting is None:
         summed, total = np.zeros(dimension), 0.0
         for _, delta, weight in updates:
             summed += weight * delta.astype(np.float64)
             total += weight
-        return summed / total if total else summed
+        return summed / total if total else summed, total
     shape = layout(setting, 0)
     vector = np.zeros(shape.length, np.uint32)
     devices = 0
@@ -137,4 +152,5 @@ def _mean(
         shape.reduce(vector)
         devices += 1
     decoded = decode_sum(vector, setting, devices)
-    return decoded.mean_update() if decoded.weight_sum else np.zeros(dimension)
+    total = float(decoded.weight_sum)
+    return decoded.mean_update() if total > 0 else np.zeros(dimension), total

@@ -1,4 +1,4 @@
-"""Federated training simulated on several processes: each holds its people's examples and trains through LiteRT.
+"""Federated training simulated on several workers: each holds its people's examples and trains through LiteRT.
 
 A worker runs :class:`suggestion_model.training.LocalRun`, the loop a device runs, one thread, one interpreter. It adds
 up weighted updates in float64 itself, so that one vector a worker and round crosses processes.
@@ -6,24 +6,33 @@ up weighted updates in float64 itself, so that one vector a worker and round cro
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from functools import lru_cache
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from keyboard_app.simulation.processes import die_with_parent
+from benchmarks._workers import Workers
 from suggestion_model.head_trainer import HeadRows, HeadTrainer
 from suggestion_model.training import LocalRun, LocalSetting, Progress
 
-MakePeople = Callable[[int, int], Sequence[HeadRows]]
-"""Makes the people of shard ``part`` of ``parts``; an importable function, called in the worker."""
+MakePeople = Callable[..., Sequence[HeadRows]]
+"""Makes, from its arguments, ``part`` and ``parts``, the people of one shard; a function of a module, called there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """What shards are made from, the same wherever they are made."""
+
+    head: bytes
+    """A file with the signatures of a head."""
+    make_people: MakePeople
+    arguments: tuple[Hashable, ...]
+    parts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +63,14 @@ class Sum:
 
 
 class Shard:
-    """The people of one worker."""
+    """The people of one part."""
 
     def __init__(self, head: bytes, people: Sequence[HeadRows]) -> None:
         self._trainer = HeadTrainer.load(head)
         self._people = people
+
+    def __len__(self) -> int:
+        return len(self._people)
 
     def train(self, job: Job) -> Sum:
         """Train everybody asked for from the same weights."""
@@ -76,29 +88,27 @@ class Shard:
 
 
 class ShardedTraining:
-    """Workers that stay; use as a context.
+    """Parts of a population at workers that stay; use as a context.
 
     Args:
         head: a file with the signatures of a head.
-        make_people: called in each worker.
-        processes: how many workers.
+        make_people: called where a part is worked on, with ``arguments``, the part's number and how many there are.
+        arguments: hashable.
+        workers: as many parts as they count.
+
+    Raises:
+        BenchmarkError: the cluster cannot be used.
     """
 
-    def __init__(self, head: bytes, make_people: MakePeople, processes: int) -> None:
-        self.processes = processes
+    def __init__(self, head: bytes, make_people: MakePeople, arguments: tuple[Hashable, ...], workers: Workers) -> None:
+        self._population = Population(head, make_people, arguments, workers.count)
         self._stack = ExitStack()
-        self._pipes: list[Connection] = []
-        context = get_context("spawn")
-        for part in range(processes):
-            here, there = context.Pipe()
-            worker = context.Process(target=_serve, args=(there, head, make_people, part, processes), daemon=True)
-            worker.start()
-            there.close()
-            self._stack.callback(worker.join)
-            self._stack.callback(here.close)
-            self._pipes.append(here)
-        self.people = [int(pipe.recv()) for pipe in self._pipes]
-        """How many people each worker holds."""
+        with ExitStack() as stack:
+            self._posts = stack.enter_context(workers.posts())
+            counts = [post(_count, self._population, part) for part, post in enumerate(self._posts)]
+            self.people = [count.result() for count in counts]
+            """How many people each part has."""
+            self._stack = stack.pop_all()
 
     def __enter__(self) -> ShardedTraining:
         return self
@@ -106,7 +116,7 @@ class ShardedTraining:
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        self._stack.__exit__(kind, problem, trace)
 
     def round(
         self,
@@ -116,7 +126,7 @@ class ShardedTraining:
         rng: np.random.Generator,
         steps_a_call: int | None = None,
     ) -> Sum:
-        """Draw a cohort, the same number of people from each worker, train it, and add up.
+        """Draw a cohort, the same number of people from each part, train it, and add up.
 
         Args:
             weights: float32[d], where everybody starts.
@@ -125,25 +135,29 @@ class ShardedTraining:
             rng: draws people and orders.
             steps_a_call: at most so many steps a call of the model file; its own limit when None.
         """
-        share = cohort // self.processes
-        for pipe, people in zip(self._pipes, self.people, strict=True):
+        share = cohort // len(self._posts)
+        sums = []
+        for part, (post, people) in enumerate(zip(self._posts, self.people, strict=True)):
             chosen = rng.choice(people, share, replace=False)
-            pipe.send(Job(weights, chosen, rng.integers(2**62, size=share), setting, steps_a_call))
-        first, *others = [pipe.recv() for pipe in self._pipes]
+            job = Job(weights, chosen, rng.integers(2**62, size=share), setting, steps_a_call)
+            sums.append(post(_train, self._population, part, job))
+        first, *others = [found.result() for found in sums]
         total: Sum = sum(others, start=first)
         return total
 
 
-def _serve(pipe: Connection, head: bytes, make_people: MakePeople, part: int, parts: int) -> None:
-    die_with_parent()
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    people = make_people(part, parts)
-    shard = Shard(head, people)
-    pipe.send(len(people))
-    while True:
-        try:
-            job = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(shard.train(job))
+# -- at the workers ------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=2)  # its own part, and that of a worker that was lost
+def _shard(population: Population, part: int) -> Shard:
+    people = population.make_people(*population.arguments, part, population.parts)
+    return Shard(population.head, people)
+
+
+def _count(population: Population, part: int) -> int:
+    return len(_shard(population, part))
+
+
+def _train(population: Population, part: int, job: Job) -> Sum:
+    return _shard(population, part).train(job)

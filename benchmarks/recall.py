@@ -70,6 +70,9 @@ class CatalogRecall:
     """Share of them whose best score exceeds what 90 % of the good first candidates exceed."""
     score_auc: float
     """Probability that the first candidate of a line that wants it scores above that of a line of small talk."""
+    by_topic: dict[str, dict[str, float]]
+    """For each topic of the lines that want something, most lines first: ``lines``, and as above ``coverage``,
+    ``recall_at_8``, ``recall_at_8_f1`` and ``top_1``."""
 
 
 def catalog_recall(replay: Iterable[ReplayLine], source: Catalog, *, sample: float = 1.0) -> CatalogRecall:
@@ -84,6 +87,7 @@ def catalog_recall(replay: Iterable[ReplayLine], source: Catalog, *, sample: flo
     hits: list[tuple[bool, ...]] = []
     chat: list[float] = []
     wished: list[float] = []
+    topics: list[str] = []
     lines = covered = 0
     known: dict[str, bool] = {}
     for line in replay:
@@ -102,6 +106,7 @@ def catalog_recall(replay: Iterable[ReplayLine], source: Catalog, *, sample: flo
                 hit = _hits(found, line.wanted)
                 covered += (is_covered := any(known[query] for query in line.wanted))
                 hits.append((is_covered, *hit))
+                topics.append(line.topic)
                 if hit[3]:
                     wished.append(best)
             else:
@@ -123,7 +128,24 @@ def catalog_recall(replay: Iterable[ReplayLine], source: Catalog, *, sample: flo
         chat_with_candidate=float((scores > 0).mean()) if chat else 0.0,
         chat_over_threshold=float((scores >= threshold).mean()) if chat and wished else 0.0,
         score_auc=_auc(np.array(wished), scores),
+        by_topic=_by_topic(rows, np.array(topics, np.str_)),
     )
+
+
+def _by_topic(rows: NDArray[np.bool_], topics: NDArray[np.str_]) -> dict[str, dict[str, float]]:
+    names, counts = np.unique(topics, return_counts=True)
+    found: dict[str, dict[str, float]] = {}
+    for name in names[np.argsort(-counts, kind="stable")].tolist():
+        own = rows[topics == name]
+        shares = _shares(own[own[:, 0], 1:])
+        found[name] = {
+            "lines": len(own),
+            "coverage": float(own[:, 0].mean()),
+            "recall_at_8": shares[0],
+            "recall_at_8_f1": shares[1],
+            "top_1": shares[2],
+        }
+    return found
 
 
 def _hits(found: Sequence[Candidate], wanted: Sequence[str]) -> tuple[bool, bool, bool, bool]:

@@ -14,16 +14,13 @@ TensorFlow's own eager training loop on one process.
 from __future__ import annotations
 
 import argparse
-import functools
 import os
 import random
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +28,7 @@ from numpy.typing import NDArray
 
 from benchmarks import BenchmarkError, Value
 from benchmarks._sharded_training import ShardedTraining
+from benchmarks._workers import Workers, add_options, chosen_workers
 from suggestion_model.head_trainer import HeadRows, HeadTrainer
 from suggestion_model.training import LocalSetting, whole_order
 
@@ -57,27 +55,29 @@ def main(argv: Sequence[str]) -> dict[str, Value]:
     parser.add_argument("--people", type=int, default=2_000, help="people in all (default 2000)")
     parser.add_argument("--cohort", type=int, default=1_000, help="people a round (default 1000)")
     parser.add_argument("--rounds", type=int, default=40, help="timed rounds (default 40)")
-    parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 2), help="workers (default 2)")
+    add_options(parser, min(os.cpu_count() or 1, 2))
     parser.add_argument("--lines", type=int, default=4_000, help="lines typed by each worker, at most (default 4000)")
     parser.add_argument("--replay", type=Path, help="JSON lines (default: the replay that ships with the package)")
     parser.add_argument("--catalog", type=Path, help="query list (default: the catalog that ships)")
     options = parser.parse_args(argv)
-    if not options.processes <= options.cohort <= options.people:
+    workers = chosen_workers(parser, options)
+    if not workers.count <= options.cohort <= options.people:
         raise BenchmarkError("the cohort must not be larger than the people, nor smaller than the workers")
     _say("making the model file")
     head = make_head()
-    _say(f"{options.people} people on {options.processes} processes")
-    training = _measure_training(head, options.people, options.cohort, options.rounds, options.processes)
+    _say(f"{options.people} people on {workers.count} workers")
+    training = _measure_training(head, options.people, options.cohort, options.rounds, workers)
     _say("TensorFlow, eagerly")
     eager = _tensorflow_updates_per_s(options.people)
     _say("typing")
-    lines = _lines_per_s(options.processes, options.lines, options.replay, options.catalog)
+    lines = _lines_per_s(workers, options.lines, options.replay, options.catalog)
     return {
         **training,
         "tensorflow_eager_one_process_per_s": eager,
         "lines_per_s": lines,
         "goal_user_updates_per_s": GOAL,
-        "processes": options.processes,
+        "workers": workers.count,
+        "on": "local processes" if workers.cluster is None else "a cluster",
     }
 
 
@@ -124,12 +124,12 @@ def start_weights(dimension: int) -> Weights:
     return (np.random.default_rng(4).standard_normal(dimension) * 0.05).astype(np.float32)
 
 
-def _measure_training(head: bytes, people: int, cohort: int, rounds: int, processes: int) -> dict[str, Value]:
+def _measure_training(head: bytes, people: int, cohort: int, rounds: int, workers: Workers) -> dict[str, Value]:
     rng, counts = np.random.default_rng(0), example_counts(people)
     judge, held_out = HeadTrainer.load(head), HeadRows.join(make_people(people + 40, people, 1)[:40])
     weights = start_weights(judge.dimension)
     loss_before = judge.mean_loss(weights, held_out)
-    with ShardedTraining(head, functools.partial(make_people, people), processes) as shards:
+    with ShardedTraining(head, make_people, (people,), workers) as shards:
 
         def play(number: int, steps_a_call: int | None) -> tuple[float, int, float]:
             """Rounds in a row; returns seconds, people trained, and the workers' processor time in seconds."""
@@ -138,7 +138,7 @@ def _measure_training(head: bytes, people: int, cohort: int, rounds: int, proces
             for _ in range(number):
                 found = shards.round(weights, cohort, SETTING, rng, steps_a_call)
                 weights = (weights + found.delta / found.examples).astype(np.float32)
-                trained += cohort // processes * processes
+                trained += cohort // workers.count * workers.count
                 cpu_s += found.cpu_s
             return time.perf_counter() - begun, trained, cpu_s
 
@@ -240,9 +240,9 @@ def _tensorflow_updates_per_s(people: int, most: int = 12) -> float:
 # -- the typists ---------------------------------------------------------------------------------------------------
 
 
-def _lines_per_s(processes: int, lines: int, replay: Path | None, catalog: Path | None) -> float:
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(_type, part, processes, lines, replay, catalog) for part in range(processes)]
+def _lines_per_s(workers: Workers, lines: int, replay: Path | None, catalog: Path | None) -> float:
+    with workers.posts() as posts:
+        jobs = [post(_type, part, len(posts), lines, replay, catalog) for part, post in enumerate(posts)]
         found = [job.result() for job in jobs]
     return sum(typed / seconds for typed, seconds in found)
 

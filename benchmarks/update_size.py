@@ -52,6 +52,8 @@ LARGE_DENSE = 203
 MOVED = (3072, 512)
 """Coordinates of the subspace that move the embedding and the encoder."""
 WHOLE_CODEC = CodecTarget(most_sent=0)
+SETTINGS = Settings(authority_public_key="00" * 32)
+"""The coordinator's defaults, its optimiser among them: without it, 15 rounds would teach next to nothing."""
 
 
 def main(argv: Sequence[str]) -> dict[str, Value]:
@@ -82,7 +84,7 @@ def main(argv: Sequence[str]) -> dict[str, Value]:
         for dropout in options.dropouts
     }
     first = rounds[options.dropouts[0]].bytes_up
-    bundle, settings = Bundle.shipped(), Settings(authority_public_key="00" * 32)
+    bundle, settings = Bundle.shipped(), SETTINGS
     people = parts.people()
     quality = Quality(parts, people, settings)
     head = Head(bundle, settings.training)
@@ -180,7 +182,7 @@ class Quality:
     def __init__(self, parts: Parts, people: People, settings: Settings) -> None:
         self._parts = parts
         self._people = people
-        self._laboratory = Laboratory(people, parts.rounds, settings.training.weight_cap)
+        self._laboratory = Laboratory(people, parts.rounds, settings.training.weight_cap, settings.optimizer)
 
     def trained(self, name: str, model: Trainable, codec: MakeCodec | None, seeds: int) -> list[NDArray[np.float32]]:
         """The held-out logits of the model that each seed leads to."""
@@ -221,7 +223,10 @@ class Parts:
         self.rounds: int = options.rounds
         self._folder: Path | None = None
         if options.cache is not None:
-            same = (options.catalog, options.devices, options.rounds, options.held_out, Bundle.shipped().digest)
+            same = (
+                (options.catalog, options.devices, options.rounds, options.held_out, Bundle.shipped().digest),
+                (SETTINGS.training, SETTINGS.optimizer, SETTINGS.codec),
+            )
             name = hashlib.sha256(self.replay.read_bytes() + repr(same).encode()).hexdigest()[:16]
             self._folder = options.cache / name
             self._folder.mkdir(parents=True, exist_ok=True)

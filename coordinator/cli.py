@@ -52,7 +52,7 @@ def init(directory: Path, authority_public_key: str, as_json: bool) -> None:
 @coordinator.command()
 @settings_options
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8080, show_default=True, help="0 takes a free port.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free port.")
 @click.option("--port-file", type=click.Path(dir_okay=False, path_type=Path), help="Write the port there.")
 @click.option("--authority-public-key", help="Hex, or the public.key that `authority init` wrote.")
 @click.option(
@@ -249,9 +249,9 @@ def metrics(config: Path | None, database: str | None, as_json: bool) -> None:
             (
                 u.arm,
                 u.version,
-                u.lines,
-                u.offers,
-                u.clicks,
+                _estimate(u.lines, u.lines_noise),
+                _estimate(u.offers, u.offers_noise),
+                _estimate(u.clicks, u.clicks_noise),
                 _rate(u.offers_per_line),
                 _rate(u.clicks_per_line),
                 _rate(u.click_through_rate),
@@ -259,6 +259,10 @@ def metrics(config: Path | None, database: str | None, as_json: bool) -> None:
             for u in found.by_version
         ],
     )
+
+
+def _estimate(value: int, noise: float | None) -> int | str:
+    return value if noise is None else f"{value} ± {noise:.0f} noise"
 
 
 def _rate(rate: float | None) -> str | None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Sequence
+
 import msgspec
 from sqlalchemy import Connection, func, select
 
@@ -9,11 +13,11 @@ from coordinator.experiments import metric_store
 from coordinator.experiments.click_through import ArmUsage, total_usage, usage_by_arm
 from coordinator.experiments.comparison import TREATMENT, Comparison, compare_over_rounds
 from coordinator.experiments.evaluation import Evaluation
-from coordinator.privacy import EpsilonReporter, privacy_sentence, spending
+from coordinator.privacy import EpsilonReporter, privacy_sentence, spending_of_all
 from coordinator.releases.evaluation_gate import evaluation_of
 from coordinator.releases.model_store import ModelStore, PublishedModel
 from coordinator.releases.rollout import rounds_paused
-from coordinator.rounds.states import PHASE_OF_STATE, RoundState
+from coordinator.rounds.states import ORDER, PHASE_OF_STATE, RoundState
 from coordinator.rounds.tasks import tasks_of
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
@@ -24,10 +28,13 @@ VERSIONS_SHOWN = 60
 
 
 class RoundReport(msgspec.Struct, frozen=True):
-    """How one round went; ``None`` for a phase it never reached."""
+    """How one cohort of a round went; ``None`` for a phase it never reached."""
 
     round: int
     attempt: int
+    cohort: int
+    cohorts: int
+    """Into how many the round was cut; each has a report of its own."""
     task: str
     state: str
     reason: str | None
@@ -72,8 +79,17 @@ class PhaseProgress(msgspec.Struct, frozen=True):
     expected: int
 
 
+class CohortState(msgspec.Struct, frozen=True):
+    """Where one cohort of the round under way stands."""
+
+    cohort: int
+    state: str
+    reason: str | None
+    still_in: int
+
+
 class LiveRound(msgspec.Struct, frozen=True):
-    """The round under way."""
+    """The round under way; over all its cohorts that go on, as far as it is counts."""
 
     round: int
     attempt: int
@@ -89,6 +105,8 @@ class LiveRound(msgspec.Struct, frozen=True):
     """t"""
     complete_graph: bool | None = None
     dropouts: dict[str, int] = {}
+    cohorts: tuple[CohortState, ...] = ()
+    """Of a round that was cut; empty for a round of one."""
 
 
 class UsageReport(msgspec.Struct, frozen=True):
@@ -102,6 +120,11 @@ class UsageReport(msgspec.Struct, frozen=True):
     offers_per_line: float | None
     clicks_per_line: float | None
     click_through_rate: float | None
+    lines_noise: float | None = None
+    """Standard deviation of the noise on ``lines``; None where counts are exact."""
+    offers_noise: float | None = None
+    clicks_noise: float | None = None
+    click_through_noise: float | None = None
 
 
 class RoundUsage(msgspec.Struct, frozen=True):
@@ -170,16 +193,17 @@ class Reports:
         task = self._settings.task
         with self._database.reading() as connection:
             rows = [
-                row
-                for task_ in tasks_of(self._settings)
-                if (row := round_store.running_round(connection, task_.name)) is not None
+                row for task_ in tasks_of(self._settings) for row in round_store.running_rounds(connection, task_.name)
             ]
-            live = tuple(self._live(connection, row) for row in rows)
+            first = {(row.task, row.number, row.attempt): row for row in reversed(rows)}
+            live = tuple(
+                self._live(round_store.cohorts_of(connection, row), connection) for row in reversed(first.values())
+            )
             paused = rounds_paused(connection)
             decisions = connection.scalar(select(func.max(audit_log.c.id))) or 0
             published = round_store.published_count(connection, task)
             abandoned = round_store.abandoned_count(connection, task)
-            spent = spending(connection, task)
+            spent = spending_of_all(connection, self._settings)
             epsilon = self._epsilon.epsilon(spent.rhos, self._settings.privacy.delta)
             privacy = privacy_sentence(connection, self._settings, epsilon)
         return StatusReport(
@@ -196,31 +220,41 @@ class Reports:
             decisions=decisions,
         )
 
-    def _live(self, connection: Connection, row: Round) -> LiveRound:
+    def _live(self, cohorts: Sequence[Round], connection: Connection) -> LiveRound:
+        going_on = [row for row in cohorts if row.state is not RoundState.ABANDONED]
+        slowest = min(going_on, key=lambda row: (ORDER.index(row.state), row.deadline))
+        graph = _round(next((row for row in going_on if row.neighbours is not None), slowest))
+        dropouts: Counter[str] = Counter()
+        for row in cohorts:
+            dropouts.update(_round(row).dropouts)
+        return LiveRound(
+            round=slowest.number,
+            attempt=slowest.attempt,
+            task=slowest.task,
+            state=slowest.state.value,
+            opened_at=slowest.opened_at,
+            deadline=slowest.deadline,
+            base_version=slowest.base_version,
+            phases=_together([self._phases(connection, row) for row in going_on]),
+            neighbours=graph.neighbours,
+            shares_needed=graph.shares_needed,
+            complete_graph=graph.complete_graph,
+            dropouts=dict(dropouts),
+            cohorts=tuple(_cohort_state(row) for row in cohorts) if len(cohorts) > 1 else (),
+        )
+
+    def _phases(self, connection: Connection, row: Round) -> tuple[PhaseProgress, ...]:
         phase = PHASE_OF_STATE.get(row.state)
         answered = message_store.count_messages(connection, row.id, phase) if phase else row.still_in
-        report = _round(row)
-        return LiveRound(
-            round=row.number,
-            attempt=row.attempt,
-            task=row.task,
-            state=row.state.value,
-            opened_at=row.opened_at,
-            deadline=row.deadline,
-            base_version=row.base_version,
-            phases=_progress(row, answered, self._settings.largest_cohort),
-            neighbours=report.neighbours,
-            shares_needed=report.shares_needed,
-            complete_graph=report.complete_graph,
-            dropouts=report.dropouts,
-        )
+        wanted = self._settings.most_selected if row.cohorts == 1 else row.selected or 0
+        return _progress(row, answered, wanted)
 
     def rounds(self, limit: int = 100, *, every_task: bool = False) -> tuple[RoundReport, ...]:
         """The newest rounds that ended or are under way, newest first: of training, or of every task."""
         names = [task.name for task in tasks_of(self._settings)] if every_task else [self._settings.task]
         with self._database.reading() as connection:
             found = [row for name in names for row in round_store.newest_rounds(connection, name, limit)]
-        return tuple(_round(row) for row in sorted(found, key=lambda row: -row.id)[:limit])
+        return tuple(_round(row) for row in sorted(found, key=lambda row: -row.opened_at)[:limit])
 
     def evaluations(self) -> tuple[Evaluation, ...]:
         """What secure sums said about versions before they went out, oldest version first."""
@@ -246,13 +280,12 @@ class Reports:
         task = self._settings.task
         with self._database.reading() as connection:
             by_version = usage_by_arm(metric_store.usage_totals(connection, self._settings.counting_tasks))
-            numbers = {row.id: row.number for row in round_store.newest_rounds(connection, task, 10 * limit)}
             by_round = []
-            for round_id in reversed(metric_store.newest_counted_rounds(connection, (task,), limit)):
-                usages = usage_by_arm(metric_store.usage_sums_of(connection, round_id))
+            for number, sums in reversed(metric_store.usage_by_round(connection, task, limit)):
+                usages = usage_by_arm(sums)
                 by_round.append(
                     RoundUsage(
-                        round=numbers.get(round_id, 0),
+                        round=number,
                         treatment=_usage(total_usage(usages, "treatment")),
                         holdback=_usage(total_usage(usages, "holdback")),
                     )
@@ -266,11 +299,11 @@ class Reports:
     def comparisons(self, limit: int = 200) -> tuple[Comparison, ...]:
         """Every version counted in the newest ``limit`` sums against the holdback, oldest version first."""
         with self._database.reading() as connection:
-            sums = metric_store.comparison_sums(connection, self._settings.counting_tasks, limit)
+            counted = metric_store.comparison_sums(connection, self._settings.counting_tasks, limit)
         setting = self._settings.metrics
-        versions = sorted({u.version for row in sums for u in usage_by_arm(row) if u.arm == TREATMENT and u.version})
+        versions = sorted({u.version for row in counted for u in usage_by_arm(row) if u.arm == TREATMENT and u.version})
         return tuple(
-            compare_over_rounds(version, sums, setting.holdback_percent / 100, level=setting.confidence)
+            compare_over_rounds(version, counted, setting.holdback_percent / 100, level=setting.confidence)
             for version in versions
         )
 
@@ -299,6 +332,21 @@ def _progress(row: Round, answered: int, goal: int) -> tuple[PhaseProgress, ...]
     return tuple(phases)
 
 
+def _together(cohorts: Sequence[tuple[PhaseProgress, ...]]) -> tuple[PhaseProgress, ...]:
+    """The steps of a round over its cohorts: open while any cohort is in it or before it and any is past it."""
+    phases = []
+    for steps in zip(*cohorts, strict=True):
+        statuses = {step.status for step in steps}
+        status = statuses.pop() if len(statuses) == 1 else "open"
+        answered, expected = sum(step.answered for step in steps), sum(step.expected for step in steps)
+        phases.append(PhaseProgress(steps[0].name, status, answered, expected))
+    return tuple(phases)
+
+
+def _cohort_state(row: Round) -> CohortState:
+    return CohortState(row.cohort, row.state.value, row.reason.value if row.reason else None, row.still_in)
+
+
 def _round(row: Round) -> RoundReport:
     reached = {
         "advertise": (row.selected, row.advertised),
@@ -310,6 +358,8 @@ def _round(row: Round) -> RoundReport:
     return RoundReport(
         round=row.number,
         attempt=row.attempt,
+        cohort=row.cohort,
+        cohorts=row.cohorts,
         task=row.task,
         state=row.state.value,
         reason=row.reason.value if row.reason else None,
@@ -347,6 +397,10 @@ def _usage(usage: ArmUsage) -> UsageReport:
         offers_per_line=usage.offers_per_line,
         clicks_per_line=usage.clicks_per_line,
         click_through_rate=usage.click_through_rate,
+        lines_noise=math.sqrt(usage.lines_variance) or None,
+        offers_noise=math.sqrt(usage.offers_variance) or None,
+        clicks_noise=math.sqrt(usage.clicks_variance) or None,
+        click_through_noise=usage.click_through_noise,
     )
 
 

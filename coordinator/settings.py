@@ -31,6 +31,11 @@ from federated_protocol.errors import ProtocolError
 from federated_protocol.plan import ThreatModel, TrainingSetting
 from federated_protocol.secure_aggregation import check_threat
 
+LARGEST_COHORT = 2_000
+"""Devices of one secure aggregation, whose keys and shares one coordinator routes."""
+LARGEST_GOAL = 20_000
+"""Devices wanted in a round: a round's devices ask one coordinator, at most some 30 seconds apart."""
+
 
 class _Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of every group of settings."""
@@ -43,6 +48,16 @@ class RoundSettings(_Group, frozen=True):
     """Devices wanted in the sum."""
     minimum_count: int = 30
     """A selection that ends with fewer devices is abandoned."""
+    cohort_size: int = 200
+    """A larger selection is cut into cohorts of at most so many devices, each summed by itself, where each can still
+    have ``minimum_count``; 0 never cuts."""
+    cohorts_needed: float = 0.5
+    """Share of a round's cohorts whose sums must be opened; with fewer the round is abandoned."""
+    largest_deviation: float = 3.0
+    """A cohort whose update is so many times farther from the cohorts' median than the median cohort is left out of
+    the average; 0 leaves none out. Works from four cohorts on."""
+    pipelined: bool = True
+    """Open the next selection while the last round still collects. Not with noise or with the evaluation gate."""
     overselect: float = 1.3
     """Devices selected for one wanted (arXiv 1902.01046, section 9: 6-10 % drop out)."""
     smallest_aggregate: int = 20
@@ -58,7 +73,8 @@ class RoundSettings(_Group, frozen=True):
 
 
 class DeadlineSettings(_Group, frozen=True):
-    """Longest duration of each phase, seconds. A phase closes earlier when everybody answered."""
+    """Longest duration of each phase, seconds. A phase closes earlier when everybody answered, or when it lasted a
+    multiple of what recent rounds needed."""
 
     selecting_s: float = 120.0
     advertise_s: float = 300.0
@@ -67,6 +83,10 @@ class DeadlineSettings(_Group, frozen=True):
     masked_input_s: float = 60.0
     confirm_s: float = 60.0
     unmask_s: float = 60.0
+    adaptive: bool = True
+    """Let the phases after selection follow what recent rounds of the task needed; false always waits for the above."""
+    shortest_s: float = 5.0
+    """And never wait for less than this."""
 
 
 class CodecTarget(_Group, frozen=True):
@@ -122,6 +142,8 @@ class MetricSettings(_Group, frozen=True):
 
     analytics_every_s: float = 0.0
     """Count usage in rounds of their own, so long after one another, beside training; 0 counts in training alone."""
+    usage_norm: float = 32.0
+    """With noise: largest L2 norm of what a device reports at once (an offer counts 1, a click 2, a line 1/8)."""
     newest_versions: int = 6
     """Treatment versions whose clicks are counted at the same time."""
     holdback_percent: float = 5.0
@@ -255,8 +277,13 @@ class Settings(_Group, frozen=True):
         return self.task, self.analytics_task
 
     @property
-    def largest_cohort(self) -> int:
-        """Devices selected at most: the goal times the over-selection, rounded up."""
+    def tasks(self) -> tuple[str, ...]:
+        """The names of all tasks that a deployment with these settings may run."""
+        return self.task, self.evaluation_task, self.analytics_task
+
+    @property
+    def most_selected(self) -> int:
+        """Devices selected for a round at most: the goal times the over-selection, rounded up."""
         return math.ceil(self.rounds.goal_count * self.rounds.overselect - 1e-9)
 
     @property
@@ -323,12 +350,30 @@ def validate(settings: Settings) -> None:
             rounds.smallest_aggregate <= rounds.minimum_count <= rounds.goal_count,
             "rounds must satisfy smallest_aggregate <= minimum_count <= goal_count",
         ),
-        (rounds.goal_count <= 2000, "rounds.goal_count must be at most 2000 (complete graph)"),
+        (rounds.goal_count <= LARGEST_GOAL, f"rounds.goal_count must be at most {LARGEST_GOAL}"),
+        (
+            rounds.cohort_size == 0 or rounds.smallest_aggregate <= rounds.cohort_size <= LARGEST_COHORT,
+            f"rounds.cohort_size must be 0 (never cut) or lie between smallest_aggregate and {LARGEST_COHORT}",
+        ),
+        (
+            settings.most_selected <= LARGEST_COHORT
+            or (rounds.cohort_size > 0 and 2 * rounds.minimum_count <= LARGEST_COHORT),
+            f"rounds.goal_count with overselect must be at most {LARGEST_COHORT}: a cohort cannot be larger. Set "
+            "rounds.cohort_size, and a rounds.minimum_count of at most half of it, to cut the round into cohorts",
+        ),
+        (0 < rounds.cohorts_needed <= 1, "rounds.cohorts_needed must be in (0, 1]"),
+        (
+            rounds.largest_deviation == 0 or rounds.largest_deviation > 1,
+            "rounds.largest_deviation must be 0 (no check) or above 1",
+        ),
         (1.0 <= rounds.overselect <= 2.0, "rounds.overselect must be between 1 and 2"),
         (rounds.max_rounds >= 0, "rounds.max_rounds must be 0 (endless) or positive"),
         (rounds.pause_s >= 0 and rounds.settle_s >= 0, "rounds.pause_s and rounds.settle_s must not be negative"),
         (0 <= rounds.keep_round_messages_s <= 3600, "rounds.keep_round_messages_s must be between 0 and 3600"),
-        (all(value > 0 for value in msgspec.structs.astuple(deadlines)), "every deadline must be positive"),
+        (
+            all(value > 0 for value in msgspec.structs.astuple(deadlines) if not isinstance(value, bool)),
+            "every deadline must be positive",
+        ),
         (1 <= settings.training.epochs <= 50, "training.epochs must be between 1 and 50"),
         (settings.training.learning_rate > 0, "training.learning_rate must be positive"),
         (settings.training.batch_size >= 1, "training.batch_size must be positive"),
@@ -356,10 +401,7 @@ def validate(settings: Settings) -> None:
         (0 <= settings.optimizer.momentum < 1, "optimizer.momentum must be in [0, 1)"),
         (0 <= settings.optimizer.beta2 < 1, "optimizer.beta2 must be in [0, 1)"),
         (metrics.analytics_every_s >= 0, "metrics.analytics_every_s must not be negative"),
-        (
-            metrics.analytics_every_s == 0 or settings.privacy.noise_multiplier == 0,
-            "metrics.analytics_every_s needs privacy.noise_multiplier = 0: a task with noise counts nothing exactly",
-        ),
+        (0 < metrics.usage_norm <= 100, "metrics.usage_norm must be positive and at most 100"),
         (metrics.newest_versions >= 1, "metrics.newest_versions must be positive"),
         (
             metrics.score_step > 0 and metrics.highest_score > metrics.lowest_score,

@@ -7,7 +7,7 @@ import math
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from coordinator.privacy import EpsilonReporter, spending
+from coordinator.privacy import EpsilonReporter, spending, spending_of_all
 from coordinator.privacy.ledger import privacy_sentence
 from coordinator.rounds.tasks import AnalyticsTask, EvaluationTask, RoundTask, tasks_of
 from coordinator.settings import Settings
@@ -28,10 +28,10 @@ class TaskReport(msgspec.Struct, frozen=True):
     """Of the round under way."""
     published: int
     abandoned: dict[str, int]
-    """Rounds by reason."""
+    """Rounds, or cohorts of rounds that were cut, by reason."""
     last_ended: float | None
     last_devices: int | None
-    """In the newest sum."""
+    """In the newest round's sums."""
     devices_summed: int
     """Over all rounds; a device counts once a round."""
     goal_count: int
@@ -51,7 +51,7 @@ class PrivacyReport(msgspec.Struct, frozen=True):
     guaranteed: bool
     """Whether a finite epsilon holds."""
     epsilon: float | None
-    """Spent so far; None without a guarantee."""
+    """Spent so far by all tasks of the deployment together; None without a guarantee."""
     epsilon_budget: float
     delta: float
     rho: float
@@ -92,7 +92,7 @@ class TaskReports:
         ended = connection.execute(
             select(
                 rounds.c.reason,
-                func.count().label("rounds"),
+                func.count().label("cohorts"),
                 func.coalesce(func.sum(rounds.c.inputs), 0).label("inputs"),
                 func.coalesce(func.sum(rounds.c.bytes_up), 0).label("bytes_up"),
                 func.avg(rounds.c.ended_at - rounds.c.opened_at).label("duration"),
@@ -102,9 +102,10 @@ class TaskReports:
         ).all()
         whole = next((row for row in ended if row.reason is None), None)
         newest = connection.execute(
-            select(rounds.c.ended_at, rounds.c.inputs)
+            select(func.max(rounds.c.ended_at).label("ended_at"), func.sum(rounds.c.inputs).label("inputs"))
             .where(rounds.c.task == task.name, rounds.c.state == "published")
-            .order_by(rounds.c.id.desc())
+            .group_by(rounds.c.number)
+            .order_by(rounds.c.number.desc())
             .limit(1)
         ).one_or_none()
         running = round_store.running_round(connection, task.name)
@@ -113,10 +114,10 @@ class TaskReports:
             kind=kind_of(task).value,
             wanted=task.wanted(connection),
             state=None if running is None else running.state.value,
-            published=0 if whole is None else whole.rounds,
-            abandoned={row.reason: row.rounds for row in ended if row.reason is not None},
+            published=round_store.published_count(connection, task.name),
+            abandoned={row.reason: row.cohorts for row in ended if row.reason is not None},
             last_ended=None if newest is None else newest.ended_at,
-            last_devices=None if newest is None else newest.inputs,
+            last_devices=None if newest is None else int(newest.inputs),
             devices_summed=0 if whole is None else int(whole.inputs),
             goal_count=setting.goal_count,
             smallest_aggregate=setting.smallest_aggregate,
@@ -127,14 +128,15 @@ class TaskReports:
 
     def _privacy(self, connection: Connection, task: str) -> PrivacyReport:
         settings, privacy = self._settings, self._settings.privacy
-        spent = spending(connection, task)
-        epsilon = spent.epsilon(privacy.delta)
+        spent, total = spending(connection, task), spending_of_all(connection, settings)
+        epsilon = total.epsilon(privacy.delta)
         guaranteed = privacy.noise_multiplier > 0 and math.isfinite(epsilon)
-        accounted = self._epsilon.epsilon(spent.rhos, privacy.delta) if guaranteed else None
+        accounted = self._epsilon.epsilon(total.rhos, privacy.delta) if guaranteed else None
         smallest = connection.scalar(
             select(func.min(rounds.c.inputs)).where(rounds.c.task == task, rounds.c.unmasked.is_not(None))
         )
-        sentence = privacy_sentence(connection, settings, accounted) if task == settings.task else NO_DP_GUARANTEE
+        private = task in settings.counting_tasks
+        sentence = privacy_sentence(connection, settings, accounted) if private else NO_DP_GUARANTEE
         return PrivacyReport(
             task=task,
             sentence=sentence,
@@ -182,6 +184,6 @@ def assumptions(settings: Settings) -> tuple[str, ...]:
         "not counted on.",
         "Every sum is charged to every device as if it had been in all of them: no amplification by sampling is "
         "claimed. The unit is one device.",
-        "With noise nothing is counted exactly, so arms are not compared for this task: no click-through rate, no "
-        "automatic rollback, no evaluation gate.",
+        "With noise nothing is counted exactly: usage is estimated, where it is asked for, and arms are not compared "
+        "for this task: no automatic rollback, no evaluation gate.",
     )

@@ -127,7 +127,8 @@ class MetricSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A device's offers under one slot enter the sums for intervals up to this many over all rounds, see
     :data:`USAGE_MOMENTS`; squares stay below ``usage_clip**2``."""
     exact: bool = True
-    """False in a task with differential privacy: nothing is counted."""
+    """False in a task with differential privacy: nothing is counted but, in analytics, under the noise
+    (:mod:`federated_protocol.privacy.estimates`)."""
     paired: bool = False
     """In an evaluation: the same offers are scored by the plan's ``baseline`` as well."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tokenize
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -212,7 +213,7 @@ class Bundle:
     def _check_weights(self, content: bytes) -> NDArray[np.float32]:
         try:
             weights = np.load(io.BytesIO(content), allow_pickle=False)
-        except (ValueError, EOFError, OSError):
+        except (ValueError, EOFError, OSError, MemoryError, SyntaxError, tokenize.TokenError):
             raise BundleError(f"{self.path / WEIGHTS}: not a NumPy array file. {_ADVICE}") from None
         if weights.dtype != np.float32 or weights.shape != (self.dimension,) or not np.isfinite(weights).all():
             raise BundleError(f"{self.path / WEIGHTS}: not {self.dimension} finite float32 weights. {_ADVICE}")
@@ -242,5 +243,5 @@ def _read(path: Path, name: str) -> bytes:
 def _decode(path: Path, name: str, content: bytes, kind: type[_T]) -> _T:
     try:
         return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BundleError(f"{path / name}: not a valid {kind.__name__.lower()}. {_ADVICE}") from None

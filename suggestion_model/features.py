@@ -3,6 +3,9 @@
 A moment becomes two rows of piece ids (the context, the candidate) and one row of dense features, and for the trigger
 one of sparse, hashed features (:mod:`.hashed_features`) that follows from these. The log keeps the dense features as
 they were, the category and the redacted text; :meth:`Featurizer.example` makes a training example from that.
+
+The ranker that everybody trains together is told nothing of its owner's habits (:func:`to_a_stranger`): what a device
+knows of its owner comes on top, on the device alone (:mod:`.personalization`). The trigger sees the habits.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ HABIT_FEATURES = (
     "category_impressions",
     "overall_tap_habit",
 )
+"""Of the owner: the log keeps them, the trigger sees them, the ranker does not."""
 MOMENT_FEATURES = (
     "hour_sin",
     "hour_cos",
@@ -50,6 +54,7 @@ DENSE_NAMES: tuple[str, ...] = (*MATCH_FEATURES, *HABIT_FEATURES, *MOMENT_FEATUR
 """Names of the dense features in order; the matcher's evidence comes first, and its first is the baseline score."""
 BASELINE_INDEX = DENSE_NAMES.index("score")
 DENSE_FEATURES = len(DENSE_NAMES)
+_HABITS = slice(DENSE_NAMES.index(HABIT_FEATURES[0]), DENSE_NAMES.index(HABIT_FEATURES[-1]) + 1)
 
 MAX_EXAMPLE_WEIGHT = 4.0
 """Inverse propensities are clipped here: explored offers say what lies below the threshold, but they are few."""
@@ -131,6 +136,13 @@ def dense_rows(
     return dense
 
 
+def to_a_stranger(dense: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Dense features, float32[..., DENSE_FEATURES], as of somebody who has never been offered anything; a copy."""
+    blind = np.array(dense, np.float32)
+    blind[..., _HABITS] = 0.0
+    return blind
+
+
 class Featurizer:
     """Turns moments and log entries into model inputs.
 
@@ -162,7 +174,7 @@ class Featurizer:
         return self._tokenizer
 
     def inputs(self, context: Context, candidates: Sequence[Candidate], habits: Habits, when: datetime) -> RankerInputs:
-        """Inputs for n candidates in one moment.
+        """Inputs for n candidates in one moment, with the owner's habits: what is logged, and what the trigger sees.
 
         Args:
             context: what is being typed and what the conversation holds.
@@ -171,7 +183,7 @@ class Featurizer:
             when: local time with a time zone (hour and weekday are read from it as it stands).
 
         Returns:
-            n rows of each input of the model file.
+            n rows of each input of the model file; the ranker is given them through :func:`to_a_stranger`.
         """
         n = len(candidates)
         context_ids = np.repeat(_context_ids(self._tokenizer, context)[None, :], n, axis=0)
@@ -200,7 +212,7 @@ class Featurizer:
         return Example(
             context_ids=context_ids,
             candidate_ids=candidate_ids,
-            dense=dense,
+            dense=to_a_stranger(dense),
             hashed_ids=hashed_ids,
             hashed_values=hashed_values,
             label=1.0 if logged.outcome is Outcome.TAPPED else 0.0,

@@ -7,6 +7,7 @@ epochs, in a WHILE op. Weights come and go with the call: nothing is left behind
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from .model_file import ModelFile, check, padded
 
 HEAD_SIGNATURES = ("train_head", "head_logits")
 _PER_ROW = ("label", "weight")
+_FLOAT32 = np.dtype(np.float32)
 _NOT_ROWS = {"weights", "label", "weight", "order", "anchor", "steps", "learning_rate", "pull"}
 
 
@@ -141,7 +143,7 @@ class HeadTrainer:
         Raises:
             RankerInputError: something does not fit, or names an example that is not there.
         """
-        if not (np.isfinite(learning_rate) and learning_rate > 0 and 0.0 <= pull <= 1.0):
+        if not (0.0 < learning_rate < math.inf and 0.0 <= pull <= 1.0):
             raise RankerInputError(f"learning_rate {learning_rate} must be positive, pull {pull} lie in 0..1.")
         n, steps = len(rows), len(order)
         if n > self.rows_a_call or steps > self.steps_a_call or order.ndim != 2 or order.shape[1] > self.batch:
@@ -152,16 +154,16 @@ class HeadTrainer:
         with self._lock:
             for name, values in arrays.items():
                 self._scratch[name][:n] = values
-            plan = self._order
-            plan[:steps] = -1
-            plan[:steps, : order.shape[1]] = order
+            plan = self._order[:steps]  # the loop reads no further
+            plan[:, : order.shape[1]] = order
+            plan[:, order.shape[1] :] = -1
             plan[plan < 0] = self._capacity - 1
             answer = self._file.call(
                 "train_head",
                 {
                     **self._scratch,
                     "weights": weights,
-                    "order": plan,
+                    "order": self._order,
                     "anchor": weights if anchor is None else anchor,
                     "steps": np.int32(steps),
                     "learning_rate": np.float32(learning_rate),
@@ -176,5 +178,5 @@ class HeadTrainer:
         for name, (dtype, shape) in self.inputs.items():
             check(name, rows.inputs[name], dtype, (len(rows), *shape[1:]))
         for name, values in (("label", rows.label), ("weight", rows.weight)):
-            check(name, values, np.float32, (len(rows),))
+            check(name, values, _FLOAT32, (len(rows),))
         return rows.inputs

@@ -11,6 +11,7 @@ from .bundle import Bundle
 from .errors import BundleError
 
 _METRICS = ("auc", "log_loss", "ctr_at_90", "impressions_retained", "offers_on_chat")
+_SLICED = ("auc", "ctr_at_90", "clicks_retained")
 
 
 def as_markdown(bundle: Bundle, measured: Mapping[str, Any] | None = None) -> str:
@@ -79,3 +80,26 @@ def _quality(measured: Mapping[str, Any] | None) -> Iterator[str]:
         cells = [figures.get(metric) for metric in _METRICS]
         means = [cell.get("mean") if isinstance(cell, dict) else cell for cell in cells]
         yield f"| {name} | " + " | ".join("" if mean is None else f"{mean:.4g}" for mean in means) + " |"
+    yield from _by_slice(measured)
+
+
+def _by_slice(measured: Mapping[str, Any]) -> Iterator[str]:
+    slices = measured.get("slices", {})
+    for name in (name for name in ("v0", "fedavg") if name in slices):
+        yield ""
+        yield f"By slice, `{name}`, all slices at one threshold:"
+        yield ""
+        yield "| slice | lines | " + " | ".join(_SLICED) + " |"
+        yield "| --- | ---: |" + " ---: |" * len(_SLICED)
+        for by, parts in slices[name].items():
+            for part, figures in parts.items():
+                cells = ["" if figures[key] is None else f"{figures[key]:.3g}" for key in _SLICED]
+                yield f"| {by}: {part} | {figures['lines']:.0f} | " + " | ".join(cells) + " |"
+    if topics := measured.get("recall", {}).get("by_topic"):
+        yield ""
+        yield "Candidates, before any ranking, on lines that want something:"
+        yield ""
+        yield "| topic | lines | recall@8 | as good |"
+        yield "| --- | ---: | ---: | ---: |"
+        for topic, part in topics.items():
+            yield f"| {topic} | {part['lines']} | {part['recall_at_8']:.3f} | {part['recall_at_8_f1']:.3f} |"

@@ -36,16 +36,16 @@ class ModelFile:
             self._runners = {name: self._interpreter.get_signature_runner(name) for name in signatures}
         except (ValueError, RuntimeError, KeyError):
             raise BundleError("LiteRT cannot run this model file. Install it again.") from None
-        self._expected: dict[str, dict[str, tuple[Any, tuple[int, ...]]]] = {
+        self._expected: dict[str, dict[str, tuple[np.dtype[Any], tuple[int, ...]]]] = {
             name: {
-                key: (detail["dtype"], tuple(int(n) for n in detail["shape"]))
+                key: (np.dtype(detail["dtype"]), tuple(int(n) for n in detail["shape"]))
                 for key, detail in runner.get_input_details().items()
             }
             for name, runner in self._runners.items()
         }
         self._lock = threading.Lock()
 
-    def inputs(self, signature: str) -> dict[str, tuple[Any, tuple[int, ...]]]:
+    def inputs(self, signature: str) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         """dtype and shape of each input of ``signature``."""
         return self._expected[signature]
 
@@ -65,15 +65,19 @@ class ModelFile:
             return answer
 
 
-def check(name: str, array: Any, dtype: Any, shape: tuple[int, ...]) -> None:
+def check(name: str, array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
     """Refuse whatever is not an array of this dtype and shape.
 
     Raises:
         RankerInputError: it is not.
     """
+    # Dtypes of the machine's own byte order are single objects; comparing them costs ten times as much, and a
+    # training of a few steps makes dozens of these checks.
+    if type(array) is np.ndarray and array.dtype is dtype and array.shape == shape:
+        return
     if not isinstance(array, np.ndarray | np.generic) or array.dtype != dtype or array.shape != shape:
         seen = f"{array.dtype}{list(array.shape)}" if hasattr(array, "dtype") else type(array).__name__
-        raise RankerInputError(f"{name} is {seen}, expected {np.dtype(dtype).name}{list(shape)}.")
+        raise RankerInputError(f"{name} is {seen}, expected {dtype.name}{list(shape)}.")
 
 
 def padded(rows: NDArray[Any], length: int) -> NDArray[Any]:

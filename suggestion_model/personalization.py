@@ -1,19 +1,20 @@
 """One person's taste by category, on top of the shared model: learned and used on the device alone.
 
-The shared model knows how likely people tap this query in this context; what it cannot know is how much *this* person
-cares for its category. A person with taste t for a category taps with probability p t / E[t], p the shared model's. The
-taste is uncertain and taps are few, so it is not fitted but inferred: three hypotheses about how much people differ
-(not at all; mildly, Beta(2, 1); strongly, Beta(1/2, 1/2)) are weighed by how well each foresees this person's taps,
-and the answer is the posterior mean. With little to go by it is 1 everywhere: the shared model.
+The shared model knows how likely people tap this query in this context, and nothing of its owner
+(:func:`.features.to_a_stranger`); what it cannot know is how much *this* person cares for its category. A person with
+taste t for a category taps with probability p t / E[t], p the shared model's. The taste is uncertain and taps are few,
+so it is not fitted but inferred: three hypotheses about how much people differ (not at all, which is the shared model;
+mildly, Beta(2, 1); strongly, Beta(1/2, 1/2)) are weighed by how well each foresees this person's taps, and the answer
+is the posterior mean. With little to go by it is 1 everywhere: the shared model.
 
-The evidence for any taste at all is a sum over the offers of log p(outcome | the offers before it), personal less
-shared: how much better the person's later offers were foreseen from their own earlier ones. The shared model stays in
-use unless it is positive ("keep it only where it beats the shared model on the device's own later data",
-arXiv 1910.10252, without giving up data to a held-out set).
+The weight of a hypothesis is its prior times the product over the offers of p(outcome | the offers before it): how well
+the person's later offers were foreseen from their own earlier ones. So the shared model stays where it foresees better
+("keep it only where it beats the shared model on the device's own later data", arXiv 1910.10252, without giving up
+data to a held-out set), and as it is one of the hypotheses, the average can never fall behind it by more than
+-log(its prior) = 0.92 nats over a whole log. A taste that is left with less than a tenth of the weight is dropped.
 
 Training the head's weights further on the same few taps gained less on training people, and with steps large enough to
-matter it did harm to one person in seven. The shared model's own habit features already follow part of a taste; what
-is inferred here comes on top of them.
+matter it did harm to one person in seven.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ Floats = NDArray[np.float64]
 _CELLS = 24
 _MOST = 0.95
 """No probability is raised beyond this."""
+LEAST_WEIGHT = 0.1
+"""A taste that the owner's own later offers leave less weight than this is not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,9 @@ class TasteSetting:
 
     hypotheses: tuple[tuple[float, float], ...] = ((2.0, 1.0), (0.5, 0.5))
     """Beta distributions of a taste."""
-    prior: tuple[float, ...] = (0.2, 0.2)
+    prior: tuple[float, ...] = (0.3, 0.3)
     """Of each hypothesis; the rest is for no taste at all."""
-    floor: float = 0.03
+    floor: float = 0.01
     """Offers less likely tapped than this are about something else: they say nothing about a taste, nor follow one."""
     smallest_examples: int = 8
     """With fewer offers the shared model stays in use."""
@@ -61,11 +64,13 @@ class Taste:
     loss_personal: float
     """The same, each offer foreseen from those before it."""
     examples: int
+    weight: float
+    """Posterior probability that the person has any taste; the shared model keeps the rest."""
 
     @property
     def kept(self) -> bool:
         """Whether it is worth using."""
-        return self.evidence > 0.0
+        return self.weight >= LEAST_WEIGHT
 
 
 def infer_taste(
@@ -90,7 +95,7 @@ def infer_taste(
     shared = float(np.where(tapped, np.log(p), np.log1p(-p)).sum())
     if not len(p) or len(logits) < setting.smallest_examples:
         mean = -shared / max(len(p), 1)
-        return Taste({}, 0.0, mean, mean, len(logits))
+        return Taste({}, 0.0, mean, mean, len(logits), 0.0)
     prior = np.array([1.0 - sum(setting.prior), *setting.prior])
     evidence, means = np.zeros(len(prior)), np.ones((len(prior), len(names)))
     for number, (alpha, beta) in enumerate(setting.hypotheses, start=1):
@@ -119,6 +124,7 @@ def infer_taste(
         loss_shared=-shared / len(p),
         loss_personal=-(shared + gain) / len(p),
         examples=len(logits),
+        weight=float(believed[1:].sum()),
     )
 
 

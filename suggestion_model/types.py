@@ -58,7 +58,7 @@ class RankerInputs:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One labelled training example: a row of RankerInputs, its label and its importance weight."""
+    """One labelled training example: a row of RankerInputs as the ranker is given it, its label, its weight."""
 
     context_ids: NDArray[np.int32]
     candidate_ids: NDArray[np.int32]

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks import BenchmarkError, Value
+from benchmarks._workers import add_options, chosen_workers
 from benchmarks.learning.cache import default_folder
 from benchmarks.learning.laboratory import LaboratorySetting, run_laboratory
 from benchmarks.learning.methods import METHODS
@@ -65,11 +66,12 @@ def _setting(argv: Sequence[str]) -> LaboratorySetting:
     parser.add_argument("--methods", help=f"some of {','.join((*METHODS, *STUDIES))} (default: all that can be run)")
     parser.add_argument("--typist", type=Path, help="JSON that overrides constants of the simulated typist")
     parser.add_argument("--cache", type=Path, default=default_folder(), help="folder for what is kept between runs")
-    parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 8))
+    add_options(parser, min(os.cpu_count() or 1, 8))
     parser.add_argument("--people", type=int, help="only the first so many people, for a quick look")
     options = parser.parse_args(argv)
-    if min(options.devices, options.rounds, options.seeds, options.processes) < 1:
-        parser.error("--devices, --rounds, --seeds and --processes must be at least 1")
+    workers = chosen_workers(parser, options)
+    if min(options.devices, options.rounds, options.seeds) < 1:
+        parser.error("--devices, --rounds and --seeds must be at least 1")
     for path in (options.replay, options.catalog, options.typist):
         if path is not None and not path.exists():
             raise BenchmarkError(f"there is no file {path}; give the replay and the query list that belong together")
@@ -91,6 +93,6 @@ def _setting(argv: Sequence[str]) -> LaboratorySetting:
         methods=tuple(name for name in chosen if name not in STUDIES),
         studies=tuple(name for name in chosen if name in STUDIES),
         cache=options.cache,
-        processes=options.processes,
+        workers=workers,
         most_people=options.people,
     )

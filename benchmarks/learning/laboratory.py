@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 
 from benchmarks import BenchmarkError
+from benchmarks._workers import Workers
 from benchmarks.learning.cache import SEEN_BY_TRAINING, UNSEEN_BY_TRAINING, Shelf, digest_of, digest_of_code
 from benchmarks.learning.methods import METHODS, Bench, run_method
 from benchmarks.learning.studies import STUDIES, run_study, worlds_of
 from benchmarks.learning.typing_stage import Typed, TypingStage
-from benchmarks.learning.workers import each
 from benchmarks.learning.worlds import World
 from benchmarks.recall import catalog_recall
 from keyboard_app.simulation.replay import read_replay
@@ -43,7 +43,7 @@ class LaboratorySetting:
     methods: tuple[str, ...]
     studies: tuple[str, ...]
     cache: Path
-    processes: int
+    workers: Workers
     most_people: int | None = None
 
 
@@ -83,7 +83,7 @@ def run_laboratory(setting: LaboratorySetting, progress: Progress) -> Found:
 
 
 def _stage(setting: LaboratorySetting) -> TypingStage:
-    return TypingStage(setting.replay, setting.catalog, setting.cache, setting.processes, setting.most_people)
+    return TypingStage(setting.replay, setting.catalog, setting.cache, setting.workers, setting.most_people)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ def _run_jobs(
     results = {(job.method, job.seed): known for job in jobs if (known := shelf.get(job.key)) is not None}
     left = sorted((job for job in jobs if (job.method, job.seed) not in results), key=_turn)
     progress("training", len(results), len(jobs))
-    for job, result in each(_run_job, _Setup(setting, code), left, setting.processes):
+    there = dataclasses.replace(setting, workers=Workers(1))  # who works shares nothing out
+    for job, result in setting.workers.each(_run_job, _Setup(there, code), left):
         # Through JSON, so that fresh results and kept ones are the same.
         results[job.method, job.seed] = json.loads(json.dumps(result))
         shelf.put(job.key, results[job.method, job.seed])

@@ -18,6 +18,7 @@ from benchmarks.learning.federated import Algorithm, Channel, Coded, Gradient, R
 from benchmarks.learning.judging import calibrated
 from benchmarks.learning.learners import Learner, Weights, ranker_learner
 from benchmarks.learning.population import Index, Population
+from benchmarks.learning.slices import judge_slices, parts_of
 from benchmarks.learning.typing_stage import TypedWorld
 from coordinator.aggregation import OptimizerState, make_optimizer
 from coordinator.aggregation.optimizers import Adam, Averaging
@@ -41,6 +42,7 @@ STEP_GRID = tuple(10 ** (exponent / 2) for exponent in range(-4, 5))
 NOISE_MULTIPLIER = 4.0
 PRIVATE_CLIP = 0.1
 CHECKPOINT_ROUNDS = 10
+_DAY_S = 86_400
 
 OwnLogits = Callable[[int, Index], NDArray[np.floating]]
 """Logits of one device, by number, for some rows."""
@@ -79,7 +81,17 @@ def run_method(name: str, bench: Bench) -> dict[str, Any]:
         return _reference(bench)
     logits, extra = _SCORERS[name](bench)
     judged = bench.population.judged
-    return {"metrics": judged.judge(logits), "curve": judged.curve(logits), **extra}
+    return {
+        "metrics": judged.judge(logits),
+        "curve": judged.curve(logits),
+        "slices": _slices(bench.population, logits),
+        **extra,
+    }
+
+
+def _slices(population: Population, scores: NDArray[np.floating]) -> dict[str, Any]:
+    probability = population.judged.probability
+    return judge_slices(parts_of(population.world, population.judged_rows, probability), scores, probability)
 
 
 # -- methods that do not learn federatedly -------------------------------------------------------------------------
@@ -95,6 +107,7 @@ def _reference(bench: Bench) -> dict[str, Any]:
     return {
         "metrics": population.judged.judge_always(scores, logits),
         "curve": population.judged.curve(scores),
+        "slices": _slices(population, scores),
         "ctr_with_a_threshold": population.judged.judge(scores, logits)["ctr_at_90"],
     }
 
@@ -103,6 +116,25 @@ def _v0(bench: Bench) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Thresholded baseline score: the shipped weights are an affine function of it."""
     logits = bench.learner.logits(bench.population.judged_rows, bench.learner.start)
     return logits, {"ctr_always": float(bench.population.judged.probability.mean())}
+
+
+def _oracle(bench: Bench) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    """The typist's own probability of tapping the catalog's best candidate: no model of these candidates is better."""
+    return _logits_of(bench.population.judged.probability), {}
+
+
+def _oracle_among_strangers(bench: Bench) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    """Knows what every line wants, and nobody's taste: the same probability with everybody's mean taste."""
+    rows = bench.population.judged_rows
+    probability, taste = bench.population.judged.probability, np.asarray(bench.world.rows.taste[rows], np.float64)
+    slip = float(probability.min())
+    interest = (probability - slip) / np.maximum(taste, 1e-9)
+    return _logits_of(slip + interest * float(taste.mean())), {}
+
+
+def _logits_of(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    p = np.clip(probability, 1e-9, 1 - 1e-9)
+    return np.log(p / (1 - p))
 
 
 def _popularity(bench: Bench) -> tuple[NDArray[np.float64], dict[str, Any]]:
@@ -120,7 +152,7 @@ def _popularity(bench: Bench) -> tuple[NDArray[np.float64], dict[str, Any]]:
 
     by_category = rates(rows.category, np.full(len(rows.person), max(overall, 1e-6)), 20.0)
     by_query = rates(rows.query, by_category, 20.0)[population.judged_rows]
-    return np.log(by_query / (1 - by_query)), {}
+    return _logits_of(by_query), {}
 
 
 def _centralised(bench: Bench) -> tuple[NDArray[np.float32], dict[str, Any]]:
@@ -320,19 +352,37 @@ def _fedavg_personalised(bench: Bench) -> tuple[NDArray[np.float32], dict[str, A
 
 
 def personal_logits(
-    learner: Learner, population: Population, number: int, shared: Weights, later: Index
+    learner: Learner, population: Population, number: int, shared: Weights, later: Index, *, each_night: bool = True
 ) -> NDArray[np.floating]:
-    """Logits of ``later`` for the owner of device ``number``: the shared model and what the device's own log tells."""
-    names, category = population.world.categories, population.world.rows.category
-    rows = population.devices[number]
-    own = [names[each] for each in category[rows]]
-    taste = infer_taste(learner.logits(rows, shared), population.labels[rows] > 0.5, own)
-    logits = learner.logits(later, shared)
-    return adjust(logits, [names[each] for each in category[later]], taste.multipliers) if taste.kept else logits
+    """Logits of ``later`` for the owner of device ``number``: the shared model, and the owner's taste on top.
+
+    Args:
+        each_night: the taste is inferred anew every night, as a device does, from the training days and the later
+            days before; if not, from the training days alone.
+        later: rows in the order of time.
+    """
+    rows = population.world.rows
+    logits = learner.logits(later, shared).copy()
+    day = (rows.time[later] // _DAY_S if each_night else np.zeros(len(later))).astype(np.int64)
+    for today in np.unique(day):
+        before = later[(day < today) & rows.shown[later]]
+        known = np.concatenate([population.devices[number], before])
+        taste = infer_taste(learner.logits(known, shared), rows.tapped[known], _categories(population, known))
+        if taste.kept:
+            now = day == today
+            logits[now] = adjust(logits[now], _categories(population, later[now]), taste.multipliers)
+    return logits
+
+
+def _categories(population: Population, rows: Index) -> list[str]:
+    names = population.world.categories
+    return [names[number] for number in population.world.rows.category[rows]]
 
 
 _SCORERS: Mapping[str, Callable[[Bench], tuple[NDArray[Any], dict[str, Any]]]] = {
     "v0": _v0,
+    "oracle": _oracle,
+    "oracle_among_strangers": _oracle_among_strangers,
     "popularity": _popularity,
     "centralised": _centralised,
     "local_only": _local_only,

@@ -28,7 +28,16 @@ _DRAWN = ("v0", "popularity", "centralised", "fedsgd", "fedavg", "fedavg_private
 def page(found: Mapping[str, Any], name: str, folder: Path) -> str:
     """Markdown for one run; its charts go to ``folder``."""
     return "\n\n".join(
-        part for part in (_methods(found), _gains(found), _charts(found, name, folder), _studies(found)) if part
+        part
+        for part in (
+            _methods(found),
+            _gains(found),
+            _charts(found, name, folder),
+            _slices(found),
+            _recall(found),
+            _studies(found),
+        )
+        if part
     )
 
 
@@ -108,23 +117,9 @@ def _studies(found: Mapping[str, Any]) -> str:
         ]
         parts.append(_table(["trained on version 0's own log", "AUC", "log loss", "CTR@90"], rows))
     if "personalisation" in studies:
-        rows = []
-        for world, values in studies["personalisation"].items():
-            if values["people"]:
-                share = values["share_of_perfect_log_loss"]
-                rows.append(
-                    [
-                        world.replace("_", " "),
-                        str(values["people"]),
-                        "none to be had" if share is None else f"{share:.1%}",
-                        f"{values['relative_change_log_loss']:+.2%}",
-                        f"{values['relative_change_auc']:+.2%}",
-                        f"{values['people_worse_log_loss']:.1%}",
-                        f"{values['people_worse_auc']:.1%}",
-                    ]
-                )
-        head = ["typist", "people", "share of perfect knowledge", "log loss", "AUC"]
-        parts.append(_table([*head, "worse by 0.02 (log loss)", "worse by 0.02 (AUC)"], rows))
+        parts.append(_personalisation(studies["personalisation"]))
+    if "unseen_topics" in studies:
+        parts.append(_unseen_topics(studies["unseen_topics"]))
     if "hashed_rounds" in studies:
         values = studies["hashed_rounds"]
         rows = [
@@ -152,6 +147,88 @@ def _studies(found: Mapping[str, Any]) -> str:
         ]
         parts.append(_table(["hashed trigger, everybody in each round", "step", "relative gap to the optimum"], rows))
     return "\n\n".join(parts)
+
+
+def _personalisation(worlds: Mapping[str, Any]) -> str:
+    rows = []
+    for world, values in worlds.items():
+        for title, part in (("each night", values), ("once", values["inferred_once"])):
+            if part["people"]:
+                shares = [part[f"share_of_perfect_{metric}"] for metric in ("auc", "log_loss")]
+                changes = [part[f"relative_change_{metric}"] for metric in ("auc", "log_loss")]
+                worse = [part[f"people_worse_{metric}"] for metric in ("auc", "log_loss")]
+                no_way = world == "without_tastes"
+                rows.append(
+                    [
+                        f"{world.replace('_', ' ')}, inferred {title}",
+                        str(part["people"]),
+                        *("" if no_way or share is None else f"{share:.1%}" for share in shares),
+                        *(f"{change:+.2%}" for change in changes),
+                        *(f"{share:.1%}" for share in worse),
+                    ]
+                )
+    measured = ("of perfect", "change", "people worse by 0.02")
+    heads = [f"{what} ({metric})" for what in measured for metric in ("AUC", "log loss")]
+    return _table(["typist", "people", *heads], rows)
+
+
+def _unseen_topics(values: Mapping[str, Any]) -> str:
+    folds = [(", ".join(fold["topics"]), fold) for fold in values["folds"]]
+    if "together" in values:
+        folds.append(("all of them", values["together"]))
+    rows = [
+        [
+            title,
+            *(f"{part[model]['auc']:.4f}" for model in ("v0", "unseen", "seen")),
+            _kept(part["auc_gain_kept"]),
+            *(f"{part[model]['ctr_at_90']:.3f}" for model in ("v0", "unseen", "seen")),
+            _kept(part["ctr_gain_kept"]),
+        ]
+        for title, part in folds
+    ]
+    heads = [f"{what}{model}" for what in ("AUC ", "CTR@90 ") for model in ("v0", "never seen", "seen", "gain kept")]
+    return _table(["topics left out", *heads], rows)
+
+
+def _kept(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%}"
+
+
+def _slices(found: Mapping[str, Any]) -> str:
+    """The best federated model beside version 0, part by part."""
+    slices = found.get("slices", {})
+    if not {"v0", "fedavg"} <= slices.keys():
+        return ""
+    rows = []
+    for by, parts in slices["fedavg"].items():
+        for name, part in parts.items():
+            before = slices["v0"].get(by, {}).get(name)
+            if before is None:
+                continue
+            rows.append(
+                [
+                    f"{by}: {name}",
+                    f"{part['lines']:,.0f}",
+                    *(_figure(each["auc"], 3) for each in (before, part)),
+                    *(_figure(each["ctr_at_90"], 3) for each in (before, part)),
+                    *(_figure(each["clicks_retained"], 2) for each in (before, part)),
+                ]
+            )
+    heads = [f"{what}, {model}" for what in ("AUC", "CTR", "clicks kept") for model in ("v0", "fedavg")]
+    return _table(["slice", "lines", *heads], rows)
+
+
+def _recall(found: Mapping[str, Any], most: int = 12) -> str:
+    topics = found.get("recall", {}).get("by_topic", {})
+    rows = [
+        [name, f"{part['lines']:,}", *(f"{part[key]:.3f}" for key in ("recall_at_8", "recall_at_8_f1", "top_1"))]
+        for name, part in list(topics.items())[:most]
+    ]
+    return _table(["topic", "lines that want", "recall@8", "as good", "first"], rows) if rows else ""
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def main() -> None:

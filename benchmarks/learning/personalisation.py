@@ -4,15 +4,14 @@ Three models meet on the same rows: the shared one; the personal one; and one th
 line's topic perfectly and the rest as well as the shared one does (a logistic regression over the shared logit and
 log taste, fitted on training rows). Personalisation is read as the share of the way from the first to the third.
 
-The shared model already follows its owner a little: some of its inputs are the owner's past taps and impressions. So
-a second way is measured, from a shared model that knows nothing of anybody (:func:`among_strangers`) to the same one
-with perfect taste; on it stands what the device makes of its log altogether, by habit features and inferred taste.
+The shared model is told nothing of its owner (:func:`suggestion_model.features.to_a_stranger`), so all that a device
+makes of its own log lies between the first and the second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,6 @@ from numpy.typing import NDArray
 
 from benchmarks.learning.learners import Learner, Weights
 from benchmarks.learning.population import Index, Population
-from benchmarks.learning.typing_stage import TypedWorld
-from suggestion_model.features import DENSE_NAMES, HABIT_FEATURES
 from suggestion_model.metrics import auc, log_loss
 
 LEAST_OFFERS = 20
@@ -41,14 +38,6 @@ class PersonalScores:
     """shared, personal, perfect."""
     auc: tuple[float, float, float]
     rows: int
-
-
-def among_strangers(world: TypedWorld) -> TypedWorld:
-    """The same rows, with the habit features of somebody who has never been offered anything."""
-    dense = np.array(world.examples["dense"])
-    habits = [DENSE_NAMES.index(name) for name in HABIT_FEATURES]
-    dense[:, habits] = 0.0
-    return replace(world, examples={**world.examples, "dense": dense})
 
 
 def judge_personalisation(

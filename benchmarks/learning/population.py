@@ -27,11 +27,13 @@ class Population:
         inner: True to train on an inner part of the training people and judge on the rest of *them*, for choosing
             settings; False for the real split.
         weighted: whether examples carry their inverse propensity.
+        left_out: topics, by number, that nobody trains on and that alone are judged; none for all of them.
     """
 
     world: TypedWorld
     inner: bool = False
     weighted: bool = True
+    left_out: frozenset[int] = frozenset()
     devices: tuple[Index, ...] = field(init=False)
     """Rows of each training device's examples, in the order of time; devices without examples left out."""
     persons: tuple[int, ...] = field(init=False)
@@ -47,7 +49,8 @@ class Population:
         world, rows = self.world, self.world.rows
         aside = np.array([hash_fraction("inner-split/1", user) < INNER_SHARE for user in world.users])
         trains = world.may_train & ~aside if self.inner else world.may_train
-        usable = rows.training & rows.shown & trains[rows.person]
+        unseen = np.isin(rows.topic, sorted(self.left_out))
+        usable = rows.training & rows.shown & trains[rows.person] & ~unseen
         devices, persons = [], []
         starts = np.searchsorted(rows.person, np.arange(len(world.users) + 1))
         for person in range(len(world.users)):
@@ -60,6 +63,10 @@ class Population:
             lines = world.lines[world.may_train & aside][:, 1, :].sum(axis=0)
         else:
             judged, lines = world.scored, world.scored_lines
+        if self.left_out:
+            judged = judged[unseen[judged]]
+            # Lines without a candidate are counted for all topics together only.
+            lines = np.array([(~rows.chat[judged]).sum(), rows.chat[judged].sum()])
         _set(self, "devices", tuple(devices))
         _set(self, "persons", tuple(persons))
         _set(self, "judged_rows", judged.astype(np.int64))

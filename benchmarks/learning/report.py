@@ -8,10 +8,14 @@ from typing import Any
 from benchmarks import Value
 from benchmarks.learning.judging import METRICS, gain, over_seeds, rounds_to
 from benchmarks.learning.laboratory import Found, LaboratorySetting
+from benchmarks.learning.slices import mean_slices
 
 TARGET = 0.95
 """Share of the centralised gain that rounds and bytes are counted to."""
 _GAINS = (("auc", "auc_gain"), ("ctr_at_90", "ctr_gain"))
+_REPORTED = ("metrics", "curve", "rounds", "slices")
+"""Parts of a run that are reported under names of their own."""
+_NO_GAIN = ("reference", "v0", "centralised", "oracle", "oracle_among_strangers")
 GOALS: dict[str, Value] = {
     "recall_at_8": 0.92,
     "ctr_over_reference": 6.0,
@@ -48,6 +52,8 @@ def report(setting: LaboratorySetting, found: Found) -> dict[str, Value]:
         "bytes_to_target": sizes,
         "curves": {name: _curve(runs) for name, runs in methods.items()},
         "by_round": {name: _by_round(runs) for name, runs in methods.items() if "rounds" in runs[0]},
+        "slices": {name: mean_slices([run["slices"] for run in runs]) for name, runs in methods.items()},
+        "bounds": _bounds(methods),
         "studies": found.studies,
         "details": {name: _details(runs) for name, runs in methods.items()},
         "lines_per_s": found.typed.lines / max(found.typed.seconds, 1e-9),
@@ -66,7 +72,7 @@ def _gains(methods: Mapping[str, list[dict[str, Any]]]) -> dict[str, dict[str, V
         return {}
     found: dict[str, dict[str, Value]] = {}
     for name, runs in methods.items():
-        if name in ("reference", "v0", "centralised"):
+        if name in _NO_GAIN:
             continue
         triples = list(zip(runs, methods["v0"], methods["centralised"], strict=True))
         found[name] = {
@@ -91,6 +97,13 @@ def _ratios(methods: Mapping[str, list[dict[str, Any]]]) -> dict[str, dict[str, 
             if base in methods and base != name
         }
     return found
+
+
+def _bounds(methods: Mapping[str, list[dict[str, Any]]]) -> dict[str, Value]:
+    """How good anything can get: the oracles' CTR at 90 % of the clicks, over version 0's."""
+    return {
+        name: ratio["v0"] for name, ratio in _ratios(methods).items() if name.startswith("oracle") and "v0" in ratio
+    }
 
 
 def _to_target(methods: Mapping[str, list[dict[str, Any]]]) -> tuple[dict[str, Value], dict[str, Value]]:
@@ -132,4 +145,4 @@ def _by_round(runs: list[dict[str, Any]]) -> list[dict[str, Value]]:
 
 
 def _details(runs: list[dict[str, Any]]) -> list[dict[str, Value]]:
-    return [{name: value for name, value in run.items() if name not in ("metrics", "curve", "rounds")} for run in runs]
+    return [{name: value for name, value in run.items() if name not in _REPORTED} for run in runs]

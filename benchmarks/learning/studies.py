@@ -13,14 +13,15 @@ from benchmarks.learning.federated import train
 from benchmarks.learning.hashed_trigger import compare_descents, compare_rounds
 from benchmarks.learning.learners import ranker_learner, trigger_learner
 from benchmarks.learning.methods import Bench, fedavg, personal_logits
-from benchmarks.learning.personalisation import among_strangers, judge_personalisation
+from benchmarks.learning.personalisation import judge_personalisation
 from benchmarks.learning.population import Index, Population
 from benchmarks.learning.selection_bias import selection_bias
 from benchmarks.learning.typing_stage import TypedWorld
+from benchmarks.learning.unseen_topics import unseen_topics
 from benchmarks.learning.worlds import World
 from keyboard_app.simulation.typist import TypistSetting
 
-STUDIES = ("selection_bias", "personalisation", "hashed_rounds", "fsvrg")
+STUDIES = ("selection_bias", "personalisation", "unseen_topics", "hashed_rounds", "fsvrg")
 _NO_SPREAD = 1e6
 
 
@@ -40,6 +41,8 @@ def run_study(study: str, bench: Bench, worlds: Mapping[str, TypedWorld]) -> dic
     """What a study reports."""
     if study == "selection_bias":
         return selection_bias(worlds["field"], bench.learner, bench.population.judged_rows, bench.population.judged)
+    if study == "unseen_topics":
+        return unseen_topics(bench)
     if study == "hashed_rounds":
         return compare_rounds(
             trigger_learner(bench.population), bench.population, bench.inner, bench.devices, bench.seed
@@ -57,10 +60,10 @@ def _personalisation(bench: Bench, world: TypedWorld) -> dict[str, Any]:
     def personalise(number: int, later: Index) -> NDArray[np.floating]:
         return personal_logits(learner, population, number, shared, later)
 
-    blind = Population(among_strangers(world))
-    knows_nobody = ranker_learner(blind)
-    start = train(fedavg(), knows_nobody, blind, bench.devices, bench.rounds, bench.seed).weights
+    def once(number: int, later: Index) -> NDArray[np.floating]:
+        return personal_logits(learner, population, number, shared, later, each_night=False)
+
     return {
         **judge_personalisation(learner, population, shared, personalise),
-        "from_knowing_nobody": judge_personalisation(knows_nobody, blind, start, personalise),
+        "inferred_once": judge_personalisation(learner, population, shared, once),
     }

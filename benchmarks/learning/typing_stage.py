@@ -1,4 +1,4 @@
-"""The data stage: everybody types in every world, on several processes, kept on disk and resumed after a kill.
+"""The data stage: everybody types in every world, on several workers, kept on disk and resumed after a kill.
 
 People are dealt into chunks; a finished chunk is a file. When all chunks of a world are there they are joined into one
 folder of plain arrays, which the training processes map into memory.
@@ -19,8 +19,8 @@ import msgspec
 import numpy as np
 
 from benchmarks import BenchmarkError
+from benchmarks._workers import Workers
 from benchmarks.learning.cache import SEEN_BY_TYPING, UNSEEN_BY_TYPING, digest_of, digest_of_code, digest_of_file
-from benchmarks.learning.workers import each
 from benchmarks.learning.worlds import EXAMPLE_FIELDS, ROW_FIELDS, Array, Booth, Rows, World, join, stack
 from keyboard_app.device.files import write_atomically
 from keyboard_app.simulation.splits import is_held_out, load_people, outline
@@ -45,6 +45,8 @@ class TypedWorld:
     """Names everything that went into it."""
     categories: tuple[str, ...]
     """Names of the categories by number."""
+    topics: tuple[str, ...]
+    """Names of the topics by number."""
 
     @property
     def may_train(self) -> Array:
@@ -79,14 +81,14 @@ class TypingStage:
     Args:
         replay, catalog: files; None for the catalog that ships.
         cache: folder for what is kept.
-        processes: how many share the work.
+        workers: who share the work.
         most_people: only the first so many people, for quick looks; None for all.
     """
 
     def __init__(
-        self, replay: Path, catalog: Path | None, cache: Path, processes: int = 2, most_people: int | None = None
+        self, replay: Path, catalog: Path | None, cache: Path, workers: Workers, most_people: int | None = None
     ) -> None:
-        self._replay, self._catalog, self._processes = replay, catalog, max(1, processes)
+        self._replay, self._catalog, self._workers = replay, catalog, workers
         self._cache = cache
         self._most_people = most_people
         self._base = digest_of(
@@ -136,7 +138,7 @@ class TypingStage:
         done, began = 0, time.monotonic()
         job = _Job(self._replay, self._catalog, users, tuple(worlds), tuple(self._folder(world) for world in worlds))
         progress(0, len(users))
-        for (_, chunk), _ in each(_type_chunk, job, list(enumerate(chunks)), self._processes):
+        for (_, chunk), _ in self._workers.each(_type_chunk, job, list(enumerate(chunks))):
             done += len(chunk)
             progress(done, len(users))
         seconds = time.monotonic() - began
@@ -172,6 +174,7 @@ class TypingStage:
             lines=np.asarray(column("lines")),
             key=self.key(world),
             categories=tuple(column("name_category").tolist()),
+            topics=tuple(column("name_topic").tolist()),
         )
 
     def forget(self, worlds: Sequence[World]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import tempfile
 import time
@@ -15,7 +16,9 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from benchmarks import BenchmarkError, Value
+from benchmarks._workers import Workers
 from benchmarks.postgresql_server import PostgresServer, PostgresUnavailableError
+from benchmarks.week import taking_part
 from benchmarks.week.run import FAULTY_FROM, START, Week, WeekSetting
 from benchmarks.week.world import DAY, HOUR
 from coordinator.operation.audit import newest_entries
@@ -49,9 +52,11 @@ def main(argv: Sequence[str]) -> dict[str, Value]:
         "--postgresql", action="store_true", help="a server of its own, which crashes once; else SQLite"
     )
     parser.add_argument("--pictures", type=Path, help="photograph the dashboard of the last moment into this folder")
+    cores = os.cpu_count() or 1
+    parser.add_argument("--processes", type=int, default=max(1, cores - 1), help="in which devices sign and mask")
     options = parser.parse_args(argv)
-    if options.devices < 200 or options.days <= 0:
-        parser.error("at least 200 devices, and some time")
+    if options.devices < 200 or options.days <= 0 or options.processes < 1:
+        parser.error("at least 200 devices, some time, and a process")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="week-")))
         server = None
@@ -62,6 +67,7 @@ def main(argv: Sequence[str]) -> dict[str, Value]:
                 raise BenchmarkError(str(reason)) from None
             stack.callback(server.stop)
         executor = stack.enter_context(ThreadPoolExecutor(2))
+        posts = stack.enter_context(Workers(options.processes).posts())
         authority = Identity.generate()
         signing_keys.make_keys(folder / "offline", folder / "online", START, targets={})
         url = f"sqlite:///{folder / 'week.sqlite'}" if server is None else server.url
@@ -75,11 +81,12 @@ def main(argv: Sequence[str]) -> dict[str, Value]:
             stop_in_round=options.pictures is not None,
         )
         wall, processor = time.monotonic(), time.process_time()
-        week = Week(setting, authority, executor)
+        week = Week(setting, authority, executor, posts)
         stack.callback(lambda: week.coordinator.close())
         week.run()
         report = summary(week)
         report["wall_s"], report["processor_s"] = time.monotonic() - wall, time.process_time() - processor
+        report["devices_processor_s"] = sum(post(taking_part.processor_s).result() for post in posts)
         report["peak_rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         if options.pictures is not None:
             from benchmarks.week.pictures import photograph

@@ -1,4 +1,4 @@
-"""One simulated device: the product's messages, masks, counters and signed releases around synthetic taps."""
+"""One simulated device: the product's check-ins, updates and counters around synthetic taps."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.week.world import BLIND, DIMENSION, Offers, Weights, World, trained
 from data_logging.records import UsageCount
-from federated_protocol import wire
-from federated_protocol.messages import CheckIn, Message, ModelNotice, Phase, SessionAnswer, SignedMessage
-from federated_protocol.plan import PROTOCOL_VERSION, Plan, TaskKind, counter_names
-from federated_protocol.secure_aggregation import AggregationClient, RoundBinding
+from federated_protocol.messages import CheckIn, ModelNotice, SignedMessage
+from federated_protocol.plan import PROTOCOL_VERSION, Plan, TaskKind
 from federated_protocol.signing import CHECK_IN, Identity, sign
-from federated_protocol.trust import TrustStore
-from federated_protocol.update_codec import encode, layout
+from federated_protocol.update_codec import encode
 from keyboard_app.device.identity import HOLDBACK, assign_arm
 from keyboard_app.device.local_evaluation import ScoredOffers, judgement
 from keyboard_app.device.local_work import count
@@ -61,7 +58,7 @@ class SimulatedDevice:
     reported: dict[tuple[str, int], list[int]] = field(default_factory=dict)
     session: str = ""
     plan: Plan | None = None
-    client: AggregationClient | None = None
+    """Of the round it takes part in."""
 
     @property
     def arm(self) -> str:
@@ -95,38 +92,10 @@ class SimulatedDevice:
         for at, value in enumerate((lines, shown, int(offers.clicked.sum()))):
             counted[at] += value
 
-    def begin(self, encoded: bytes, vouch: TrustStore, now: float) -> None:
-        """Take up a plan."""
-        self.plan = msgspec.msgpack.decode(encoded, type=Plan)
-        self.client = AggregationClient(
-            RoundBinding.of(self.plan),
-            layout(self.plan.codec, len(counter_names(self.plan.metrics))),
-            device_key=self.identity.public_key,
-            vouch=lambda certificate: vouch.verify(certificate, now),
-            floor=4,
-            threat=self.plan.aggregation.threat,
-        )
-
-    def message(self, phase: Phase, answer: SessionAnswer | None, models: Callable[[int], Model]) -> SignedMessage:
-        """The signed message of a phase, computed from the answer to the one before."""
-        assert self.client is not None
-        said: Message
-        if phase is Phase.ADVERTISE:
-            said = self.client.advertise()
-        elif phase is Phase.SHARE:
-            said = self.client.share(answer)  # type: ignore[arg-type] # the coordinator answers each phase with its own
-        elif phase is Phase.MASKED_INPUT:
-            said = self.client.masked_input(answer, self._vector(models))  # type: ignore[arg-type]
-        elif phase is Phase.CONFIRM:
-            said = self.client.confirm(answer)  # type: ignore[arg-type]
-        else:
-            said = self.client.unmask(answer)  # type: ignore[arg-type]
-        return sign(said, phase, self.session, self.identity, self.client.binding)
-
     def end(self, counted: bool) -> None:
         """Leave the round; what it counted is not counted again."""
         judged = self.plan is not None and self.plan.kind is TaskKind.EVALUATION
-        self.plan, self.client, self.session = None, None, ""
+        self.plan, self.session = None, ""
         if counted and not judged:
             self.seen = (self.seen + self.unreported).newest(MOST_OFFERS)
             self.unreported = Offers.none()
@@ -136,7 +105,8 @@ class SimulatedDevice:
                     before[at] += value
             self.usage = {}
 
-    def _vector(self, models: Callable[[int], Model]) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
+    def vector(self, models: Callable[[int], Model]) -> NDArray[np.uint32]:
+        """What it has to say in a sum: the change of the weights, and its counts."""
         assert self.plan is not None
         plan = self.plan
         base = models(plan.model_version)
@@ -170,9 +140,3 @@ def _rows(usage: dict[tuple[str, int], list[int]]) -> list[UsageCount]:
 def _scored(offers: Offers, weights: Weights) -> ScoredOffers:
     logits = (offers.features @ weights).astype(np.float32)
     return ScoredOffers(logits, offers.clicked, 1 / np.maximum(offers.propensity, 1e-9))
-
-
-def decoded_answer(data: bytes) -> SessionAnswer:
-    """What the coordinator said."""
-    found: SessionAnswer = wire.decode(data, SessionAnswer)
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 from pathlib import Path
@@ -25,6 +26,7 @@ def photograph(app: Flask, folder: Path) -> list[Path]:
     if browser_path is None:
         raise BenchmarkError("pictures need chromium: apt-get install chromium")
     folder.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # not a line for each file that a page asks for
     server = make_server("127.0.0.1", 0, app, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     made = []

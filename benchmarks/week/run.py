@@ -11,24 +11,21 @@ import heapq
 import math
 import random
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
+from benchmarks._workers import Post
 from benchmarks.postgresql_server import PostgresServer
-from benchmarks.week.device import (
-    FAULTY_APP,
-    FIXED_APP,
-    GOOD_APP,
-    Model,
-    SimulatedDevice,
-    decoded_answer,
-)
+from benchmarks.week import taking_part
+from benchmarks.week.device import FAULTY_APP, FIXED_APP, GOOD_APP, Model, SimulatedDevice
+from benchmarks.week.taking_part import NothingSaid
 from benchmarks.week.world import DAY, HOUR, TASTE, ZONES, World, windows
 from coordinator.app import create_app
 from coordinator.releases import signing_keys
@@ -39,9 +36,7 @@ from coordinator.settings import Settings
 from coordinator.storage import round_store
 from federated_protocol import wire
 from federated_protocol.enrolment import issue
-from federated_protocol.errors import FederatedProtocolError
 from federated_protocol.messages import (
-    Abandoned,
     CheckInAnswer,
     ComeBack,
     ModelArtifact,
@@ -49,10 +44,11 @@ from federated_protocol.messages import (
     PlanAnswer,
     RefusalReason,
     Selected,
+    SessionAnswer,
+    SignedMessage,
 )
-from federated_protocol.plan import TaskKind
+from federated_protocol.plan import Plan, TaskKind
 from federated_protocol.signing import Identity
-from federated_protocol.trust import TrustStore
 from keyboard_app.device.model_store import ModelRejectedError
 from keyboard_app.device.release_client import ReleaseClient
 from keyboard_app.device.transport import Refused
@@ -108,7 +104,13 @@ class Clock:
 class Week:
     """Run it; then ask :attr:`app` what happened."""
 
-    def __init__(self, setting: WeekSetting, authority: Identity, executor: Executor | None = None) -> None:
+    def __init__(
+        self,
+        setting: WeekSetting,
+        authority: Identity,
+        executor: Executor | None = None,
+        posts: Sequence[Post] = (taking_part.at_once,),
+    ) -> None:
         self.setting = setting
         self.clock = Clock(START)
         self.happened: Counter[str] = Counter()
@@ -116,6 +118,7 @@ class Week:
         self._last = False
         self._authority = authority
         self._executor = executor
+        self._posts = posts
         self._rng = np.random.default_rng(setting.seed)
         self._world = World.drawn(self._rng)
         self._initial = ModelArtifact(
@@ -127,7 +130,6 @@ class Week:
         )
         self.app = self._start()
         self._models: dict[int, Model] = {}
-        self._trust = TrustStore.pinned(authority.public_key)
         self._devices = [self._device(number) for number in range(setting.devices)]
         self._verifying = self._release_clients()
         self._waiting: dict[str, list[SimulatedDevice]] = {}
@@ -156,7 +158,7 @@ class Week:
             self.clock.reach(when)
             device = self._devices[number]
             heapq.heappush(self._due, (self._check_in(device), number))
-            if len(self._waiting.get(device.session, ())) >= self.setting.settings.largest_cohort:
+            if len(self._waiting.get(device.session, ())) >= self.setting.settings.most_selected:
                 self._run_if_selected(device.session)
         self.coordinator.population.flush(self.clock.now)
 
@@ -299,16 +301,30 @@ class Week:
     def _run_round(self, session: str, devices: list[SimulatedDevice]) -> None:
         """Every device of a cohort goes through the protocol; some vanish on the way."""
         intake = self.coordinator.intake
+        begun = []
         for device in devices:
-            plan = decoded_answer(intake.plan(session, device.identity.fingerprint))
+            plan: SessionAnswer = wire.decode(intake.plan(session, device.identity.fingerprint), SessionAnswer)
             assert isinstance(plan, PlanAnswer)
             device.type_until(self.clock.now, self._world, self._model)
-            device.begin(plan.plan, self._trust, self.clock.now)
+            device.plan = msgspec.msgpack.decode(plan.plan, type=Plan)
+            begun.append(
+                self._post_of(device)(
+                    taking_part.take_up,
+                    device.identity.private_bytes(),
+                    session,
+                    plan.plan,
+                    self._authority.public_key,
+                    self.clock.now,
+                )
+            )
+        for done in begun:
+            done.result()
         present, before = devices, None
         for phase in Phase:
             staying = [device for device in present if self._rng.random() > self.setting.dropout / len(Phase)]
             self.happened["devices vanished"] += len(present) - len(staying)
             present = []
+            said = [self._ask(session, device, phase, before) for device in staying]
             for number, device in enumerate(staying):
                 if phase is Phase.MASKED_INPUT and number == len(staying) // 2:
                     if self._last and device.plan is not None and device.plan.kind is TaskKind.TRAINING:
@@ -316,7 +332,7 @@ class Week:
                     if self._restart_due:
                         self._restart()
                 self.clock.reach(self.clock.now + ANSWER_S)
-                if self._answer(session, device, phase, before):
+                if self._hand_in(session, phase, said[number].result()):
                     present.append(device)
             with self.coordinator.database.reading() as connection:
                 row = round_store.round_by_session(connection, session)
@@ -327,26 +343,34 @@ class Week:
             before = phase
         with self.coordinator.database.reading() as connection:
             row = round_store.round_by_session(connection, session)
+        for device in devices:
+            self._post_of(device)(taking_part.leave, [device.identity.fingerprint])
         opened = row is not None and row.unmasked is not None
         for device in present:
             device.end(counted=opened)
 
-    def _answer(self, session: str, device: SimulatedDevice, phase: Phase, before: Phase | None) -> bool:
-        """Send a device's message of a phase; False when the round is over for it."""
+    def _ask(
+        self, session: str, device: SimulatedDevice, phase: Phase, before: Phase | None
+    ) -> Future[SignedMessage | NothingSaid]:
+        """Let a device compute its message of a phase, from the answer to the one before."""
         key, answer = device.identity.fingerprint, None
         if before is not None:
-            answer = decoded_answer(self._insisting(lambda: self.coordinator.intake.result(session, before, key)))
-            if isinstance(answer, Abandoned):
-                return False
-        try:
-            signed = device.message(phase, answer, self._model)
-        except FederatedProtocolError:
-            self.happened["devices that refused to go on"] += 1
+            answer = self._insisting(lambda: self.coordinator.intake.result(session, before, key))
+        vector = device.vector(self._model) if phase is Phase.MASKED_INPUT else None
+        return self._post_of(device)(taking_part.say, key, phase, answer, vector)
+
+    def _hand_in(self, session: str, phase: Phase, said: SignedMessage | NothingSaid) -> bool:
+        """Send a device's message; False when the round is over for it."""
+        if isinstance(said, NothingSaid):
+            self.happened["devices that refused to go on"] += said is NothingSaid.REFUSED
             return False
-        size, now = len(signed.payload), self.clock.now
-        self._insisting(lambda: self.coordinator.intake.submit(session, phase, signed, size, now))
+        size, now = len(said.payload), self.clock.now
+        self._insisting(lambda: self.coordinator.intake.submit(session, phase, said, size, now))
         self.happened["messages of rounds"] += 1
         return True
+
+    def _post_of(self, device: SimulatedDevice) -> Post:
+        return self._posts[int.from_bytes(device.identity.fingerprint[:4], "big") % len(self._posts)]
 
     # -- signed releases ---------------------------------------------------------------------------------------------
 

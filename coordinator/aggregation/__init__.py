@@ -1,6 +1,12 @@
-"""From the opened sum to the next model: weighted mean, server optimiser, evaluation gate."""
+"""From the opened sums to the next model: deviant cohorts, weighted mean, server optimiser, checks."""
 
-from coordinator.aggregation.next_model import GateRejectedError, NextModel, make_next_model
+from coordinator.aggregation.next_model import (
+    CohortSum,
+    GateRejectedError,
+    NextModel,
+    agreeing_sums,
+    make_next_model,
+)
 from coordinator.aggregation.optimizers import (
     Adam,
     Averaging,
@@ -14,12 +20,14 @@ from coordinator.aggregation.optimizers import (
 __all__ = [
     "Adam",
     "Averaging",
+    "CohortSum",
     "GateRejectedError",
     "Momentum",
     "NextModel",
     "OptimizerState",
     "ServerOptimizer",
     "Yogi",
+    "agreeing_sums",
     "make_next_model",
     "make_optimizer",
 ]

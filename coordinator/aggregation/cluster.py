@@ -1,8 +1,9 @@
-"""Masks expanded on a Dask cluster, by its scheduler's address and with certificates on both sides.
+"""Functions run on a Dask cluster, by its scheduler's address and with certificates on both sides.
 
-A job carries shares that were revealed to the coordinator, so a cluster is trusted as the coordinator itself is: it
-takes jobs from whoever has a certificate of its authority, and speaks to nobody without TLS. The sum never depends on
-it: whoever opens it computes a job itself that comes back as an error or not in time.
+The coordinator expands masks there. Such a job carries shares that were revealed to the coordinator, so a cluster is
+trusted as the coordinator itself is: it takes jobs from whoever has a certificate of its authority, and speaks to
+nobody without TLS. The sum never depends on it: whoever opens it computes a job itself that comes back as an error or
+not in time. Simulations (``benchmarks``) run there, too.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 from coordinator.errors import SettingsError
-from coordinator.settings import UnmaskingSettings
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,11 +32,30 @@ class ClusterUnreachableError(Exception):
     """There is no scheduler at the address, or it refuses our certificate."""
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A scheduler, and the files that it and we know each other by."""
+
+    scheduler: str
+    """``tls://HOST:PORT``."""
+    authority: str
+    """File with the certificate that signed those of the cluster and ours."""
+    certificate: str
+    key: str
+
+
 class ClusterExecutor(Executor):
     """Runs functions on a Dask cluster; connects with the first one, and again after the connection was lost.
 
-    A future raises when the cluster is away, or does not answer within :data:`JOB_S` seconds; a killed worker's jobs
-    are repeated by another one without a word.
+    A future raises when the cluster is away, or does not answer in time; a killed worker's jobs are repeated by another
+    one without a word.
+
+    Parameters
+    ----------
+    cluster
+        Where, and with which certificates.
+    job_s
+        Seconds after which a job counts as lost; None waits for as long as it takes.
 
     Raises
     ------
@@ -43,24 +63,25 @@ class ClusterExecutor(Executor):
         when the package ``distributed`` is missing or a certificate cannot be read.
     """
 
-    def __init__(self, settings: UnmaskingSettings) -> None:
+    def __init__(self, cluster: Cluster, job_s: float | None = JOB_S) -> None:
         try:
             from distributed.security import Security
         except ImportError:
             raise SettingsError(
-                "unmasking.executor = cluster needs the package distributed: pip install 'federated-keyboard[cluster]'"
+                "a cluster needs the package distributed: pip install 'federated-keyboard[cluster]'"
             ) from None
-        self._address = settings.scheduler
+        self._address = cluster.scheduler
+        self._job_s = job_s
         self._security: Any = Security(
-            tls_ca_file=settings.authority,
-            tls_client_cert=settings.certificate,
-            tls_client_key=settings.key,
+            tls_ca_file=cluster.authority,
+            tls_client_cert=cluster.certificate,
+            tls_client_key=cluster.key,
             require_encryption=True,
         )
         try:
             self._security.get_connection_args("client")
         except OSError as error:
-            raise SettingsError(f"unmasking: a certificate or key file cannot be used ({error.strerror})") from None
+            raise SettingsError(f"cluster: a certificate or key file cannot be used ({error.strerror})") from None
         self._threads = ThreadPoolExecutor(JOBS_AT_ONCE, "cluster")
         self._lock = threading.Lock()
         self._client: Any = None
@@ -70,6 +91,10 @@ class ClusterExecutor(Executor):
         """See :meth:`concurrent.futures.Executor.submit`; ``fn`` must be importable on the workers."""
         return self._threads.submit(self._run, fn, args, kwargs)
 
+    def submit_to(self, place: int, fn: Callable[..., T], /, *args: Any) -> Future[T]:
+        """As :meth:`submit`, with a wish: equal places meet the same worker, as long as it is there."""
+        return self._threads.submit(self._run, fn, args, {}, place)
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """See :meth:`concurrent.futures.Executor.shutdown`."""
         self._threads.shutdown(wait, cancel_futures=cancel_futures)
@@ -78,11 +103,14 @@ class ClusterExecutor(Executor):
                 self._client.close(timeout=CONNECT_S)
                 self._client = None
 
-    def _run(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    def _run(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], place: int | None = None) -> T:
+        client, where = self._connected(), {}
+        if place is not None and (workers := sorted(client.nthreads())):
+            where = {"workers": [workers[place % len(workers)]], "allow_other_workers": True}
         # Not pure: Dask would give equal arguments the result of before.
-        future = self._connected().submit(fn, *args, **kwargs, pure=False)
+        future = client.submit(fn, *args, **kwargs, **where, pure=False)
         try:
-            result: T = future.result(timeout=JOB_S)
+            result: T = future.result(timeout=self._job_s)
         finally:
             future.release()
         return result

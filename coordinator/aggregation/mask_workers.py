@@ -24,9 +24,9 @@ T = TypeVar("T")
 def make_executor(settings: UnmaskingSettings) -> Executor:
     """The executor that the settings ask for; nothing runs before the first job."""
     if settings.executor == "cluster":
-        from coordinator.aggregation.cluster import ClusterExecutor
+        from coordinator.aggregation.cluster import Cluster, ClusterExecutor
 
-        return ClusterExecutor(settings)
+        return ClusterExecutor(Cluster(settings.scheduler, settings.authority, settings.certificate, settings.key))
     workers = settings.workers or os.cpu_count() or 1
     if settings.executor == "threads":
         return ThreadPoolExecutor(workers, "masks")

@@ -1,22 +1,45 @@
-"""Federated averaging of one opened sum, and the gate the result must pass.
+"""Federated averaging of the opened sums of a round's cohorts, and the checks they and the result must pass.
 
 Every device sends w * delta and w = min(n_k, W) / W under the mask, with |delta| <= clip. Their sums give the
 example-weighted mean of algorithm 1 in arXiv 1602.05629, and neither the coordinator nor anybody else sees a single
 term. Under masks a malicious device can still shift the sum by any vector, so a mean that no honest cohort can have
-is thrown away whole.
+is thrown away whole: the round, or the one cohort of several.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from coordinator.aggregation.deviation import FEWEST_COHORTS, deviant_cohorts
 from coordinator.aggregation.optimizers import OptimizerState, ServerOptimizer
 from federated_protocol.messages import ModelArtifact
 from federated_protocol.plan import CodecSetting
 from federated_protocol.update_codec import DecodedSum, largest_mean_norm
+
+
+@dataclass(frozen=True, slots=True)
+class CohortSum:
+    """The decoded sum of one cohort's updates."""
+
+    decoded: DecodedSum
+    codec: CodecSetting
+    """Of the cohort's plan."""
+    devices: int
+    """In the sum."""
+
+    @property
+    def possible(self) -> bool:
+        """Whether honest devices can have such a mean: it is finite and no longer than the clip allows."""
+        weight = self.decoded.weight_sum
+        if weight <= 0:
+            return True
+        with np.errstate(over="ignore"):
+            norm = float(np.linalg.norm(self.decoded.update_sum / weight))
+        return math.isfinite(norm) and norm <= largest_mean_norm(self.codec, self.devices, weight)
 
 
 class GateRejectedError(Exception):
@@ -33,13 +56,33 @@ class NextModel:
     """L2 norm of the weighted mean update, in units of the weights."""
 
 
+def agreeing_sums(sums: Sequence[CohortSum], largest_deviation: float) -> tuple[list[CohortSum], frozenset[int]]:
+    """The cohort sums that may be averaged, and the places of those that are left out.
+
+    With other cohorts to compare it with, one that no honest cohort can have, or that deviates
+    (:mod:`coordinator.aggregation.deviation`), is left out.
+
+    Raises
+    ------
+    GateRejectedError
+        when an impossible sum has too few others beside it to be the exception.
+    """
+    weighing = [place for place, found in enumerate(sums) if found.decoded.weight_sum > 0]
+    impossible = frozenset(place for place in weighing if not sums[place].possible)
+    if impossible and (len(weighing) < FEWEST_COHORTS or 2 * len(impossible) >= len(weighing)):
+        raise GateRejectedError("the mean update is not finite, or longer than the clip allows")
+    compared = [place for place in weighing if place not in impossible]
+    means = [sums[place].decoded.mean_update() for place in compared]
+    far = deviant_cohorts(means, [sums[place].devices for place in compared], largest_deviation)
+    left_out = impossible | {compared[place] for place in far}
+    return [found for place, found in enumerate(sums) if place not in left_out], left_out
+
+
 def make_next_model(
     base: ModelArtifact,
     base_weights: np.ndarray[tuple[int], np.dtype[np.float64]],
     optimizer_state: bytes | None,
-    decoded: DecodedSum,
-    setting: CodecSetting,
-    devices: int,
+    sums: Sequence[CohortSum],
     optimizer: ServerOptimizer,
     threshold: float,
     prior_weight: float = 0.0,
@@ -52,10 +95,8 @@ def make_next_model(
         The artifact the devices started from; ``base_weights`` are its weights, float64 [d].
     optimizer_state
         As stored with the base version, or None.
-    decoded
-        The decoded sum over ``devices`` devices.
-    setting
-        The codec of the round's plan.
+    sums
+        Of every cohort that counts, added in the clear.
     threshold
         The next trigger threshold, a logit.
     prior_weight
@@ -65,18 +106,16 @@ def make_next_model(
     Raises
     ------
     GateRejectedError
-        when no device had examples, or a value is not finite, or the mean is longer than the clip allows.
+        when no device had examples, or a value is not finite, or the mean of a cohort is longer than the clip allows.
     """
-    if decoded.weight_sum <= 0:
+    weight = math.fsum(found.decoded.weight_sum for found in sums)
+    if weight <= 0:
         raise GateRejectedError("no device contributed an example")
-    mean = decoded.update_sum / decoded.weight_sum
-    with np.errstate(over="ignore"):
-        norm = float(np.linalg.norm(mean))
-    if not math.isfinite(norm):
-        raise GateRejectedError("the mean update is not finite")
-    if norm > largest_mean_norm(setting, devices, decoded.weight_sum):
-        raise GateRejectedError("the mean update is longer than the clip allows")
-    shrunk = mean * (decoded.weight_sum / (decoded.weight_sum + prior_weight))
+    if not all(found.possible for found in sums):
+        raise GateRejectedError("the mean update is not finite, or longer than the clip allows")
+    mean = np.sum([found.decoded.update_sum for found in sums], axis=0) / weight
+    norm = float(np.linalg.norm(mean))
+    shrunk = mean * (weight / (weight + prior_weight))
     weights, state = optimizer.step(base_weights, shrunk, OptimizerState.decode(optimizer_state))
     with np.errstate(over="ignore"):
         stored = weights.astype("<f4")

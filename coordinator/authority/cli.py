@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from coordinator.authority.directory import PUBLIC_KEY, TRUST_LIST, Authority, AuthorityError
+from coordinator.authority.directory import PUBLIC_KEY, TRUST_LIST, Authority, AuthorityError, Renewals
 from coordinator.errors import SettingsError
 from coordinator.trust_anchor import DEMO_MARK, read_trust_anchor
 from federated_protocol.signing import FINGERPRINT_BYTES
@@ -72,7 +72,12 @@ def issue(directory: Path, public_key: str | None, count: int | None, out: Path 
 @click.argument("directory", type=_FOLDER)
 @click.option("--also", multiple=True, metavar="PUBLIC_KEY", help="A further authority key that counts, e.g. the next.")
 @click.option("--retire", multiple=True, metavar="PUBLIC_KEY", help="A key that counts no more from now on.")
-@click.option("--revoke", multiple=True, metavar="FINGERPRINT", help="A device to take the certificate back from.")
+@click.option(
+    "--revoke",
+    multiple=True,
+    metavar="FINGERPRINT",
+    help="A device to take the certificates of all its keys back from.",
+)
 @click.option("--days", default=30.0, show_default=True, help="Devices go on for so long without a newer list.")
 @click.option("--key-days", default=730.0, show_default=True, help="How long a key named by --also counts.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the list there too.")
@@ -90,12 +95,12 @@ def trust(
     It goes on from the list in DIRECTORY, so keys and revocations add up. Give it to coordinators (trust_list), which
     pass it on to devices.
     """
-    opened = Authority.load(directory)
+    opened, renewed = Authority.load(directory), Renewals(directory)
     made = opened.next_trust_list(
         time.time(),
         also=[_read_key(source) for source in also],
         retire=[_read_key(source) for source in retire],
-        revoke=[_read_fingerprint(text) for text in revoke],
+        revoke=[key for text in revoke for key in renewed.line_of(_read_fingerprint(text))],
         days=days,
         key_days=key_days,
     )
@@ -111,7 +116,7 @@ def trust(
 @authority.command()
 @click.argument("directory", type=_FOLDER)
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8090, show_default=True, help="0 takes a free port.")
+@click.option("--port", default=8090, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free port.")
 @click.option("--port-file", type=click.Path(dir_okay=False, path_type=Path), help="Write the port there.")
 @click.option("--token", "tokens", multiple=True, help="Whoever shows it is enrolled; may be repeated.")
 @click.option("--token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Tokens, one a line.")
@@ -125,7 +130,7 @@ def serve(
     token_file: Path | None,
     days: float,
 ) -> None:
-    """Enrol over HTTP whoever shows a token."""
+    """Enrol over HTTP whoever shows a token, and certify the next keys of devices that are enrolled."""
     from coordinator.authority.service import create_authority_app
     from coordinator.events import configure_logging
     from coordinator.serving import ServedApp
@@ -133,13 +138,13 @@ def serve(
 
     opened = Authority.load(directory)
     known = [*tokens, *(token_file.read_text("utf-8").split() if token_file else ())]
-    create_authority_app(opened, known, days=days)  # fails here, with a message, rather than in the worker
+    create_authority_app(opened, known, Renewals(directory), days=days)  # fails here rather than in the worker
     if opened.insecure_demo:
         click.echo(_WARNING, err=True)
 
     def make() -> ServedApp:
         configure_logging()
-        return ServedApp(create_authority_app(opened, known, days=days))
+        return ServedApp(create_authority_app(opened, known, Renewals(directory), days=days))
 
     serve_app(make, host=host, port=port, port_file=port_file, threads=8)
 
@@ -175,7 +180,7 @@ def main() -> None:
     """Entry point: known errors become one line and exit status 1."""
     try:
         authority()
-    except AuthorityError as error:
+    except (AuthorityError, SettingsError) as error:
         click.echo(f"authority: {error}", err=True)
         sys.exit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,13 @@ from coordinator.trust_anchor import TrustAnchor
 from federated_protocol import wire
 from federated_protocol.enrolment import Certificate, issue
 from federated_protocol.errors import FederatedProtocolError, MalformedMessage
-from federated_protocol.signing import Identity
-from federated_protocol.trust import AuthorityKey, TrustList, issue_trust_list
+from federated_protocol.renewal import open_renewal, renewal_due
+from federated_protocol.signing import Identity, fingerprint
+from federated_protocol.trust import AuthorityKey, TrustList, TrustStore, issue_trust_list
 
 PRIVATE_KEY, PUBLIC_KEY, CARD = "private.key", "public.key", "authority.json"
 TRUST_LIST = "trust.list"
+RENEWED = "renewed"
 DEVICE_KEY, DEVICE_CERTIFICATE = "identity.key", "certificate"
 DAY_S = 86_400.0
 CLOCK_TOLERANCE_S = 3_600.0
@@ -75,13 +78,7 @@ class Authority:
             raise AuthorityError(
                 f"the authority in {folder} is damaged: restore {PRIVATE_KEY} and {CARD} from a backup"
             ) from None
-        try:
-            kept = wire.decode((folder / TRUST_LIST).read_bytes(), TrustList)
-        except FileNotFoundError:
-            kept = None
-        except (OSError, MalformedMessage):
-            raise AuthorityError(f"{folder / TRUST_LIST} is damaged: restore it from a backup") from None
-        return cls(card.name, card.insecure_demo, identity, kept)
+        return cls(card.name, card.insecure_demo, identity, read_trust_list(folder))
 
     def certify(self, device_key: bytes, now: float, days: float) -> Certificate:
         """Certify a device's Ed25519 public key (32 bytes) for ``days`` from ``now`` (Unix seconds)."""
@@ -98,6 +95,30 @@ class Authority:
             )
         except FederatedProtocolError as error:
             raise AuthorityError(str(error)) from None
+
+    def renew(self, request: bytes, renewed: Renewals, now: float, days: float) -> Certificate:
+        """Certify the next key of a device whose certificate is in force; see :mod:`federated_protocol.renewal`.
+
+        A certificate is renewed for one key, and only near its end: a device cannot multiply itself.
+
+        Raises
+        ------
+        AuthorityError
+            when the request does not hold or comes too early, or the certificate was renewed for another key before.
+        """
+        newest = read_trust_list(renewed.folder)
+        trust = TrustStore.pinned(self.identity.public_key)
+        if newest is not None:
+            trust = TrustStore(newest.keys, frozenset(newest.revoked))
+        try:
+            former, next_key = open_renewal(request, trust, now)
+        except FederatedProtocolError as error:
+            raise AuthorityError(f"this key cannot be renewed: {error}") from None
+        if not renewal_due(former, now):
+            raise AuthorityError("this key's certificate is not near its end: ask again in its last third")
+        if not renewed.claim(former.fingerprint, next_key):
+            raise AuthorityError("this key has a successor already: enrol the device with a token")
+        return self.certify(next_key, now, days)
 
     def next_trust_list(
         self,
@@ -179,6 +200,60 @@ class Authority:
             _write(home / DEVICE_CERTIFICATE, self.certify(identity.public_key, now, days).encode())
             progress()
         return homes
+
+
+class Renewals:
+    """Which key followed which, one line each in a file of the authority's folder; for one process that adds to it.
+
+    Parameters
+    ----------
+    folder
+        The authority's; the file is made with the first renewal.
+
+    Raises
+    ------
+    AuthorityError
+        when the file cannot be read: going on would let devices multiply.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._path = path = folder / RENEWED
+        self._lock = threading.Lock()
+        try:
+            lines = path.read_text("ascii").splitlines() if path.exists() else []
+            self._successors = {bytes.fromhex(a): bytes.fromhex(b) for a, b in (line.split() for line in lines)}
+        except (OSError, ValueError):
+            raise AuthorityError(f"{path} is damaged: restore it from a backup") from None
+
+    def claim(self, former: bytes, next_key: bytes) -> bool:
+        """Note that ``next_key`` follows the key with fingerprint ``former``; False when another one does already."""
+        with self._lock:
+            known = self._successors.get(former)
+            if known is None:
+                with self._path.open("a", encoding="ascii") as file:
+                    file.write(f"{former.hex()} {next_key.hex()}\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                self._successors[former] = known = next_key
+            return known == next_key
+
+    def line_of(self, device: bytes) -> list[bytes]:
+        """Fingerprints of a device's keys from the one given on: a revocation is about all of them."""
+        line = [device]
+        while (following := self._successors.get(line[-1])) is not None and fingerprint(following) not in line:
+            line.append(fingerprint(following))
+        return line
+
+
+def read_trust_list(folder: Path) -> TrustList | None:
+    """The newest list of the authority in ``folder``; None when it never made one."""
+    try:
+        return wire.decode((folder / TRUST_LIST).read_bytes(), TrustList)
+    except FileNotFoundError:
+        return None
+    except (OSError, MalformedMessage):
+        raise AuthorityError(f"{folder / TRUST_LIST} is damaged: restore it from a backup") from None
 
 
 def _write(path: Path, data: bytes, mode: int = 0o644) -> None:

@@ -6,6 +6,7 @@ holdback arm stays on v0 while treatment moves on: the two are compared at the s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -13,7 +14,8 @@ from coordinator.experiments.statistics import ArmSums
 from federated_protocol.plan import USAGE_MOMENTS, MetricSlot
 
 _NO_SUMS = ArmSums()
-_COUNTED = frozenset(("lines", "offers", "clicks", *USAGE_MOMENTS))
+_ESTIMATED = ("lines_variance", "offers_variance", "clicks_variance")
+_COUNTED = frozenset(("lines", "offers", "clicks", *_ESTIMATED, *USAGE_MOMENTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +29,33 @@ class ArmUsage:
     clicks: int
     moments: ArmSums = _NO_SUMS
     """The six sums at the level of devices."""
+    lines_variance: int = 0
+    """Of the noise on ``lines``, in a task with noise: the counts are estimates then, and may be below zero."""
+    offers_variance: int = 0
+    clicks_variance: int = 0
 
     @property
     def offers_per_line(self) -> float | None:
         """How often a line came with an offer; None without lines."""
-        return self.offers / self.lines if self.lines else None
+        return self.offers / self.lines if self.lines > 0 else None
 
     @property
     def clicks_per_line(self) -> float | None:
         """How often a line ended in a tap; None without lines."""
-        return self.clicks / self.lines if self.lines else None
+        return self.clicks / self.lines if self.lines > 0 else None
 
     @property
     def click_through_rate(self) -> float | None:
         """Taps per offer; None without offers."""
-        return self.clicks / self.offers if self.offers else None
+        return self.clicks / self.offers if self.offers > 0 else None
+
+    @property
+    def click_through_noise(self) -> float | None:
+        """Standard deviation that noise gives the click-through rate (delta method); None where counts are exact."""
+        rate = self.click_through_rate
+        if rate is None or not self.offers_variance:
+            return None
+        return math.sqrt(self.clicks_variance + rate**2 * self.offers_variance) / self.offers
 
 
 def usage_by_arm(sums: Mapping[str, int]) -> list[ArmUsage]:
@@ -59,6 +73,7 @@ def usage_by_arm(sums: Mapping[str, int]) -> list[ArmUsage]:
             counts.get("offers", 0),
             counts.get("clicks", 0),
             ArmSums(*(counts.get(name, 0) for name in USAGE_MOMENTS)),
+            *(counts.get(name, 0) for name in _ESTIMATED),
         )
         for (arm, version), counts in sorted(found.items())
     ]
@@ -81,4 +96,7 @@ def total_usage(usages: Iterable[ArmUsage], arm: str) -> ArmUsage:
         offers=sum(usage.offers for usage in chosen),
         clicks=sum(usage.clicks for usage in chosen),
         moments=sum((usage.moments for usage in chosen), ArmSums()),
+        lines_variance=sum(usage.lines_variance for usage in chosen),
+        offers_variance=sum(usage.offers_variance for usage in chosen),
+        clicks_variance=sum(usage.clicks_variance for usage in chosen),
     )

@@ -1,4 +1,4 @@
-"""The counters of each opened sum, one row a name."""
+"""The counters of each opened sum, one row a name. Those of a deviant cohort are kept, and left out of every report."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import Connection, bindparam, func, insert, select
 
 from coordinator.storage.tables import metric_sums, rounds
+from federated_protocol.messages import AbandonReason
 
+_COUNTS = rounds.c.reason.is_distinct_from(AbandonReason.DEVIANT_COHORT.value)
+"""The cohorts whose counters are believed."""
 _NEWEST_COUNTED = (  # asked on every tick
     select(metric_sums.c.round_id)
     .join(rounds, rounds.c.id == metric_sums.c.round_id)
-    .where(rounds.c.task.in_(bindparam("tasks", expanding=True)))
+    .where(rounds.c.task.in_(bindparam("tasks", expanding=True)), _COUNTS)
     .distinct()
     .order_by(metric_sums.c.round_id.desc())
     .limit(bindparam("most"))
@@ -30,20 +33,34 @@ def usage_totals(connection: Connection, tasks: Collection[str]) -> dict[str, in
     query = (
         select(metric_sums.c.name, func.sum(metric_sums.c.value))
         .join(rounds, rounds.c.id == metric_sums.c.round_id)
-        .where(rounds.c.task.in_(tasks), metric_sums.c.name.like("%/%/%"))
+        .where(rounds.c.task.in_(tasks), _COUNTS, metric_sums.c.name.like("%/%/%"))
         .group_by(metric_sums.c.name)
     )
     return {name: int(value) for name, value in connection.execute(query)}
 
 
 def sums_of(connection: Connection, round_id: int) -> dict[str, int]:
-    """The counters of one round."""
+    """The counters of one cohort."""
     query = select(metric_sums.c.name, metric_sums.c.value).where(metric_sums.c.round_id == round_id)
     return {name: int(value) for name, value in connection.execute(query)}
 
 
+def added_sums(connection: Connection, round_ids: Collection[int]) -> dict[str, int]:
+    """The counters of several cohorts, added in the clear."""
+    query = (
+        select(metric_sums.c.name, func.sum(metric_sums.c.value))
+        .join(rounds, rounds.c.id == metric_sums.c.round_id)
+        .where(metric_sums.c.round_id.in_(round_ids), _COUNTS)
+        .group_by(metric_sums.c.name)
+    )
+    return {name: int(value) for name, value in connection.execute(query)}
+
+
 def comparison_sums(connection: Connection, tasks: Collection[str], limit: int = 200) -> list[dict[str, int]]:
-    """Usage, moments and arm sizes of each of the newest ``limit`` opened sums, oldest first."""
+    """Usage, moments and arm sizes of each of the newest ``limit`` opened sums, oldest first.
+
+    Sums with estimates under noise are left out: they hold no moments, so nothing can be decided from them.
+    """
     newest = newest_counted_rounds(connection, tasks, limit)
     found: dict[int, dict[str, int]] = {round_id: {} for round_id in reversed(newest)}
     if newest:
@@ -53,17 +70,32 @@ def comparison_sums(connection: Connection, tasks: Collection[str], limit: int =
         )
         for round_id, name, value in connection.execute(query):
             found[round_id][name] = int(value)
-    return list(found.values())
+    return [sums for sums in found.values() if not any(name.endswith("_variance") for name in sums)]
 
 
-def usage_sums_of(connection: Connection, round_id: int) -> dict[str, int]:
-    """Lines, offers and clicks of one round, without the histograms."""
-    query = select(metric_sums.c.name, metric_sums.c.value).where(
-        metric_sums.c.round_id == round_id, metric_sums.c.name.like("%/%/%")
+def usage_by_round(connection: Connection, task: str, limit: int) -> list[tuple[int, dict[str, int]]]:
+    """Number of each of the newest rounds, and its lines, offers and clicks over all cohorts; newest first."""
+    newest = (
+        select(rounds.c.number)
+        .join(metric_sums, metric_sums.c.round_id == rounds.c.id)
+        .where(rounds.c.task == task, _COUNTS)
+        .distinct()
+        .order_by(rounds.c.number.desc())
+        .limit(limit)
     )
-    return {name: int(value) for name, value in connection.execute(query)}
+    found: dict[int, dict[str, int]] = {number: {} for number in connection.scalars(newest)}
+    query = (
+        select(rounds.c.number, metric_sums.c.name, func.sum(metric_sums.c.value))
+        .join(rounds, rounds.c.id == metric_sums.c.round_id)
+        .where(rounds.c.task == task, _COUNTS, rounds.c.number.in_(list(found)))
+        .where(metric_sums.c.name.like("%/%/%"))
+        .group_by(rounds.c.number, metric_sums.c.name)
+    )
+    for number, name, value in connection.execute(query):
+        found[number][name] = int(value)
+    return list(found.items())
 
 
 def newest_counted_rounds(connection: Connection, tasks: Collection[str], limit: int) -> list[int]:
-    """Ids of the newest rounds whose sum was opened, newest first."""
+    """Ids of the newest cohorts whose sum was opened, newest first."""
     return list(connection.scalars(_NEWEST_COUNTED, {"tasks": list(tasks), "most": limit}))

@@ -36,8 +36,9 @@ def keys() -> None:
 @_folders
 @click.option("--root-keys", default=1, show_default=True, type=click.IntRange(1, 20))
 @click.option("--root-threshold", default=1, show_default=True, type=click.IntRange(1, 20), help="Keys a root needs.")
+@click.option("--insecure-demo", is_flag=True, help="Mark the root: devices pin it in demos only.")
 @_JSON
-def make(offline: Path, online: Path, root_keys: int, root_threshold: int, as_json: bool) -> None:
+def make(offline: Path, online: Path, root_keys: int, root_threshold: int, insecure_demo: bool, as_json: bool) -> None:
     """Make all keys, approve the shipped bundle, and say which root devices pin."""
     from coordinator.releases import signing_keys
 
@@ -48,11 +49,12 @@ def make(offline: Path, online: Path, root_keys: int, root_threshold: int, as_js
         root_keys=root_keys,
         root_threshold=root_threshold,
         targets=_bundle_targets(),
+        insecure_demo=insecure_demo,
     )
     if as_json:
         click.echo(msgspec.json.encode({"pin": str(online / "metadata" / "1.root.json"), "sha256": digest}))
         return
-    click.echo(f"pin {online / 'metadata' / '1.root.json'} on devices as release-root.json (SHA-256 {digest})")
+    click.echo(f"pin {online / 'metadata' / '1.root.json'} on devices: --release-root (SHA-256 {digest})")
     click.echo(f"serve with --set releases.keys={online}; take {offline} away from this machine")
 
 
@@ -78,7 +80,7 @@ def rotate(offline: Path, online: Path, role: str, as_json: bool) -> None:
     from coordinator.releases import signing_keys
 
     said = signing_keys.rotate(offline, online, role, time.time())
-    click.echo(msgspec.json.encode({"role": role, "said": said}) if as_json else said)
+    _say(as_json, {"role": role, "said": said}, said)
 
 
 @keys.command()
@@ -91,20 +93,22 @@ def revoke(offline: Path, online: Path, key_id: str, as_json: bool) -> None:
 
     role = signing_keys.revoke(offline, online, key_id, time.time())
     line = f"{role} has a new key; copy the online folder to every coordinator"
-    click.echo(msgspec.json.encode({"role": role, "revoked": key_id}) if as_json else line)
+    _say(as_json, {"role": role, "revoked": key_id}, line)
 
 
 @keys.command()
 @_folders
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--under", default="releases", show_default=True, help="Path of the targets below the repository.")
-def approve(offline: Path, online: Path, files: tuple[Path, ...], under: str) -> None:
+@_JSON
+def approve(offline: Path, online: Path, files: tuple[Path, ...], under: str, as_json: bool) -> None:
     """Sign FILES (a catalog, a tokenizer, a promoted model) offline as a release."""
     from coordinator.releases import signing_keys
 
     targets = {f"{under.strip('/')}/{path.name}": path.read_bytes() for path in files}
     version = signing_keys.approve(offline, online, targets, time.time())
-    click.echo(f"targets version {version} approves {', '.join(sorted(targets))}")
+    line = f"targets version {version} approves {', '.join(sorted(targets))}"
+    _say(as_json, {"targets_version": version, "approved": sorted(targets)}, line)
 
 
 def _bundle_targets() -> dict[str, bytes]:
@@ -140,7 +144,8 @@ def list_releases(config: Path | None, database: str | None, as_json: bool) -> N
 @settings_options
 @click.argument("version", type=int)
 @click.argument("percent", type=float)
-def rollout(config: Path | None, database: str | None, version: int, percent: float) -> None:
+@_JSON
+def rollout(config: Path | None, database: str | None, version: int, percent: float, as_json: bool) -> None:
     """Tell PERCENT of the devices of VERSION."""
     from coordinator.operation.audit import COMMAND_LINE
     from coordinator.releases.rollout import set_percent
@@ -148,13 +153,15 @@ def rollout(config: Path | None, database: str | None, version: int, percent: fl
     opened, _ = _database(config, database)
     with opened.writing() as connection:
         set_percent(connection, version, percent, now=time.time(), actor=COMMAND_LINE, reason="operator")
-    click.echo(f"version {version} is told to {percent:g} % of devices")
+    line = f"version {version} is told to {percent:g} % of devices"
+    _say(as_json, {"version": version, "percent": percent}, line)
 
 
 @releases.command()
 @settings_options
 @click.argument("version", type=int)
-def rollback(config: Path | None, database: str | None, version: int) -> None:
+@_JSON
+def rollback(config: Path | None, database: str | None, version: int, as_json: bool) -> None:
     """Withdraw VERSION and what was trained on top of it; the version before is published again."""
     from coordinator.operation.audit import COMMAND_LINE
     from coordinator.releases.rollout import roll_back
@@ -162,25 +169,26 @@ def rollback(config: Path | None, database: str | None, version: int) -> None:
     opened, _ = _database(config, database)
     with opened.writing() as connection:
         made = roll_back(connection, version, now=time.time(), actor=COMMAND_LINE, reason="operator")
-    click.echo(f"version {version} is withdrawn; version {made} is what came before it")
+    line = f"version {version} is withdrawn; version {made} is what came before it"
+    _say(as_json, {"withdrawn": version, "published": made}, line)
 
 
 def _pausing(paused: bool) -> Callable[..., None]:
-    def command(config: Path | None, database: str | None) -> None:
+    def command(config: Path | None, database: str | None, as_json: bool) -> None:
         from coordinator.operation.audit import COMMAND_LINE
         from coordinator.releases.rollout import pause_rounds
 
         opened, _ = _database(config, database)
         with opened.writing() as connection:
             pause_rounds(connection, paused, now=time.time(), actor=COMMAND_LINE)
-        click.echo("no further round opens" if paused else "rounds open again")
+        _say(as_json, {"paused": paused}, "no further round opens" if paused else "rounds open again")
 
     command.__doc__ = "Open no further round (the kill switch)." if paused else "Open rounds again."
     return command
 
 
-releases.command("pause")(settings_options(_pausing(True)))
-releases.command("resume")(settings_options(_pausing(False)))
+releases.command("pause")(settings_options(_JSON(_pausing(True))))
+releases.command("resume")(settings_options(_JSON(_pausing(False))))
 
 
 @releases.command()
@@ -205,22 +213,25 @@ def accounts() -> None:
 @click.argument("name")
 @click.option("--role", type=click.Choice(["viewer", "operator"]), default="viewer", show_default=True)
 @click.password_option(help="Asked for when left away; at least 12 characters.")
-def add(config: Path | None, database: str | None, name: str, role: str, password: str) -> None:
+@_JSON
+def add(config: Path | None, database: str | None, name: str, role: str, password: str, as_json: bool) -> None:
     """Make the account NAME, or give it a new password and role."""
     from coordinator.operation.accounts import Accounts, Role
 
     Accounts(_database(config, database)[0]).add(name, Role(role), password, time.time())
-    click.echo(f"{name} is {role}")
+    _say(as_json, {"account": name, "role": role}, f"{name} is {role}")
 
 
 @accounts.command()
 @settings_options
 @click.argument("name")
-def remove(config: Path | None, database: str | None, name: str) -> None:
+@_JSON
+def remove(config: Path | None, database: str | None, name: str, as_json: bool) -> None:
     """Delete the account NAME; who is signed in with it is signed out."""
     from coordinator.operation.accounts import Accounts
 
     Accounts(_database(config, database)[0]).remove(name, time.time())
+    _say(as_json, {"removed": name}, f"{name} is removed")
 
 
 @accounts.command()
@@ -233,7 +244,7 @@ def token(config: Path | None, database: str | None, name: str, days: float, as_
     from coordinator.operation.accounts import Accounts
 
     made = Accounts(_database(config, database)[0]).issue_token(name, time.time(), days)
-    click.echo(msgspec.json.encode({"account": name, "token": made, "days": days}) if as_json else made)
+    _say(as_json, {"account": name, "token": made, "days": days}, made)
 
 
 @accounts.command("list")
@@ -256,7 +267,7 @@ def backup(config: Path | None, database: str | None, target: Path, as_json: boo
     from coordinator.operation.backup import back_up
 
     summary = back_up(_database(config, database)[0], target, time.time())
-    click.echo(msgspec.json.encode(summary) if as_json else f"{sum(summary.rows.values())} rows in {target}")
+    _say(as_json, summary, f"{sum(summary.rows.values())} rows in {target}")
 
 
 @click.command()
@@ -275,7 +286,7 @@ def restore(config: Path | None, database: str | None, source: Path, as_json: bo
     summary = fill(opened, source, time.time(), where)
     opened.close()
     line = f"restored; the newest model is version {summary.newest_model}"
-    click.echo(msgspec.json.encode(summary) if as_json else line)
+    _say(as_json, summary, line)
     if where is None and not as_json:
         click.echo("set releases.keys or high_water: without their marks versions and privacy spent may fall")
 
@@ -370,6 +381,10 @@ def _database(config: Path | None, database: str | None) -> tuple[Any, Any]:
     if path != settings.database_url and not os.path.exists(path):
         raise CoordinatorError(f"there is no database {path}: pass --database or --config of the coordinator")
     return Database(settings.database_url), settings
+
+
+def _say(as_json: bool, found: object, line: str) -> None:
+    click.echo(msgspec.json.encode(found) if as_json else line)
 
 
 def _bounded(found: Any) -> str | None:

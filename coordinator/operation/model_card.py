@@ -22,6 +22,8 @@ class ModelCard(msgspec.Struct, frozen=True):
     """The release bundle the weights belong to; its own card says how it was made."""
     lineage: tuple[int, ...]
     """From this version back to 0."""
+    rounds: tuple[int, ...]
+    """Whose sums are in it, newest first."""
     state: str
     percent: float
     reason: str
@@ -51,6 +53,7 @@ def model_card(database: Database, settings: Settings, version: int) -> ModelCar
         model=known[version],
         bundle_digest=bundle,
         lineage=tuple(lineage),
+        rounds=tuple(made for found in lineage if (made := known[found].round) is not None),
         state=rollout.state,
         percent=rollout.percent,
         reason=rollout.reason,
@@ -68,6 +71,7 @@ def as_markdown(card: ModelCard) -> str:
         "",
         f"- Rollout: {card.state}, {card.percent:g} % of devices ({card.reason})",
         f"- Lineage: {' ← '.join(str(version) for version in card.lineage)}",
+        f"- Rounds in it: {', '.join(map(str, card.rounds)) or 'none'}",
         f"- Made from: the sum of {model.participants} devices, {model.examples} examples"
         if model.participants
         else "- Made from: the release bundle, or an earlier version published again",

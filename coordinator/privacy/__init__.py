@@ -8,7 +8,15 @@ docs/privacy.md says what is charged, and under which assumptions.
 """
 
 from coordinator.privacy.accountant import EpsilonReporter, accounted_epsilon
-from coordinator.privacy.ledger import Spending, affords, charge_release, overspends, privacy_sentence, spending
+from coordinator.privacy.ledger import (
+    Spending,
+    affords,
+    charge_release,
+    overspends,
+    privacy_sentence,
+    spending,
+    spending_of_all,
+)
 from coordinator.privacy.planning import plan_noise, plan_privacy
 
 __all__ = [
@@ -22,4 +30,5 @@ __all__ = [
     "plan_privacy",
     "privacy_sentence",
     "spending",
+    "spending_of_all",
 ]

@@ -22,6 +22,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetF
 
 from coordinator.errors import ReleaseError
 from coordinator.operation.high_water import HighWater, raising
+from coordinator.releases.rollout import GONE
 from coordinator.releases.signing_keys import (
     LIFETIME_DAYS,
     ROOT,
@@ -102,11 +103,11 @@ class MetadataPublisher:
     def _state(self) -> tuple[object, ...]:
         with self._database.reading() as connection:
             newest = connection.scalar(select(func.max(models.c.version)))
-            withdrawn = connection.scalar(select(func.count()).where(rollouts.c.state == "withdrawn"))
+            gone = connection.scalar(select(func.count()).where(rollouts.c.state.in_(GONE)))
             stamped = connection.scalar(
                 select(func.max(release_metadata.c.version)).where(release_metadata.c.role == TIMESTAMP)
             )
-        return newest, withdrawn, stamped, tuple(sorted(path.name for path in (self._online / "metadata").iterdir()))
+        return newest, gone, stamped, tuple(sorted(path.name for path in (self._online / "metadata").iterdir()))
 
     def _update(self, connection: Connection, now: float) -> bool:
         root = self._adopt(connection, ROOT, None)
@@ -198,10 +199,10 @@ class MetadataPublisher:
 
 
 def _round_targets(connection: Connection) -> dict[str, TargetFile]:
-    withdrawn = select(rollouts.c.version).where(rollouts.c.state == "withdrawn")
+    gone = select(rollouts.c.version).where(rollouts.c.state.in_(GONE))
     query = (
         select(models.c.version, models.c.digest, func.length(models.c.artifact))
-        .where(models.c.version.not_in(withdrawn))
+        .where(models.c.version.not_in(gone))
         .order_by(models.c.version.desc())
         .limit(MODELS_SIGNED)
     )

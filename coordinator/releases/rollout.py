@@ -29,7 +29,9 @@ from coordinator.storage import round_store
 from coordinator.storage.tables import meta, models, rollouts, rounds
 from federated_protocol.messages import AbandonReason
 
-CANDIDATE, STAGED, LIVE, WITHDRAWN = "candidate", "staged", "live", "withdrawn"
+CANDIDATE, STAGED, LIVE, WITHDRAWN, REPLACED = "candidate", "staged", "live", "withdrawn", "replaced"
+GONE = (WITHDRAWN, REPLACED)
+"""Told to nobody, for good: it harmed, or went out under the next number with another threshold."""
 _SALT = b"federated-keyboard rollout\0"
 _PAUSED = "rounds_paused"
 _OFFERED = (
@@ -39,12 +41,14 @@ _OFFERED = (
         (models.c.version == 0)
         | (
             (func.coalesce(rollouts.c.percent, bindparam("first_percent")) > bindparam("bucket"))
-            & (func.coalesce(rollouts.c.state, STAGED) != WITHDRAWN)
+            & func.coalesce(rollouts.c.state, STAGED).not_in(GONE)
         )
     )
     .order_by(models.c.version.desc())
     .limit(1)
 )
+_WAITING = select(func.min(rollouts.c.version)).where(rollouts.c.state == CANDIDATE)
+"""Made once: it is asked several times a check-in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +107,8 @@ def set_percent(connection: Connection, version: int, percent: float, *, now: fl
         raise ReleaseError("a rollout's percentage lies between 0 and 100")
     published_model(connection, version)
     known = connection.scalar(select(rollouts.c.state).where(rollouts.c.version == version))
-    if known == WITHDRAWN:
-        raise ReleaseError(f"version {version} was withdrawn for good: roll a later one out")
+    if known in GONE:
+        raise ReleaseError(f"version {version} was {known} for good: roll a later one out")
     if version == 0:
         raise ReleaseError("version 0 ships with the app: every device has it")
     _decide(connection, version, LIVE if percent >= 100 else STAGED, percent, reason, now)
@@ -118,13 +122,38 @@ def hold_back(connection: Connection, version: int, *, now: float) -> None:
 
 def awaiting_evaluation(connection: Connection) -> int | None:
     """The version that is to be judged next, None when there is none."""
-    waiting: int | None = connection.scalar(select(func.min(rollouts.c.version)).where(rollouts.c.state == CANDIDATE))
+    waiting: int | None = connection.scalar(_WAITING)
     return waiting
 
 
 def let_out(connection: Connection, version: int, percent: float, *, now: float, actor: str) -> None:
     """Tell the first ``percent`` of the devices of a version that passed its evaluation."""
     set_percent(connection, version, percent, now=now, actor=actor, reason="evaluation passed")
+
+
+def recalibrate(connection: Connection, candidate: int, threshold: float, *, now: float, actor: str) -> int:
+    """Publish a candidate's weights under the next number with another trigger threshold, in its place.
+
+    An artifact is signed and digested with its threshold, and devices have judged this one: it is not changed.
+    """
+    artifact, optimizer_state = load_artifact(connection, candidate)
+    known = published_model(connection, candidate)
+    newest = connection.scalar(select(func.max(models.c.version))) or 0
+    calibrated = msgspec.structs.replace(artifact, version=newest + 1, parent=candidate, threshold=threshold)
+    if not add_model(
+        connection,
+        calibrated,
+        optimizer_state=optimizer_state,
+        round_id=None,
+        now=now,
+        participants=known.participants,
+        examples=known.examples,
+        update_norm=known.update_norm,
+    ):
+        raise ReleaseError("another version was published this moment: try again")
+    _decide(connection, candidate, REPLACED, 0.0, f"calibrated: version {calibrated.version}", now)
+    record(connection, now, actor, "calibrate", f"version {calibrated.version}: {candidate}, its threshold calibrated")
+    return calibrated.version
 
 
 def roll_back(connection: Connection, bad: int, *, now: float, actor: str, reason: str) -> int:
@@ -140,12 +169,12 @@ def roll_back(connection: Connection, bad: int, *, now: float, actor: str, reaso
     if bad == 0:
         raise ReleaseError("version 0 is what everything is rolled back to")
     known = connection.scalar(select(rollouts.c.state).where(rollouts.c.version == bad))
-    if known == WITHDRAWN:
-        raise ReleaseError(f"version {bad} was withdrawn already")
+    if known in GONE:
+        raise ReleaseError(f"version {bad} was {known} already")
     running = [
         row
         for task in connection.scalars(select(rounds.c.task).distinct())
-        if (row := round_store.running_round(connection, task, lock=True)) is not None
+        for row in round_store.running_rounds(connection, task, lock=True)
     ]
     lineage = connection.execute(select(models.c.version, models.c.parent))
     parents = {row.version: row.parent for row in lineage}
@@ -155,7 +184,7 @@ def roll_back(connection: Connection, bad: int, *, now: float, actor: str, reaso
     for version, parent in sorted(parents.items()):
         if parent in tainted and version not in (0, bad):
             tainted.add(version)
-    withdrawn = set(connection.scalars(select(rollouts.c.version).where(rollouts.c.state == WITHDRAWN)))
+    withdrawn = set(connection.scalars(select(rollouts.c.version).where(rollouts.c.state.in_(GONE))))
     good = parents[bad]
     while good in withdrawn and good != 0:
         good = parents[good]

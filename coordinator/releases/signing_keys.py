@@ -32,6 +32,8 @@ ROOT, TARGETS, SNAPSHOT, TIMESTAMP, ROUNDS = "root", "targets", "snapshot", "tim
 OFFLINE = (ROOT, TARGETS)
 ONLINE = (SNAPSHOT, TIMESTAMP, ROUNDS)
 ROUND_PATHS = "rounds/*"
+DEMO_MARK = "x-insecure-demo"
+"""A field of root metadata that the specification leaves to us."""
 LIFETIME_DAYS: Mapping[str, float] = {ROOT: 365.0, TARGETS: 180.0, SNAPSHOT: 7.0, TIMESTAMP: 1.0, ROUNDS: 7.0}
 """A device refuses metadata older than this: nobody can hold it on an old model for longer."""
 
@@ -54,6 +56,7 @@ def make_keys(
     root_keys: int = 1,
     root_threshold: int = 1,
     targets: Mapping[str, bytes],
+    insecure_demo: bool = False,
 ) -> str:
     """Begin: keys for all five roles, root and targets version 1.
 
@@ -63,6 +66,8 @@ def make_keys(
         How many root keys are made and how many must sign a new root.
     targets
         What is approved from the start: path below the release, content.
+    insecure_demo
+        Mark the root, so that no device outside a demo pins it.
 
     Returns
     -------
@@ -84,6 +89,8 @@ def make_keys(
         folder = offline if role in OFFLINE else online
         made[role] = [_make_key(folder, role) for _ in range(root_keys if role == ROOT else 1)]
     root = Root(version=1, expires=expiry(ROOT, now), consistent_snapshot=True)
+    if insecure_demo:
+        root.unrecognized_fields[DEMO_MARK] = True
     for role in (ROOT, TARGETS, SNAPSHOT, TIMESTAMP):
         for signer in made[role]:
             root.add_key(signer.public_key, role)

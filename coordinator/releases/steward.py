@@ -11,7 +11,7 @@ from coordinator.experiments.click_through import usage_by_arm
 from coordinator.experiments.comparison import TREATMENT, compare_over_rounds
 from coordinator.operation.audit import AUTOMATIC
 from coordinator.releases.evaluation_gate import give_up, overdue
-from coordinator.releases.rollout import STAGED, WITHDRAWN, all_rollouts, roll_back, set_percent
+from coordinator.releases.rollout import GONE, STAGED, all_rollouts, roll_back, set_percent
 from coordinator.settings import Settings
 from coordinator.storage import Database
 from coordinator.storage.tables import rollouts
@@ -51,13 +51,13 @@ class RolloutSteward:
         with self._database.reading() as connection:
             sums = metric_store.comparison_sums(connection, self._settings.counting_tasks, ROUNDS_JUDGED)
             known = all_rollouts(connection, 100.0)
-        harmful = self._harmful(sums, [v for v in known if v and known[v].state != WITHDRAWN])
+        harmful = self._harmful(sums, [v for v in known if v and known[v].state not in GONE])
         if harmful is None:
             return None
         version, verdict = harmful
         with self._database.writing() as connection:
             state = connection.scalar(select(rollouts.c.state).where(rollouts.c.version == version))
-            if state == WITHDRAWN:  # another process was faster
+            if state in GONE:  # another process was faster
                 return None
             return roll_back(connection, version, now=now, actor=AUTOMATIC, reason=verdict)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection
 
@@ -20,6 +20,7 @@ from coordinator.rounds.states import RoundState
 from coordinator.rounds.tasks import RoundTask, tasks_of
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
+from coordinator.storage.round_store import Round
 from coordinator.trust import Trust
 from federated_protocol import wire
 from federated_protocol.enrolment import CHECK_IN_LIMIT_BYTES, open_check_in
@@ -158,22 +159,21 @@ class Admission:
     def _decide(
         self, connection: Connection, device: bytes, public_key: bytes, check_in: CheckIn, now: float
     ) -> tuple[CheckInAnswer, bool]:
-        running = [
-            row
-            for task in self._tasks
-            if (row := round_store.running_round(connection, task.name, lock=True)) is not None
-        ]
+        running = [row for task in self._tasks for row in round_store.running_rounds(connection, task.name)]
         if not running:
             spent = overspends(connection, self._settings)
             reason = ComeBackReason.PRIVACY_BUDGET if spent else ComeBackReason.NO_ROUND
             return self._come_back(connection, device, reason, now), False
-        row = next((row for row in running if row.state is RoundState.SELECTING), None)
+        row = self._selecting(connection, running)
         spoken = check_in.protocol_version
         if row is None or (row.protocol_version or spoken) != spoken:  # whoever joins first says what a cohort speaks
             return self._come_back(connection, device, ComeBackReason.PACE, now), False
+        others = [other for other in running if other.id != row.id]
+        if round_store.takes_part(connection, others, device):  # of two rounds it could answer one
+            return self._come_back(connection, device, ComeBackReason.PACE, now), False
         cohort = row.still_in
         known = round_store.participant(connection, row.id, device) is not None
-        if not known and cohort >= self._settings.largest_cohort:
+        if not known and cohort >= self._settings.most_selected:
             return self._come_back(connection, device, ComeBackReason.ROUND_FULL, now), True
         if not known:
             round_store.join(connection, row.id, device, public_key, check_in.certificate, now)
@@ -183,9 +183,15 @@ class Admission:
         selected = Selected(
             session=row.session,
             current=self._current(connection, device),
-            retry_after_s=pace_steering.poll_interval_s(self._settings.largest_cohort),
+            retry_after_s=pace_steering.poll_interval_s(self._settings.most_selected),
         )
-        return selected, cohort >= self._settings.largest_cohort
+        return selected, cohort >= self._settings.most_selected
+
+    def _selecting(self, connection: Connection, running: Sequence[Round]) -> Round | None:
+        """The most urgent selection, locked; None when none is open, or its last moment has just passed."""
+        seen = next((row for row in running if row.state is RoundState.SELECTING), None)
+        row = None if seen is None else round_store.round_by_id(connection, seen.id, lock=True)
+        return row if row is not None and row.state is RoundState.SELECTING else None
 
     def _come_back(self, connection: Connection, device: bytes, reason: ComeBackReason, now: float) -> ComeBack:
         limit = self._settings.rounds.max_rounds
@@ -204,16 +210,25 @@ class Admission:
 
     def _next_selection_s(self, connection: Connection, task: RoundTask, now: float) -> float:
         newest = round_store.newest_rounds(connection, task.name, 5)
+        running = next((row for row in reversed(newest) if row.running), None)
         return pace_steering.come_back_after_s(
             now,
-            next((row for row in newest if row.running), None),
+            running,
             [row for row in newest if not row.running],
             task.pause_s,
             self._settings.pace,
             self._rng.random,
             self.active_devices(now),
-            self._settings.largest_cohort,
+            self._settings.most_selected,
+            self._opens_beside(connection, running, newest) if task.pipelined else None,
         )
+
+    def _opens_beside(self, connection: Connection, running: Round | None, newest: Sequence[Round]) -> float | None:
+        """When a selection is expected beside the running round: as soon as that collects."""
+        if running is None or running.state is RoundState.SELECTING:
+            return None
+        began = round_store.entered_at(connection, running.id, RoundState.ADVERTISING)
+        return None if began is None else began + round_store.mean_time_to_collect_s(connection, newest)
 
     def _current(self, connection: Connection, device: bytes) -> ModelNotice:
         return offered_model(connection, device, self._settings.releases.rollout_stages[0]).notice

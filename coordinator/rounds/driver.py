@@ -19,12 +19,12 @@ from sqlalchemy import Connection
 from coordinator.events import Event, log_event, log_failure
 from coordinator.operation.high_water import high_water_path
 from coordinator.privacy.ledger import charge_release
-from coordinator.releases.model_store import current_model
-from coordinator.releases.rollout import rounds_paused
-from coordinator.rounds import closing, lease, planning, versions
+from coordinator.rounds import closing, deadlines, lease, planning, versions
 from coordinator.rounds.publication import open_sum
+from coordinator.rounds.selection import Selection
 from coordinator.rounds.states import PHASE_OF_STATE, SHORT_REASON, RoundEvent, RoundState
 from coordinator.rounds.tasks import RoundTask, tasks_of
+from coordinator.rounds.transitions import take, take_all
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
 from coordinator.storage.round_store import Round
@@ -35,11 +35,6 @@ from federated_protocol.randomness import ByteSource
 RESUME_GRACE_S = 15.0
 """After a restart, devices get at least this long (or the phase's whole time) to find the coordinator again."""
 CHECK_INS_KEPT_S = 1800.0
-BEFORE_ANY_INPUT = (
-    AbandonReason.TOO_FEW_SELECTED,
-    AbandonReason.TOO_FEW_ADVERTISED,
-    AbandonReason.TOO_FEW_SHARED,
-)
 
 
 class RoundDriver:
@@ -67,7 +62,7 @@ class RoundDriver:
         self._database = database
         self._settings = settings
         self._tasks = {task.name: task for task in tasks or tasks_of(settings)}
-        self._rng = rng
+        self._selection = Selection(settings, rng)
         self._executor = executor
         self._holder = secrets.token_hex(8)
         self._ticking = threading.Lock()
@@ -88,7 +83,11 @@ class RoundDriver:
     def due(self, now: float) -> bool:
         """Whether a tick would find something to do for a running round."""
         with self._database.reading() as connection:
-            return any(self._is_due(connection, row, now) for row in self._running(connection))
+            for task in self._tasks.values():
+                running = round_store.running_rounds(connection, task.name)
+                if any(self._is_due(connection, task, row, running, now) for row in running):
+                    return True
+        return False
 
     def running(self) -> dict[str, RoundState]:
         """Session and state of every running round."""
@@ -100,9 +99,9 @@ class RoundDriver:
         with self._database.writing() as connection:
             for row in self._running(connection, lock=True):
                 if row.plan is not None and not _readable(row.plan):
-                    self._abandon(connection, row, RoundEvent.STOPPED, AbandonReason.COORDINATOR_RESTARTED, now)
+                    take(connection, row, RoundEvent.STOPPED, now, reason=AbandonReason.COORDINATOR_RESTARTED)
                     continue
-                grace = min(RESUME_GRACE_S, self._duration(row.state))
+                grace = min(RESUME_GRACE_S, self._configured_s(row.state))
                 round_store.change_round(connection, row.id, deadline=max(row.deadline, now + grace))
                 log_event(Event.ROUND_RESUMED, round=row.number, state=list(RoundState).index(row.state))
 
@@ -112,104 +111,57 @@ class RoundDriver:
             stopped = 0
             for row in self._running(connection, lock=True):
                 reason = AbandonReason.OPERATOR
-                stopped += self._move(connection, row, RoundEvent.STOPPED, now, reason=reason, actor=actor)
+                stopped += take(connection, row, RoundEvent.STOPPED, now, reason=reason, actor=actor)
         return stopped > 0
 
     def _running(self, connection: Connection, *, lock: bool = False) -> list[Round]:
-        found = (round_store.running_round(connection, name, lock=lock) for name in self._tasks)
-        return [row for row in found if row is not None]
+        return [row for name in self._tasks for row in round_store.running_rounds(connection, name, lock=lock)]
 
     def _step(self, task: RoundTask, now: float) -> bool:
-        """Take one step; whether there may be another one."""
+        """Take every step of a task that is due; whether there may be further ones."""
         with self._database.reading() as connection:
-            row = round_store.running_round(connection, task.name)
-            due = self._may_open(connection, task, now) if row is None else self._is_due(connection, row, now)
-        if not due:
-            return False
-        if row is None:
-            return self._open(task, now)
-        if row.state is RoundState.UNMASKING:
-            return self._close_unmasking(row, now)
-        if row.state is RoundState.AGGREGATED:
-            return self._finish(task, row, now)
+            running = round_store.running_rounds(connection, task.name)
+            due = [row for row in running if self._is_due(connection, task, row, running, now)]
+            opens = self._selection.may_open(connection, task, running, now)
+        moved = [self._take(task, row, now) for row in due]
+        if opens:
+            with self._database.writing() as connection:
+                moved.append(self._selection.open(connection, task, now))
+        return any(moved)
+
+    def _take(self, task: RoundTask, seen: Round, now: float) -> bool:
+        if seen.state is RoundState.UNMASKING:
+            return self._close_unmasking(seen, now)
+        if seen.state is RoundState.AGGREGATED:
+            return self._finish(task, seen, now)
         with self._database.writing() as connection:
-            row = round_store.running_round(connection, task.name, lock=True)
-            if row is None or not self._is_due(connection, row, now):
+            running = round_store.running_rounds(connection, task.name, lock=seen.state is RoundState.SELECTING)
+            row = round_store.round_by_id(connection, seen.id, lock=True)
+            if row is None or row.state is not seen.state or not self._is_due(connection, task, row, running, now):
                 return False
             if row.state is RoundState.SELECTING:
-                return self._close_selection(connection, task, row, now)
+                return self._selection.close(connection, task, row, now)
             return self._close_phase(connection, row, now)
 
-    # -- opening and selecting -----------------------------------------------------------------------------------
-
-    def _may_open(self, connection: Connection, task: RoundTask, now: float) -> bool:
-        if rounds_paused(connection) or not task.wanted(connection):
-            return False
-        newest = round_store.newest_rounds(connection, task.name, 1)
-        return not newest or newest[0].ended_at is None or now >= newest[0].ended_at + task.pause_s
-
-    def _open(self, task: RoundTask, now: float) -> bool:
-        with self._database.writing() as connection:
-            if not self._may_open(connection, task, now):
-                return False
-            last = next(iter(round_store.newest_rounds(connection, task.name, 1)), None)
-            # A retry is the same round only if nobody can have masked an input for it.
-            again = last is not None and last.reason in BEFORE_ANY_INPUT
-            number = 1 if last is None else last.number if again else last.number + 1
-            return round_store.open_round(
-                connection,
-                task=task.name,
-                number=number,
-                attempt=last.attempt + 1 if last is not None and again else 1,
-                session=self._rng(8).hex(),
-                base_version=current_model(connection).version,
-                quorum=self._settings.rounds.minimum_count,
-                now=now,
-                deadline=now + self._settings.deadlines.selecting_s,
-            )
-
-    def _is_due(self, connection: Connection, row: Round, now: float) -> bool:
-        if row.state is RoundState.AGGREGATED:
-            return True
+    def _is_due(
+        self, connection: Connection, task: RoundTask, row: Round, running: Sequence[Round], now: float
+    ) -> bool:
+        if row.state is RoundState.SELECTING:
+            return self._selection.is_over(connection, task, row, running, now)
+        if row.state is RoundState.AGGREGATED:  # the first cohort with a sum acts for all, once none is under way
+            cohorts = [other for other in running if other.is_cohort_of(row)]
+            first = min(other.cohort for other in cohorts)
+            return row.cohort == first and all(other.state is RoundState.AGGREGATED for other in cohorts)
         if now >= row.deadline:
             return True
-        if row.state is RoundState.SELECTING:
-            if row.still_in >= self._settings.largest_cohort:
-                return True
-            settled = row.last_joined_at is not None and now >= row.last_joined_at + self._settings.rounds.settle_s
-            return row.still_in >= self._settings.rounds.goal_count and settled
         return message_store.count_messages(connection, row.id, PHASE_OF_STATE[row.state]) >= row.still_in
-
-    def _close_selection(self, connection: Connection, task: RoundTask, row: Round, now: float) -> bool:
-        if row.still_in == 0:  # nobody was there: wait on, an abandoned round would tell nobody anything
-            round_store.change_round(connection, row.id, deadline=now + self._settings.deadlines.selecting_s)
-            return False
-        if row.still_in < row.quorum:
-            return self._abandon(connection, row, RoundEvent.SHORT, SHORT_REASON[row.state], now, selected=row.still_in)
-        prepared = task.prepare(connection, row, self._rng)
-        if prepared is None or not task.affords(connection, prepared.plan):
-            reason = AbandonReason.OPERATOR if prepared is None else AbandonReason.PRIVACY_BUDGET
-            return self._abandon(connection, row, RoundEvent.STOPPED, reason, now, selected=row.still_in)
-        encoded = planning.encode_plan(prepared.plan)
-        return self._move(
-            connection,
-            row,
-            RoundEvent.QUORUM,
-            now,
-            base_version=prepared.base.version,
-            plan=encoded,
-            plan_digest=planning.digest(encoded),
-            selected=row.still_in,
-            quorum=self._settings.rounds.smallest_aggregate,
-            bytes_down=row.bytes_down + len(encoded) * row.still_in,
-            deadline=now + self._settings.deadlines.advertise_s,
-        )
 
     # -- the steps of secure aggregation -------------------------------------------------------------------------
 
     def _close_phase(self, connection: Connection, row: Round, now: float) -> bool:
         phase = PHASE_OF_STATE[row.state]
         closed = closing.close_phase(connection, row, phase)
+        deadlines.note(connection, row, phase, short=not closed.enough)
         received = message_store.bytes_received(connection, row.id, phase)
         counts: dict[str, Any] = {
             closing.COUNT_COLUMN[phase]: closed.answered,
@@ -217,20 +169,15 @@ class RoundDriver:
             "bytes_down": row.bytes_down + closed.bytes_down,
         }
         if not closed.enough:
-            return self._abandon(connection, row, RoundEvent.SHORT, SHORT_REASON[row.state], now, **counts)
+            return take(connection, row, RoundEvent.SHORT, now, reason=SHORT_REASON[row.state], **counts)
         threshold = row.threshold or 1
         if closed.context is not None:
             parameters = closed.context.parameters
             threshold = parameters.threshold
             counts |= {"neighbours": parameters.neighbours, "root": closed.context.root}
-        following = {
-            Phase.ADVERTISE: "share_s",
-            Phase.SHARE: "masked_input_s",
-            Phase.MASKED_INPUT: "confirm_s",
-            Phase.CONFIRM: "unmask_s",
-        }[phase]
+        following = list(Phase)[list(Phase).index(phase) + 1]
         floor = self._settings.rounds.smallest_aggregate
-        return self._move(
+        return take(
             connection,
             row,
             RoundEvent.QUORUM,
@@ -238,7 +185,7 @@ class RoundDriver:
             threshold=threshold,
             still_in=closed.answered,
             quorum=threshold if phase in (Phase.MASKED_INPUT, Phase.CONFIRM) else max(threshold, floor),
-            deadline=now + getattr(self._settings.deadlines, following),
+            deadline=now + deadlines.deadline_s(connection, self._settings.deadlines, row.task, following),
             **counts,
         )
 
@@ -249,8 +196,10 @@ class RoundDriver:
                 "unmasked": answered,
                 "bytes_up": row.bytes_up + message_store.bytes_received(connection, row.id, Phase.UNMASK),
             }
-            if answered < row.quorum or not closing.can_be_opened(connection, row, Phase.UNMASK):
-                return self._abandon(connection, row, RoundEvent.SHORT, SHORT_REASON[row.state], now, **counts)
+            short = answered < row.quorum or not closing.can_be_opened(connection, row, Phase.UNMASK)
+            deadlines.note(connection, row, Phase.UNMASK, short=short)
+            if short:
+                return take(connection, row, RoundEvent.SHORT, now, reason=SHORT_REASON[row.state], **counts)
             if not round_store.take_lease(connection, row, self._holder, now, lease.LEASE_S):
                 return False
         try:
@@ -259,9 +208,10 @@ class RoundDriver:
         except (FederatedProtocolError, msgspec.MsgspecError, ValueError) as error:
             log_failure(Event.SUM_FAILED, error, round=row.number)
             with self._database.writing() as connection:
-                return self._abandon(connection, row, RoundEvent.FAILED, AbandonReason.UNMASKING_FAILED, now, **counts)
+                reason = AbandonReason.UNMASKING_FAILED
+                return take(connection, row, RoundEvent.FAILED, now, reason=reason, **counts)
         with self._database.writing() as connection:
-            moved = self._move(
+            moved = take(
                 connection, row, RoundEvent.QUORUM, now, aggregate=opened.vector.astype("<u4").tobytes(), **counts
             )
             if moved:
@@ -272,14 +222,19 @@ class RoundDriver:
         return moved
 
     def _finish(self, task: RoundTask, row: Round, now: float) -> bool:
+        """End a round whose every cohort has a sum or was abandoned; ``row`` is its first one with a sum."""
         with self._database.writing() as connection:
             if not round_store.take_lease(connection, row, self._holder, now, lease.LEASE_S):
                 return False
+            cohorts = [c for c in round_store.cohorts_of(connection, row) if c.state is RoundState.AGGREGATED]
+            if len(cohorts) < self._settings.rounds.cohorts_needed * row.cohorts:
+                return take_all(connection, cohorts, RoundEvent.SHORT, now, reason=SHORT_REASON[row.state])
         with lease.held(self._database, row, self._holder, now):
-            published = task.finish(self._database, row, now)
+            published = task.finish(self._database, cohorts, now)
         if published is None:
             with self._database.writing() as connection:
-                return self._abandon(connection, row, RoundEvent.REJECTED, AbandonReason.EVALUATION_GATE, now)
+                reason = AbandonReason.EVALUATION_GATE
+                return take_all(connection, cohorts, RoundEvent.REJECTED, now, reason=reason)
         log_event(Event.MODEL_PUBLISHED, round=row.number, version=published)
         return True
 
@@ -294,51 +249,12 @@ class RoundDriver:
                 message_store.purge_rounds(connection, before)
                 message_store.purge_check_ins(connection, now - CHECK_INS_KEPT_S)
 
-    def _abandon(
-        self,
-        connection: Connection,
-        row: Round,
-        event: RoundEvent,
-        reason: AbandonReason,
-        now: float,
-        **counts: Any,
-    ) -> bool:
-        return self._move(connection, row, event, now, reason=reason, **counts)
-
-    def _move(
-        self,
-        connection: Connection,
-        row: Round,
-        event: RoundEvent,
-        now: float,
-        *,
-        reason: AbandonReason | None = None,
-        actor: str | None = None,
-        **values: float | bytes,
-    ) -> bool:
-        moved = round_store.move(connection, row, event, now, reason=reason, actor=actor, **values)
-        if moved:
-            log_event(
-                Event.ROUND_MOVED,
-                round=row.number,
-                attempt=row.attempt,
-                left=list(RoundState).index(row.state),
-                still_in=row.still_in,
-                abandoned=int(reason is not None),
-                seconds=now - row.state_since,
-            )
-        return moved
-
-    def _duration(self, state: RoundState) -> float:
-        deadlines = self._settings.deadlines
-        return {
-            RoundState.SELECTING: deadlines.selecting_s,
-            RoundState.ADVERTISING: deadlines.advertise_s,
-            RoundState.SHARING: deadlines.share_s,
-            RoundState.COLLECTING: deadlines.masked_input_s,
-            RoundState.CONFIRMING: deadlines.confirm_s,
-            RoundState.UNMASKING: deadlines.unmask_s,
-        }.get(state, RESUME_GRACE_S)
+    def _configured_s(self, state: RoundState) -> float:
+        setting = self._settings.deadlines
+        if state is RoundState.SELECTING:
+            return setting.selecting_s
+        phase = PHASE_OF_STATE.get(state)
+        return RESUME_GRACE_S if phase is None else deadlines.configured_s(setting, phase)
 
 
 def _readable(plan: bytes) -> bool:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from coordinator.errors import RequestRefusedError
 from coordinator.releases.rollout import offered_model
-from coordinator.rounds.pace_steering import poll_after_s, poll_interval_s
+from coordinator.rounds.pace_steering import poll_after_s
 from coordinator.rounds.planning import binding_of, decode_plan, run_context, vector_layout
 from coordinator.rounds.states import PHASE_OF_STATE, RoundState, has_passed
 from coordinator.rounds.waiting import RoundWatch
@@ -64,7 +64,8 @@ SHARE_BYTES = 80
 REVEAL_BYTES = 33
 """One revealed share and its bit."""
 
-ROUNDS_KEPT = 16
+ROUNDS_KEPT = 128
+"""Cohorts of them."""
 
 V = TypeVar("V")
 
@@ -151,12 +152,12 @@ class Intake:
     def _poll_after_s(self, seen: Standing) -> float:
         now = self._clock()
         return poll_after_s(
-            seen.still_in,
+            seen.still_in * seen.cohorts,
             now - seen.state_since,
             seen.deadline - now,
             self._pace,
             random.random(),
-            answered=seen.answers,
+            answered=seen.answers * seen.cohorts,
             idle_s=now - self._last_answer_at(seen, now),
         )
 
@@ -240,22 +241,25 @@ class Intake:
         return answer
 
     def plan(self, session: str, device: bytes, wait_s: float = 0.0) -> bytes:
-        """The plan for a selected device, ``Pending`` while selecting, ``Abandoned`` after that.
+        """The plan of a selected device's cohort, ``Pending`` while selecting, ``Abandoned`` after that.
+
+        A device asks with the session of its selection; the plan names that of the cohort it was dealt to.
 
         ``wait_s`` as for :meth:`result`.
         """
 
         def answer(_connection: Connection, seen: Standing) -> bytes | None:
-            planned = self._planned(session) if seen.has_plan else None
+            planned = self._planned(seen.session) if seen.has_plan else None
             if planned is None:
                 return None
             if seen.dropped_in is not None:
                 raise _out()
             return wire.encode(PlanAnswer(plan=planned.encoded, trust=self._trust.encoded()))
 
-        return self._awaited(
-            session, Phase.ADVERTISE, device, wait_s, answer, lambda seen: poll_interval_s(seen.still_in)
-        )
+        def interval_s(seen: Standing) -> float:  # growing: a selection may wait for the round before it to end
+            return poll_after_s(seen.still_in * seen.cohorts, self._clock() - seen.state_since, 0.0, self._pace, 0.0)
+
+        return self._awaited(session, Phase.ADVERTISE, device, wait_s, answer, interval_s)
 
     def result(self, session: str, phase: Phase, device: bytes, wait_s: float = 0.0) -> bytes:
         """The outcome of a phase for this device, or ``Pending``, or ``Abandoned``.
@@ -280,11 +284,11 @@ class Intake:
         with self._watch.place(device, wait_s) as moved:
             while True:
                 with self._database.reading() as connection:
-                    seen = _selected(round_store.standing(connection, session, phase, device))
+                    seen = self._dealt(connection, session, phase, device)
                     found = _abandoned(seen) if seen.state is RoundState.ABANDONED else answer(connection, seen)
                 if found is not None:
                     return found
-                if not moved(session, seen.state):
+                if not moved(seen.session, seen.state):
                     return wire.encode(Pending(retry_after_s=poll_after_s(seen)))
 
     def _outcome(self, connection: Connection, seen: Standing, phase: Phase, device: bytes) -> bytes | None:
@@ -304,6 +308,16 @@ class Intake:
         if found is None:
             raise _unknown_session()
         return found
+
+    def _dealt(self, connection: Connection, session: str, phase: Phase, device: bytes) -> Standing:
+        """How a device stands in its cohort, which it may not know yet: it asks with the session of its selection."""
+        seen = round_store.standing(connection, session, phase, device)
+        if seen is not None and seen.public_key is None and seen.cohorts > 1:
+            row = round_store.round_by_session(connection, session)
+            cohort = None if row is None else round_store.cohort_of(connection, row, device)
+            if cohort is not None:
+                seen = round_store.standing(connection, cohort.session, phase, device)
+        return _selected(seen)
 
     def _seen(self, session: str, phase: Phase, device: bytes) -> Standing:
         with self._database.reading() as connection:

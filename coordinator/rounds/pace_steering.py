@@ -30,7 +30,7 @@ MOST_POLLS_A_SECOND = 250.0
 """Of a whole cohort: half of what a core answers, so that messages are not held up by questions."""
 SHORTEST_POLL_S = 0.1
 MOST_PAUSES = 4.0
-"""So many pauses of :func:`poll_interval_s` a device may sleep while most of its cohort has not answered yet."""
+"""So many pauses of :func:`poll_interval_s` a device of a large cohort may sleep."""
 
 
 def poll_interval_s(cohort: int) -> float:
@@ -63,19 +63,20 @@ def poll_after_s(
     elapsed_s, remaining_s
         Since the phase began, and until its deadline.
     pace
-        ``poll_growth`` is the pause as a multiple of ``elapsed_s``, ``longest_poll_s`` bounds it.
+        ``poll_growth`` is the pause as a multiple of ``elapsed_s``, ``longest_poll_s`` bounds it, or a few of
+        :func:`poll_interval_s` where these are longer.
     uniform
         In [0, 1): spreads those who come back after the deadline.
     answered, idle_s
         Devices that answered the phase so far, and seconds since one more of them did.
     """
     shortest = poll_interval_s(cohort)
+    most = MOST_PAUSES * shortest
     to_come_s = elapsed_s * (cohort - answered) / answered if answered > 0 else math.inf
     if to_come_s < math.inf and idle_s <= max(1.0, to_come_s):
-        most = max(shortest, min(elapsed_s, MOST_PAUSES * shortest))
-        wait = min(most, max(SHORTEST_POLL_S, 1.2 * to_come_s))
+        wait = min(max(shortest, min(elapsed_s, most)), max(SHORTEST_POLL_S, 1.2 * to_come_s))
     else:
-        wait = min(max(shortest, pace.poll_growth * elapsed_s), max(shortest, pace.longest_poll_s))
+        wait = min(max(shortest, pace.poll_growth * elapsed_s), max(most, pace.longest_poll_s))
     if 0 < remaining_s <= wait:
         return remaining_s + AFTER_DEADLINE_S + 0.5 * shortest * uniform
     return wait
@@ -128,6 +129,7 @@ def come_back_after_s(
     uniform: Callable[[], float],
     active: float = 0.0,
     places: int = 1,
+    opens_at: float | None = None,
 ) -> float:
     """Seconds until a device should ask again: when the next selection is expected, or later if there are many.
 
@@ -141,8 +143,12 @@ def come_back_after_s(
         Draws from [0, 1).
     active, places
         As for :func:`spread_s`.
+    opens_at
+        When the next selection is expected, Unix seconds, if it does not wait for the end of the running round.
     """
-    if running is not None:
+    if opens_at is not None:
+        expected = opens_at - now
+    elif running is not None:
         expected = running.opened_at + typical_duration_s(ended) + pause_s - now
     elif ended and ended[0].ended_at is not None:
         expected = ended[0].ended_at + pause_s - now

@@ -76,6 +76,7 @@ def usage_clip(settings: Settings) -> int:
 def make_counting_plan(
     settings: Settings,
     row: Round,
+    cohort: int,
     kind: TaskKind,
     model: PublishedModel,
     dimension: int,
@@ -84,8 +85,7 @@ def make_counting_plan(
     metrics: MetricSetting,
     baseline: PublishedModel | None = None,
 ) -> Plan:
-    """Ask the ``row.still_in`` devices of a round for counters alone; of the update, a single zero travels."""
-    cohort = row.still_in
+    """Ask the ``cohort`` devices of a cohort for counters alone; of the update, a single zero travels."""
     largest = max(settings.codec.largest_count, LOSS_LEVELS**2 if metrics.paired else 0)
     return Plan(
         protocol_version=row.protocol_version or versions.NEWEST,

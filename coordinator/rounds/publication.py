@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from coordinator.aggregation import GateRejectedError, make_next_model, make_optimizer
+from coordinator.aggregation import CohortSum, GateRejectedError, agreeing_sums, make_next_model, make_optimizer
 from coordinator.events import Event, log_failure
 from coordinator.experiments import metric_store
 from coordinator.experiments.threshold import ScoreHistograms, calibrate_threshold
@@ -19,19 +20,21 @@ from coordinator.releases.model_store import add_model, load_artifact, weights_o
 from coordinator.releases.rollout import hold_back
 from coordinator.rounds.planning import decode_plan, run_context, vector_layout
 from coordinator.rounds.states import RoundEvent
+from coordinator.rounds.transitions import take_all
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
 from coordinator.storage.round_store import Round
 from federated_protocol import wire
 from federated_protocol.errors import CodecError, ProtocolError, ProtocolErrorReason
-from federated_protocol.messages import EncryptedShares, KeyAdvertisement, MaskedInput, Phase, Unmasking
+from federated_protocol.messages import AbandonReason, EncryptedShares, KeyAdvertisement, MaskedInput, Phase, Unmasking
 from federated_protocol.plan import Plan, counter_names
+from federated_protocol.privacy import estimated_names, read_estimates
 from federated_protocol.secure_aggregation import MaskedSum, sum_of_masks
 from federated_protocol.update_codec import DecodedSum, decode_sum
 from federated_protocol.vector_layout import VectorLayout
 
-HISTOGRAM_ROUNDS = 30
-"""Histograms older than this many rounds weigh nothing after decay."""
+HISTOGRAM_ROUNDS = 60
+"""Histograms of so many cohorts are read: those of rounds 30 back weigh nothing after decay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +55,19 @@ class OpenedSum:
     decoded: DecodedSum
 
     def store_counters(self, connection: Connection, round_id: int) -> None:
-        """Keep the exact counters; they count whether or not the model passes its gate."""
+        """Keep the counters, exact or estimated; they count whether or not the model passes its gate."""
         names = counter_names(self.plan.metrics)
         sums = {name: int(value) for name, value in zip(names, self.decoded.counters, strict=True)}
-        metric_store.add_sums(connection, round_id, sums)
+        metric_store.add_sums(connection, round_id, sums | estimated_sums(self.plan, self.decoded))
+
+
+def estimated_sums(plan: Plan, decoded: DecodedSum) -> dict[str, int]:
+    """Counts that lay under the noise, rounded, and beside each its variance; none in a plan without."""
+    if not estimated_names(plan.metrics):
+        return {}
+    found = read_estimates(decoded.update_sum, plan.metrics, plan.codec, round(decoded.weight_sum))
+    values = {name: round(estimate.value) for name, estimate in found.items()}
+    return values | {f"{name}_variance": math.ceil(estimate.variance) for name, estimate in found.items()}
 
 
 class _StoredRound(Mapping[int, Unmasking]):
@@ -139,20 +151,20 @@ def _add_inputs(database: Database, row: Round, layout: VectorLayout, index: Map
     return total
 
 
-def publish(database: Database, settings: Settings, row: Round, now: float) -> int | None:
-    """Make the next model from the opened sum and publish it with the end of the round, both or neither.
+def publish(database: Database, settings: Settings, cohorts: Sequence[Round], now: float) -> int | None:
+    """Make the next model from the opened sums of a round and publish it with the round's end, both or neither.
 
-    Returns the version, or None when the evaluation gate rejects the model. When another process published this
-    round meanwhile, its version is returned and nothing is written.
+    A cohort that deviates from the others is left out and ends as abandoned, in the same transaction.
+
+    Returns the version, or None when the model is rejected. When another process published this round meanwhile, its
+    version is returned and nothing is written.
     """
-    plan = decode_plan(row.plan or b"")
-    vector = np.frombuffer(row.aggregate or b"", dtype="<u4")
-    devices = row.inputs or 0
+    plan = decode_plan(cohorts[0].plan or b"")
     with database.reading() as connection:
-        base, optimizer_state = load_artifact(connection, row.base_version)
+        base, optimizer_state = load_artifact(connection, cohorts[0].base_version)
         histograms = _histograms(connection, settings, plan)
     try:
-        decoded = decode_sum(vector, plan.codec, devices)
+        sums, left_out = agreeing_sums([_cohort_sum(row) for row in cohorts], settings.rounds.largest_deviation)
         threshold = calibrate_threshold(
             histograms,
             base.threshold,
@@ -163,28 +175,29 @@ def publish(database: Database, settings: Settings, row: Round, now: float) -> i
             base,
             weights_of(base),
             optimizer_state,
-            decoded,
-            plan.codec,
-            devices,
+            sums,
             make_optimizer(settings.optimizer),
             threshold,
             prior_weight=settings.optimizer.prior_weight,
         )
     except (GateRejectedError, CodecError) as error:
-        log_failure(Event.SUM_FAILED, error, round=row.number)
+        log_failure(Event.SUM_FAILED, error, round=cohorts[0].number)
         return None
-    examples = dict(zip(counter_names(plan.metrics), decoded.counters, strict=True)).get("examples", 0)
+    examples = counter_names(plan.metrics).index("examples") if plan.metrics.exact else None
     with database.writing() as connection:
         version = following.artifact.version
-        if round_store.move(connection, row, RoundEvent.PASSED, now, published_version=version):
+        kept = [row for place, row in enumerate(cohorts) if place not in left_out]
+        if take_all(connection, kept, RoundEvent.PASSED, now, published_version=version):
+            deviant = [cohorts[place] for place in sorted(left_out)]
+            take_all(connection, deviant, RoundEvent.REJECTED, now, reason=AbandonReason.DEVIANT_COHORT)
             added = add_model(
                 connection,
                 following.artifact,
                 optimizer_state=following.optimizer_state,
-                round_id=row.id,
+                round_id=kept[0].id,
                 now=now,
-                participants=devices,
-                examples=int(examples),
+                participants=sum(found.devices for found in sums),
+                examples=0 if examples is None else sum(int(found.decoded.counters[examples]) for found in sums),
                 update_norm=following.update_norm,
             )
             if not added:
@@ -194,16 +207,23 @@ def publish(database: Database, settings: Settings, row: Round, now: float) -> i
     return version
 
 
+def _cohort_sum(row: Round) -> CohortSum:
+    """What the opened sum of a cohort decodes to."""
+    codec, devices = decode_plan(row.plan or b"").codec, row.inputs or 0
+    decoded = decode_sum(np.frombuffer(row.aggregate or b"", dtype="<u4"), codec, devices)
+    return CohortSum(decoded, codec, devices)
+
+
 def _histograms(connection: Connection, settings: Settings, plan: Plan) -> ScoreHistograms:
-    """Score histograms of the newest rounds that used the same bins, newest first."""
+    """Score histograms of the newest rounds that used the same bins, newest first, each over all its cohorts."""
     metrics = plan.metrics
-    newest = metric_store.newest_counted_rounds(connection, (settings.task,), HISTOGRAM_ROUNDS)
+    by_round: dict[tuple[int, int], list[int]] = {}
+    for round_id in metric_store.newest_counted_rounds(connection, (settings.task,), HISTOGRAM_ROUNDS):
+        row = round_store.round_by_id(connection, round_id)
+        if row is not None and _same_bins(row.plan, plan):
+            by_round.setdefault((row.number, row.attempt), []).append(round_id)
     return ScoreHistograms.accumulate(
-        (
-            metric_store.sums_of(connection, round_id)
-            for round_id in newest
-            if _same_bins(round_store.plan_of(connection, round_id), plan)
-        ),
+        (metric_store.added_sums(connection, cohorts) for cohorts in by_round.values()),
         metrics.score_edges,
         metrics.propensity_scale,
         settings.metrics.history_decay,

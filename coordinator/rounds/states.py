@@ -2,7 +2,8 @@
 
 Theory of operation
 -------------------
-A round is a row in the database and nothing else: no process holds a piece of it. It moves only along
+A round is a row in the database, or several that share task, number and attempt: its *cohorts*, each a secure
+aggregation of its own (:mod:`coordinator.rounds.cohorts`). No process holds a piece of it. Each row moves only along
 :data:`TRANSITIONS`, by a conditional update (``... where state = the state I saw``), so when several processes try the
 same move one of them does it and the others see that it is done. Each move writes a history row.
 
@@ -27,7 +28,9 @@ s is t on the complete graph and (1 - dropout) n on a sparse one.
 
 Whoever missed a step is out; a short step abandons the round with its reason and nothing is opened. With a quorum in
 ``UNMASKING`` the sum is opened and stored (``AGGREGATED``: exact counters are kept from here on), the next model is
-computed from it and either passes the evaluation gate (``PUBLISHED``, in one transaction with the new version) or not.
+computed from it and either passes the checks (``PUBLISHED``, in one transaction with the new version) or not. A cohort
+waits in ``AGGREGATED`` until every other one of its round is there or abandoned: the model is made of all their sums,
+but for one that deviates from the others; with too few of them the round is *short* once more.
 
 A coordinator that is killed leaves the row as it is. Whoever looks next finds the state and its deadline: devices go on
 where they were, or the deadline passes and the step is closed by the rule above.
@@ -66,9 +69,9 @@ class RoundEvent(enum.StrEnum):
     FAILED = "failed"
     """The shares did not open the sum."""
     PASSED = "passed"
-    """The next model passed the evaluation gate."""
+    """The next model passed the checks."""
     REJECTED = "rejected"
-    """The next model did not pass the evaluation gate."""
+    """The next model did not pass the checks, or this cohort's sum is left out of it."""
     STOPPED = "stopped"
     """An operator ended the round."""
 
@@ -88,7 +91,12 @@ TRANSITIONS: Mapping[RoundState, Mapping[RoundEvent, RoundState]] = MappingProxy
             _E.FAILED: _S.ABANDONED,
             _E.STOPPED: _S.ABANDONED,
         },
-        _S.AGGREGATED: {_E.PASSED: _S.PUBLISHED, _E.REJECTED: _S.ABANDONED, _E.STOPPED: _S.ABANDONED},
+        _S.AGGREGATED: {
+            _E.PASSED: _S.PUBLISHED,
+            _E.REJECTED: _S.ABANDONED,
+            _E.SHORT: _S.ABANDONED,
+            _E.STOPPED: _S.ABANDONED,
+        },
         _S.PUBLISHED: {},
         _S.ABANDONED: {},
     }
@@ -115,6 +123,7 @@ SHORT_REASON: Mapping[RoundState, AbandonReason] = MappingProxyType(
         _S.COLLECTING: AbandonReason.TOO_FEW_INPUTS,
         _S.CONFIRMING: AbandonReason.TOO_FEW_CONFIRMED,
         _S.UNMASKING: AbandonReason.TOO_FEW_UNMASKED,
+        _S.AGGREGATED: AbandonReason.TOO_FEW_COHORTS,
     }
 )
 

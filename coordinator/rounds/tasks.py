@@ -6,6 +6,7 @@ the same for all of them (:mod:`coordinator.rounds.driver`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,12 +14,14 @@ from sqlalchemy import Connection
 
 from coordinator.experiments.click_through import metric_slots
 from coordinator.privacy.ledger import affords, overspends
+from coordinator.privacy.planning import plan_usage_privacy
 from coordinator.releases.evaluation_gate import settle
 from coordinator.releases.model_store import PublishedModel, current_model, load_artifact, published_model
 from coordinator.releases.rollout import awaiting_evaluation
 from coordinator.rounds import planning
 from coordinator.rounds.publication import publish
 from coordinator.rounds.states import RoundEvent
+from coordinator.rounds.transitions import take_all
 from coordinator.settings import Settings
 from coordinator.storage import Database, round_store
 from coordinator.storage.round_store import Round
@@ -50,20 +53,25 @@ class RoundTask(Protocol):
         """Seconds between the end of a round and the next selection."""
         ...
 
-    def wanted(self, connection: Connection) -> bool:
-        """Whether a round may open, apart from the pause after the last one and from the kill switch."""
+    @property
+    def pipelined(self) -> bool:
+        """Whether the next selection may open while a round is under way: nothing in that round can forbid it."""
         ...
 
-    def prepare(self, connection: Connection, row: Round, rng: ByteSource) -> Prepared | None:
-        """The plan for the ``row.still_in`` devices of a closed selection; None when there is nothing to do now."""
+    def wanted(self, connection: Connection, under_way: int = 0) -> bool:
+        """Whether a round may open beside ``under_way`` others, apart from the pause and from the kill switch."""
         ...
 
-    def affords(self, connection: Connection, plan: Plan) -> bool:
-        """Whether the privacy budget bears it."""
+    def prepare(self, connection: Connection, row: Round, devices: int, rng: ByteSource) -> Prepared | None:
+        """The plan for the ``devices`` of a cohort; None when there is nothing to do now."""
         ...
 
-    def finish(self, database: Database, row: Round, now: float) -> int | None:
-        """Use the opened sum and end the round; the version it is about, or None when the round is to be abandoned."""
+    def affords(self, connection: Connection, plan: Plan, cohorts: int) -> bool:
+        """Whether the privacy budget bears a release of each of so many cohorts."""
+        ...
+
+    def finish(self, database: Database, cohorts: Sequence[Round], now: float) -> int | None:
+        """Use the opened sums of a round and end it; the version it is about, or None when it is to be abandoned."""
         ...
 
 
@@ -83,28 +91,35 @@ class TrainingTask:
         """As the settings say."""
         return self.settings.rounds.pause_s
 
-    def wanted(self, connection: Connection) -> bool:
+    @property
+    def pipelined(self) -> bool:
+        """Unless a round's end decides whether another one opens: by the gate's verdict, or by what it has spent."""
+        settings = self.settings
+        decides = settings.releases.evaluation_gate or settings.privacy.noise_multiplier > 0
+        return settings.rounds.pipelined and not decides
+
+    def wanted(self, connection: Connection, under_way: int = 0) -> bool:
         """Until enough rounds were published or the budget is spent."""
         limit = self.settings.rounds.max_rounds
-        if limit and round_store.published_count(connection, self.name) >= limit:
+        if limit and round_store.published_count(connection, self.name) + under_way >= limit:
             return False
         if self.settings.releases.evaluation_gate and awaiting_evaluation(connection) is not None:
             return False
         return not overspends(connection, self.settings)
 
-    def prepare(self, connection: Connection, row: Round, rng: ByteSource) -> Prepared | None:
+    def prepare(self, connection: Connection, row: Round, devices: int, rng: ByteSource) -> Prepared | None:
         """Train on top of the newest version."""
         base = current_model(connection)
         dimension = _dimension(connection, base.version)
-        return Prepared(base, planning.make_plan(self.settings, row, base, dimension, cohort=row.still_in, rng=rng))
+        return Prepared(base, planning.make_plan(self.settings, row, base, dimension, cohort=devices, rng=rng))
 
-    def affords(self, connection: Connection, plan: Plan) -> bool:
+    def affords(self, connection: Connection, plan: Plan, cohorts: int) -> bool:
         """By the ledger."""
-        return affords(connection, self.settings, plan)
+        return affords(connection, self.settings, plan, cohorts)
 
-    def finish(self, database: Database, row: Round, now: float) -> int | None:
+    def finish(self, database: Database, cohorts: Sequence[Round], now: float) -> int | None:
         """Publish the next version."""
-        return publish(database, self.settings, row, now)
+        return publish(database, self.settings, cohorts, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +138,16 @@ class EvaluationTask:
         """Short: a version is waiting."""
         return min(self.settings.rounds.pause_s, LONGEST_EVALUATION_PAUSE_S)
 
-    def wanted(self, connection: Connection) -> bool:
+    @property
+    def pipelined(self) -> bool:
+        """No: a version is judged once."""
+        return False
+
+    def wanted(self, connection: Connection, under_way: int = 0) -> bool:
         """While a version awaits its evaluation."""
         return awaiting_evaluation(connection) is not None
 
-    def prepare(self, connection: Connection, row: Round, rng: ByteSource) -> Prepared | None:
+    def prepare(self, connection: Connection, row: Round, devices: int, rng: ByteSource) -> Prepared | None:
         """Score both models."""
         candidate = awaiting_evaluation(connection)
         if candidate is None:
@@ -135,21 +155,22 @@ class EvaluationTask:
         judged = published_model(connection, candidate)
         metrics = MetricSetting((), self.settings.score_edges, self.settings.metrics.propensity_scale, paired=True)
         plan = planning.make_counting_plan(
-            self.settings, row, TaskKind.EVALUATION, judged, _dimension(connection, candidate), rng,
+            self.settings, row, devices, TaskKind.EVALUATION, judged, _dimension(connection, candidate), rng,
             metrics=metrics, baseline=published_model(connection, judged.parent),
         )  # fmt: skip
         return Prepared(judged, plan)
 
-    def affords(self, connection: Connection, plan: Plan) -> bool:
+    def affords(self, connection: Connection, plan: Plan, cohorts: int) -> bool:
         """Always: evaluations exist in tasks without a guarantee alone, see :func:`coordinator.settings.validate`."""
         return True
 
-    def finish(self, database: Database, row: Round, now: float) -> int | None:
+    def finish(self, database: Database, cohorts: Sequence[Round], now: float) -> int | None:
         """Let the version out, or withdraw it, in the transaction that ends the round."""
+        version = cohorts[0].base_version
         with database.writing() as connection:
-            if round_store.move(connection, row, RoundEvent.PASSED, now, published_version=row.base_version):
-                settle(connection, self.settings, row.base_version, now)
-        return row.base_version
+            if take_all(connection, cohorts, RoundEvent.PASSED, now, published_version=version):
+                settle(connection, self.settings, version, now)
+        return version
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,29 +189,35 @@ class AnalyticsTask:
         """As the settings say."""
         return self.settings.metrics.analytics_every_s
 
-    def wanted(self, connection: Connection) -> bool:
-        """Always."""
-        return True
+    @property
+    def pipelined(self) -> bool:
+        """No: usage is counted at intervals."""
+        return False
 
-    def prepare(self, connection: Connection, row: Round, rng: ByteSource) -> Prepared | None:
+    def wanted(self, connection: Connection, under_way: int = 0) -> bool:
+        """Until the budget is spent."""
+        return not overspends(connection, self.settings, usage=True)
+
+    def prepare(self, connection: Connection, row: Round, devices: int, rng: ByteSource) -> Prepared | None:
         """Count the newest versions."""
         newest = current_model(connection)
         slots = metric_slots(newest.version, self.settings.metrics.newest_versions)
         metrics = MetricSetting(slots, (), usage_clip=planning.usage_clip(self.settings))
         plan = planning.make_counting_plan(
-            self.settings, row, TaskKind.ANALYTICS, newest, _dimension(connection, newest.version), rng, metrics=metrics
-        )
-        return Prepared(newest, plan)
+            self.settings, row, devices, TaskKind.ANALYTICS, newest, _dimension(connection, newest.version), rng,
+            metrics=metrics,
+        )  # fmt: skip
+        return Prepared(newest, plan_usage_privacy(self.settings, plan, rng))
 
-    def affords(self, connection: Connection, plan: Plan) -> bool:
-        """Always: there are no exact counters in a task with noise, see :func:`coordinator.settings.validate`."""
-        return True
+    def affords(self, connection: Connection, plan: Plan, cohorts: int) -> bool:
+        """By the ledger, which training shares."""
+        return affords(connection, self.settings, plan, cohorts)
 
-    def finish(self, database: Database, row: Round, now: float) -> int | None:
-        """The counters are stored with the opened sum; nothing else is made of it."""
+    def finish(self, database: Database, cohorts: Sequence[Round], now: float) -> int | None:
+        """The counters, or estimates, are stored with the opened sums; nothing else is made of them."""
         with database.writing() as connection:
-            round_store.move(connection, row, RoundEvent.PASSED, now)
-        return row.base_version
+            take_all(connection, cohorts, RoundEvent.PASSED, now)
+        return cohorts[0].base_version
 
 
 def _dimension(connection: Connection, version: int) -> int:

@@ -79,6 +79,18 @@ def count_messages(connection: Connection, round_id: int, phase: Phase) -> int:
     return connection.scalar(_COUNT, {"round_id": round_id, "phase": phase.value}) or 0
 
 
+def arrival(connection: Connection, round_id: int, phase: Phase, place: int) -> float | None:
+    """When the answer arrived that was number ``place``, from 1; None when there are fewer."""
+    query = (
+        select(messages.c.received_at)
+        .where(messages.c.round_id == round_id, messages.c.phase == phase.value)
+        .order_by(messages.c.received_at)
+        .offset(place - 1)
+        .limit(1)
+    )
+    return connection.scalar(query)
+
+
 def devices_that_answered(connection: Connection, round_id: int, phase: Phase) -> list[bytes]:
     """Who answered a phase."""
     query = select(messages.c.device).where(messages.c.round_id == round_id, messages.c.phase == phase.value)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, case, func, insert, select, update
 
 from coordinator.rounds.states import RoundEvent, RoundState, next_state
 from coordinator.storage.database import inserted
@@ -16,11 +16,18 @@ from coordinator.storage.tables import history, messages, participants, rounds
 from federated_protocol.messages import AbandonReason, Phase
 
 # Statements of every request are built once: building one costs more than running it.
-_RUNNING = select(rounds).where(rounds.c.task == bindparam("task"), rounds.c.ended_at.is_(None))
+_RUNNING = select(rounds).where(rounds.c.task == bindparam("task"), rounds.c.ended_at.is_(None)).order_by(rounds.c.id)
 _RUNNING_LOCKED = _RUNNING.with_for_update()
 _BY_SESSION = select(rounds).where(rounds.c.session == bindparam("session"))
-_NEWEST = select(rounds).where(rounds.c.task == bindparam("task")).order_by(rounds.c.id.desc()).limit(bindparam("most"))
-_PUBLISHED = select(func.count()).where(
+_NEWEST = (
+    select(rounds)
+    .where(rounds.c.task == bindparam("task"))
+    .order_by(rounds.c.number.desc(), rounds.c.attempt.desc(), rounds.c.cohort)
+    .limit(bindparam("most"))
+)
+_BY_ID = select(rounds).where(rounds.c.id == bindparam("round_id"))
+_BY_ID_LOCKED = _BY_ID.with_for_update()
+_PUBLISHED = select(func.count(rounds.c.number.distinct())).where(
     rounds.c.task == bindparam("task"), rounds.c.state == RoundState.PUBLISHED.value
 )
 _JOINED = (
@@ -36,6 +43,8 @@ _OF_PHASE = (messages.c.round_id == rounds.c.id) & (messages.c.phase == bindpara
 _STANDING = (
     select(
         rounds.c.id,
+        rounds.c.session,
+        rounds.c.cohorts,
         rounds.c.state,
         rounds.c.reason,
         rounds.c.state_since,
@@ -70,12 +79,16 @@ _PHASES = tuple(Phase)
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One row of ``rounds``; times are Unix seconds, counts are devices."""
+    """One row of ``rounds``: a cohort of a round; times are Unix seconds, counts are devices."""
 
     id: int
     task: str
     number: int
     attempt: int
+    cohort: int
+    """1..``cohorts``"""
+    cohorts: int
+    """Into how many secure aggregations of their own the round was cut."""
     protocol_version: int | None
     session: str
     state: RoundState
@@ -112,6 +125,10 @@ class Round:
         """Whether the round has not ended."""
         return self.ended_at is None
 
+    def is_cohort_of(self, other: Round) -> bool:
+        """Whether both rows are the same attempt of the same round."""
+        return (self.task, self.number, self.attempt) == (other.task, other.number, other.attempt)
+
 
 @dataclass(frozen=True, slots=True)
 class Participant:
@@ -133,6 +150,8 @@ class Standing:
     """Where a round stands, and one device in one phase of it: what every request inside a round asks, in one query."""
 
     round_id: int
+    session: str
+    cohorts: int
     state: RoundState
     reason: AbandonReason | None
     state_since: float
@@ -177,14 +196,39 @@ def this_process() -> str:
     return f"process {socket.gethostname()[:40]}:{os.getpid()}"
 
 
+def running_rounds(connection: Connection, task: str, *, lock: bool = False) -> list[Round]:
+    """Every cohort of ``task`` that has not ended, oldest first; the last one may be the next selection.
+
+    With ``lock`` nobody else changes them in this transaction's time.
+    """
+    return [_as_round(row) for row in connection.execute(_RUNNING_LOCKED if lock else _RUNNING, {"task": task})]
+
+
 def running_round(connection: Connection, task: str, *, lock: bool = False) -> Round | None:
-    """The round of ``task`` that has not ended; with ``lock`` nobody else changes it in this transaction's time."""
-    return _round(connection.execute(_RUNNING_LOCKED if lock else _RUNNING, {"task": task}).one_or_none())
+    """The oldest of :func:`running_rounds`, None when nothing runs."""
+    return next(iter(running_rounds(connection, task, lock=lock)), None)
+
+
+def round_by_id(connection: Connection, round_id: int, *, lock: bool = False) -> Round | None:
+    """One row; with ``lock`` nobody else changes it in this transaction's time."""
+    row = connection.execute(_BY_ID_LOCKED if lock else _BY_ID, {"round_id": round_id}).one_or_none()
+    return None if row is None else _as_round(row)
+
+
+def cohorts_of(connection: Connection, row: Round, *, lock: bool = False) -> list[Round]:
+    """Every cohort of this attempt of a round, in their order, ``row`` itself included."""
+    query = (
+        select(rounds)
+        .where(rounds.c.task == row.task, rounds.c.number == row.number, rounds.c.attempt == row.attempt)
+        .order_by(rounds.c.cohort)
+    )
+    return [_as_round(found) for found in connection.execute(query.with_for_update() if lock else query)]
 
 
 def round_by_session(connection: Connection, session: str) -> Round | None:
     """The round with this session id."""
-    return _round(connection.execute(_BY_SESSION, {"session": session}).one_or_none())
+    row = connection.execute(_BY_SESSION, {"session": session}).one_or_none()
+    return None if row is None else _as_round(row)
 
 
 def standing(
@@ -200,6 +244,8 @@ def standing(
         return None
     return Standing(
         round_id=row.id,
+        session=row.session,
+        cohorts=row.cohorts,
         state=RoundState(row.state),
         reason=AbandonReason(row.reason) if row.reason else None,
         state_since=row.state_since,
@@ -224,9 +270,18 @@ def plan_of(connection: Connection, round_id: int) -> bytes | None:
 
 
 def newest_rounds(connection: Connection, task: str, limit: int) -> list[Round]:
-    """The newest rounds of a task, newest first."""
-    rows = connection.execute(_NEWEST, {"task": task, "most": limit})
-    return [found for row in rows if (found := _round(row)) is not None]
+    """The newest cohorts of a task, those of the newest round first."""
+    return [_as_round(row) for row in connection.execute(_NEWEST, {"task": task, "most": limit})]
+
+
+def last_ended_at(connection: Connection, task: str) -> float | None:
+    """When the newest round of a task that has ended did so, with all its cohorts; None before the first."""
+    newest = select(func.max(rounds.c.number)).where(rounds.c.task == task).scalar_subquery()
+    # The newest number may be a selection beside the round before it.
+    ended: float | None = connection.scalar(
+        select(func.max(rounds.c.ended_at)).where(rounds.c.task == task, rounds.c.number >= newest - 1)
+    )
+    return ended
 
 
 def published_count(connection: Connection, task: str) -> int:
@@ -235,9 +290,15 @@ def published_count(connection: Connection, task: str) -> int:
 
 
 def abandoned_count(connection: Connection, task: str) -> int:
-    """How many rounds of a task were abandoned."""
-    query = select(func.count()).where(rounds.c.task == task, rounds.c.state == RoundState.ABANDONED.value)
-    return connection.scalar(query) or 0
+    """How many attempts of rounds of a task were abandoned whole."""
+    abandoned = func.sum(case((rounds.c.state == RoundState.ABANDONED.value, 1), else_=0))
+    attempts = (
+        select(rounds.c.number)
+        .where(rounds.c.task == task)
+        .group_by(rounds.c.number, rounds.c.attempt)
+        .having(abandoned == func.count())
+    )
+    return connection.scalar(select(func.count()).select_from(attempts.subquery())) or 0
 
 
 def open_round(
@@ -252,7 +313,7 @@ def open_round(
     now: float,
     deadline: float,
 ) -> bool:
-    """Begin selecting; False when another process already did (one running round a task)."""
+    """Begin selecting; False when another process already did (one selection a task)."""
     opened = inserted(
         connection,
         rounds,
@@ -272,10 +333,50 @@ def open_round(
         purged=0,
     )
     if opened:
-        row = running_round(connection, task)
+        row = round_by_session(connection, session)
         assert row is not None
         _remember(connection, row.id, now, None, RoundState.SELECTING, None, None)
     return opened
+
+
+def split_off(
+    connection: Connection, row: Round, cohort: int, cohorts: int, session: str, devices: Sequence[bytes], now: float
+) -> Round:
+    """Give these devices of a selection that has closed a cohort of their own, still in ``SELECTING``.
+
+    Call it after ``row`` and the cohorts before this one have moved on: a task has one row that selects.
+    """
+    values = {
+        "task": row.task,
+        "number": row.number,
+        "attempt": row.attempt,
+        "cohort": cohort,
+        "cohorts": cohorts,
+        "protocol_version": row.protocol_version,
+        "session": session,
+        "state": RoundState.SELECTING.value,
+        "base_version": row.base_version,
+        "opened_at": row.opened_at,
+        "state_since": row.state_since,
+        "deadline": row.deadline,
+        "last_joined_at": row.last_joined_at,
+        "still_in": len(devices),
+        "quorum": row.quorum,
+        "bytes_up": 0,
+        "bytes_down": 0,
+        "purged": 0,
+    }
+    connection.execute(insert(rounds).values(**values))
+    made = round_by_session(connection, session)
+    assert made is not None
+    _remember(connection, made.id, now, None, RoundState.SELECTING, None, None)
+    change = (
+        update(participants)
+        .where(participants.c.round_id == row.id, participants.c.device == bindparam("b_device"))
+        .values(round_id=made.id)
+    )
+    connection.execute(change, [{"b_device": device} for device in devices])
+    return made
 
 
 def move(
@@ -344,6 +445,28 @@ def join(
     return new
 
 
+def cohort_of(connection: Connection, row: Round, device: bytes) -> Round | None:
+    """The cohort of this attempt of a round that a device was dealt to."""
+    query = (
+        select(rounds)
+        .join(participants, participants.c.round_id == rounds.c.id)
+        .where(rounds.c.task == row.task, rounds.c.number == row.number, rounds.c.attempt == row.attempt)
+        .where(participants.c.device == device)
+    )
+    found = connection.execute(query).one_or_none()
+    return None if found is None else _as_round(found)
+
+
+def takes_part(connection: Connection, running: Sequence[Round], device: bytes) -> bool:
+    """Whether a device is still in one of these rounds."""
+    query = select(participants.c.device).where(
+        participants.c.round_id.in_([row.id for row in running]),
+        participants.c.device == device,
+        participants.c.dropped_in.is_(None),
+    )
+    return connection.scalar(query.limit(1)) is not None
+
+
 def participant(connection: Connection, round_id: int, device: bytes) -> Participant | None:
     """One device of a round."""
     row = connection.execute(_PARTICIPANT, {"round_id": round_id, "device": device}).one_or_none()
@@ -364,6 +487,25 @@ def drop(connection: Connection, round_id: int, devices: Iterable[bytes], phase:
 def set_positions(connection: Connection, round_id: int, positions: dict[bytes, int]) -> None:
     """Give the members of U1 their roster index."""
     _each(connection, round_id, [{"b_device": d, "b_value": p} for d, p in positions.items()], "position")
+
+
+def entered_at(connection: Connection, round_id: int, state: RoundState) -> float | None:
+    """When a round came into a state; None if it never did."""
+    query = select(func.min(history.c.at)).where(history.c.round_id == round_id, history.c.to_state == state.value)
+    found: float | None = connection.scalar(query)
+    return found
+
+
+def mean_time_to_collect_s(connection: Connection, found: Sequence[Round]) -> float:
+    """How long those of these rounds that came so far took from their plan to collecting; 0 when none did."""
+    began, collected = history.alias(), history.alias()
+    query = (
+        select(func.avg(collected.c.at - began.c.at))
+        .join(collected, collected.c.round_id == began.c.round_id)
+        .where(began.c.round_id.in_([row.id for row in found]), began.c.to_state == RoundState.ADVERTISING.value)
+        .where(collected.c.to_state == RoundState.COLLECTING.value)
+    )
+    return float(connection.scalar(query) or 0.0)
 
 
 def history_of(connection: Connection, round_id: int) -> list[HistoryEntry]:
@@ -408,9 +550,7 @@ def _remember(
     )
 
 
-def _round(row: Row[Any] | None) -> Round | None:
-    if row is None:
-        return None
+def _as_round(row: Row[Any]) -> Round:
     values = dict(row._mapping)
     values["state"] = RoundState(values["state"])
     values["reason"] = AbandonReason(values["reason"]) if values["reason"] else None

@@ -1,9 +1,9 @@
 """Every table of the coordinator (SQLAlchemy Core). Nothing here names a person; nothing holds an unmasked input.
 
-Kept for good: ``rounds`` (how it went, in counts), ``models``, ``metric_sums``, ``privacy_charges``, ``history``,
-``rollouts``, ``release_metadata``, ``audit_log``, ``check_in_hours`` (counts), ``accounts``. Kept at most an hour
-after a round ended: ``participants``, ``messages``, ``results``. Kept while a replay could still pass for fresh:
-``check_ins``.
+Kept for good: ``rounds`` and ``phase_times`` (how it went, in counts), ``models``, ``metric_sums``,
+``privacy_charges``, ``history``, ``rollouts``, ``release_metadata``, ``audit_log``, ``check_in_hours`` (counts),
+``accounts``. Kept at most an hour after a round ended: ``participants``, ``messages``, ``results``. Kept while a replay
+could still pass for fresh: ``check_ins``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 metadata = MetaData()
 
@@ -42,6 +42,8 @@ rounds = Table(
     Column("task", String(64), nullable=False),
     Column("number", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
+    Column("cohort", Integer, nullable=False, server_default="1"),  # 1..cohorts: one secure aggregation of the round
+    Column("cohorts", Integer, nullable=False, server_default="1"),  # how many the round was cut into
     Column("protocol_version", Integer),  # what the cohort speaks, once the first device joined
     Column("session", String(64), nullable=False, unique=True),
     Column("state", String(16), nullable=False),
@@ -72,13 +74,30 @@ rounds = Table(
     Column("lease_holder", String(64)),  # who is opening the sum or computing the next model
     Column("lease_until", Float),
     Column("purged", Integer, nullable=False),  # 1 when participants, messages and results are gone
+    Index("one_row_a_cohort", "task", "number", "attempt", "cohort", unique=True),
     Index(
-        "one_running_round_a_task",
+        "one_selection_a_task",
         "task",
         unique=True,
+        sqlite_where=text("state = 'selecting'"),
+        postgresql_where=text("state = 'selecting'"),
+    ),
+    Index(
+        "running_rounds",
+        "task",
         sqlite_where=text("ended_at IS NULL"),
         postgresql_where=text("ended_at IS NULL"),
     ),
+)
+
+phase_times = Table(
+    "phase_times",
+    metadata,
+    Column("round_id", ForeignKey("rounds.id"), primary_key=True),
+    Column("phase", String(16), primary_key=True),
+    Column("answered", Integer, nullable=False),
+    Column("needed_s", Float, nullable=False),  # until nearly all of them had answered
+    Column("short", Integer, nullable=False),  # 1 when too few had: the cohort was abandoned
 )
 
 participants = Table(
@@ -177,7 +196,7 @@ rollouts = Table(
     "rollouts",
     metadata,
     Column("version", ForeignKey("models.version"), primary_key=True),
-    Column("state", String(16), nullable=False),  # staged, live or withdrawn
+    Column("state", String(16), nullable=False),  # candidate, staged, live, withdrawn or replaced
     Column("percent", Float, nullable=False),  # of devices that are told of it, 0..100
     Column("reason", String(64), nullable=False),
     Column("changed_at", Float, nullable=False),

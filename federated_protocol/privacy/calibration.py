@@ -16,9 +16,11 @@ from federated_protocol.plan import (
     MetricSetting,
     Plan,
     PrivacySetting,
+    TaskKind,
     counter_names,
 )
 from federated_protocol.privacy.discrete_gaussian import LARGEST_SIXTEENTHS, SIXTEENTHS
+from federated_protocol.privacy.estimates import estimated_names
 from federated_protocol.privacy.zcdp import rounded_norm_bound, sum_rho
 
 
@@ -87,6 +89,10 @@ def check_privacy(plan: Plan) -> float:
         raise CodecError("a private plan adds noise, and states delta up to 0.001 and a corrupt fraction in [0, 1)")
     if counter_names(plan.metrics):
         raise CodecError("a private plan has no exact counters: everything lies inside the clipped, noised vector")
+    names = estimated_names(plan.metrics)
+    whole = codec.sent == codec.dimension == len(names)
+    if bool(names) != (plan.kind is TaskKind.ANALYTICS) or (names and not whole):
+        raise CodecError("a private plan counts usage in analytics alone, where the vector is that of the usage")
     rho = charge(codec, plan.aggregation, privacy)
     if plan.privacy != privacy_label(privacy, rho):
         raise CodecError("the plan's label does not say what its noise gives")
@@ -94,5 +100,5 @@ def check_privacy(plan: Plan) -> float:
 
 
 def nothing_counted(metrics: MetricSetting) -> MetricSetting:
-    """The metrics of a private task: none."""
+    """The metrics of a private task that trains: none."""
     return MetricSetting(slots=(), score_edges=(), propensity_scale=metrics.propensity_scale, exact=False)

@@ -27,6 +27,7 @@ import enum
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -100,9 +101,9 @@ def state_diagram() -> str:
     return "\n".join(["stateDiagram-v2", f"    [*] --> {ClientState.NEW.value}", *legal, *ends]) + "\n"
 
 
-@dataclass
+@dataclass(repr=False)
 class _Secrets:
-    """Everything that must not outlive the session."""
+    """Everything that must not outlive the session; never printed, copied or serialised."""
 
     cipher_key: X25519PrivateKey
     mask_key: X25519PrivateKey
@@ -111,6 +112,9 @@ class _Secrets:
     """X25519 agreement of the cipher keys, by peer."""
     held_shares: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
     """(masking-key share, self-mask share) by owner: of each neighbour in U2; on the complete graph its own too."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("secrets of a session are not serialised")
 
 
 class AggregationClient:
@@ -269,9 +273,8 @@ class AggregationClient:
         """
         with self._step(ClientStep.CONFIRM):
             context = self._run()
-            self._alive = check_survivors(
-                survivors, context, self._index, self._sharers, self._neighbours, self._rules, self._vouch
-            )
+            own = Peer(self._index, self._device_key, self._own_keys)
+            self._alive = check_survivors(survivors, context, own, self._sharers, self._peers, self._rules, self._vouch)
             self._confirmed = derivation.confirmation_digest(context.digest, survivors.members)
             return Confirmation(digest=self._confirmed)
 

@@ -8,7 +8,7 @@ is bound to. Nothing here has state or gives anything out.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from federated_protocol import wire
@@ -96,6 +96,7 @@ def check_roster(
         raise ProtocolError(Reason.BAD_NEIGHBOURS, "the entries are not those of this device's neighbours, in order")
     _check_keys([own_keys, *(_advertised(entry) for entry in roster.entries)])
     peers = _verified(roster.entries, binding, vouch)
+    _check_order([own, *peers])
     _check_under_root([own, *peers], context, roster.proof)
     return context, {peer.index: peer for peer in peers}
 
@@ -103,9 +104,9 @@ def check_roster(
 def check_survivors(
     survivors: Survivors,
     context: RunContext,
-    index: int,
+    own: Peer,
     sharers: Collection[int],
-    neighbours: Collection[int],
+    neighbours: Mapping[int, Peer],
     rules: JoinRules,
     vouch: Vouch,
 ) -> frozenset[int]:
@@ -114,9 +115,9 @@ def check_survivors(
     Args:
         survivors: what the coordinator answered to the masked input.
         context: of the run.
-        index: this device's.
+        own: this device.
         sharers: the members of U2 this device knows: neighbours that sent it shares, and itself.
-        neighbours: all its neighbours; they were verified with the roster.
+        neighbours: all its neighbours by index; they were verified with the roster.
         rules: pinned on this device.
         vouch: for the witnesses' certificates.
 
@@ -128,7 +129,7 @@ def check_survivors(
     """
     n, t = context.parameters.n, context.parameters.threshold
     alive = frozenset(place + 1 for place in unpack_set(survivors.members, n))
-    if index not in alive:
+    if own.index not in alive:
         raise ProtocolError(Reason.OWN_ENTRY_MISSING, "this device's input is not among the survivors")
     around = frozenset(neighbours)
     if not alive & around <= frozenset(sharers):
@@ -141,15 +142,18 @@ def check_survivors(
     if len(alive) < smallest_survival(context.parameters, rules.threat):
         raise ProtocolError(Reason.TOO_MANY_DROPPED, f"{len(alive)} of {n} are left, the graph was solved for more")
     indices = [entry.index for entry in survivors.witnesses]
-    if indices != sorted(set(indices)) or not set(indices) <= alive - around - {index}:
+    if indices != sorted(set(indices)) or not set(indices) <= alive - around - {own.index}:
         raise ProtocolError(Reason.BAD_INDEX, "the witnesses are not further survivors, in order")
     if 1 + len(near) + len(indices) < rules.floor:
         raise ProtocolError(
             Reason.UNCERTIFIED_PEER, f"fewer than {rules.floor} survivors showed that they are enrolled devices"
         )
     if indices:
-        _check_keys([_advertised(entry) for entry in survivors.witnesses])
-        _check_under_root(_verified(survivors.witnesses, context.binding, vouch), context, survivors.proof)
+        witnesses = _verified(survivors.witnesses, context.binding, vouch)
+        # Together with those who are known already: nobody may stand for two.
+        _check_keys(peer.keys for peer in (own, *neighbours.values(), *witnesses))
+        _check_order((own, *neighbours.values(), *witnesses))
+        _check_under_root(witnesses, context, survivors.proof)
     elif survivors.proof:
         raise ProtocolError(Reason.BAD_PROOF, "a proof without witnesses")
     return alive
@@ -223,12 +227,14 @@ def _verified(entries: Iterable[RosterEntry], binding: RoundBinding, vouch: Vouc
     return peers
 
 
-def _check_under_root(members: list[Peer], context: RunContext, proof: bytes) -> None:
-    in_order = sorted(members, key=lambda peer: peer.index)
-    names = [fingerprint(peer.device_key) for peer in in_order]
+def _check_order(members: Iterable[Peer]) -> None:
+    names = [fingerprint(peer.device_key) for peer in sorted(members, key=lambda peer: peer.index)]
     if any(one >= other for one, other in itertools.pairwise(names)):
         raise ProtocolError(Reason.BAD_INDEX, "the indices do not follow the order of the fingerprints")
-    leaves = {peer.index - 1: derivation.key_leaf(peer.device_key, peer.keys) for peer in in_order}
+
+
+def _check_under_root(members: Iterable[Peer], context: RunContext, proof: bytes) -> None:
+    leaves = {peer.index - 1: derivation.key_leaf(peer.device_key, peer.keys) for peer in members}
     if root_from(leaves, context.parameters.n, proof) != context.root:
         raise ProtocolError(
             Reason.BAD_PROOF, "the keys of this device or of a peer are not under the root of all advertised keys"

@@ -16,6 +16,7 @@ from keyboard_app.device.conditions import FixedConditions, SystemConditions
 from keyboard_app.device.headless import HeadlessDevice, HeadlessSetting, TypingSetting
 from keyboard_app.device.identity import IdentityError
 from keyboard_app.device.policy import DevicePolicy
+from keyboard_app.device.release_client import PinnedRootError
 from keyboard_app.device.round_attendance import Enrolment
 from keyboard_app.device.schedule import ScheduleSetting
 from keyboard_app.device.status import DeviceStatus
@@ -34,6 +35,7 @@ DEMO_FLOOR = 4
 @click.option("--authority", "authority_url", metavar="URL", help="Where to enrol, together with --token.")
 @click.option("--token", help="Enrolment token for --authority.")
 @click.option("--certificate", type=_FILE, help="Certificate made by `authority issue`, instead of --authority.")
+@click.option("--release-root", type=_FILE, help="Root metadata to pin: models that it does not vouch for are refused.")
 @click.option("--replay", type=_FILE, help="Type this replay. With --insecure-demo: the shipped one by default.")
 @click.option("--user", help="Who of the replay's people this is; by default drawn from the device's key.")
 @click.option("--catalog", type=_FILE, help="Query list or knowledge graph instead of the shipped one.")
@@ -74,6 +76,7 @@ def device(
     authority_url: str | None,
     token: str | None,
     certificate: Path | None,
+    release_root: Path | None,
     replay: Path | None,
     user: str | None,
     catalog: Path | None,
@@ -112,13 +115,14 @@ def device(
         schedule=ScheduleSetting.demo() if eager else ScheduleSetting(),
         enrolment=Enrolment(authority_url, token) if authority_url is not None and token is not None else None,
         certificate=certificate,
+        release_root=release_root,
         typing=None if replay is None else TypingSetting(replay, user, catalog, typist_file, seed, speed),
     )
     for number in _SIGNALS:
         signal.signal(number, _stop)
     try:
         headless = HeadlessDevice(setting)
-    except (IdentityError, LogError, SuggestionModelError, OSError, ValueError) as problem:
+    except (IdentityError, PinnedRootError, LogError, SuggestionModelError, OSError, ValueError) as problem:
         raise click.ClickException(str(problem)) from problem
     try:
         headless.run(_report_as_json if as_json else _report, rounds)

@@ -225,7 +225,8 @@ class Participation:
             raise BadAnswer("the plan cannot be decoded") from None
         if answer.trust:
             of.identity.accept_trust(answer.trust, of.clock())
-        of.policy.check(plan, self._session, of.store.dimension)
+        of.policy.check(plan, of.store.dimension)
+        self._session = plan.session  # of the cohort this device was dealt to
         if of.history.has_contributed(plan, of.clock()):
             raise PlanRefusedError(PlanRefusal.ALREADY_CONTRIBUTED)
         if not of.budget.affords(plan):
@@ -271,7 +272,7 @@ class Participation:
             self._contribution.layout,
             device_key=of.identity.public_key,
             vouch=lambda certificate: of.identity.trust.verify(certificate, of.clock()),
-            floor=of.policy.smallest_aggregate,
+            floor=of.policy.floor_of(plan),
             threat=plan.aggregation.threat,
             largest_cohort=plan.aggregation.largest_cohort,
         )
@@ -315,6 +316,7 @@ class Participation:
             assert self._contribution is not None
             message = aggregation.masked_input(result, self._contribution.vector)
             self._remember(self._contribution)
+            self._contribution = self._contribution.without_vector()
             return message
         if phase is Phase.CONFIRM:
             assert isinstance(result, Survivors)

@@ -14,6 +14,7 @@ from keyboard_app.cli import CATALOG_CACHE, LOG_FILE
 from keyboard_app.device.conditions import Conditions
 from keyboard_app.device.identity import DeviceIdentity
 from keyboard_app.device.policy import DevicePolicy
+from keyboard_app.device.release_client import pin_root
 from keyboard_app.device.replayed_owner import ReplayedOwner
 from keyboard_app.device.round_attendance import Enrolment
 from keyboard_app.device.runtime import DeviceRuntime
@@ -55,6 +56,8 @@ class HeadlessSetting:
     enrolment: Enrolment | None = None
     certificate: Path | None = None
     """A certificate to keep, as ``authority issue`` wrote it."""
+    release_root: Path | None = None
+    """Root metadata to pin; None for what the home holds, if anything."""
     typing: TypingSetting | None = None
     """None for a device that only takes part with the log it has."""
 
@@ -63,8 +66,8 @@ class HeadlessDevice:
     """One device in one process.
 
     Raises:
-        IdentityError, LogError, CatalogError, BundleError, ReplayError, TypistError, OSError: a part cannot be had; the
-            message says which.
+        IdentityError, PinnedRootError, LogError, CatalogError, BundleError, ReplayError, TypistError, OSError: a part
+            cannot be had; the message says which.
         ValueError: the coordinator's address is none.
     """
 
@@ -73,6 +76,8 @@ class HeadlessDevice:
         identity = DeviceIdentity.open(setting.home)
         if setting.certificate is not None:
             identity.install(setting.certificate.read_bytes())
+        if setting.release_root is not None:
+            pin_root(setting.home, setting.release_root.read_bytes(), insecure_demo=setting.policy.insecure_demo)
         bundle = Bundle.shipped()
         self.owner: ReplayedOwner | None = None
         engine = None

@@ -79,12 +79,19 @@ class History:
     def has_contributed(self, plan: Plan, now: float) -> bool:
         """Whether a masked input of this device may already be with the coordinator for this round.
 
-        Any attempt of it counts, on whatever model: two sums that differ in one device give its input away.
+        Any attempt of it counts, on whatever model: two sums that differ in one device give its input away. So does
+        a session that was joined before, under whatever number: honest coordinators name each run anew.
         """
         return any(
-            entry.task == plan.task and entry.round == plan.round and abs(now - entry.when) < self._retry_window_s
+            entry.session == plan.session
+            or (entry.task == plan.task and entry.round == plan.round and abs(now - entry.when) < self._retry_window_s)
             for entry in self._all()
         )
+
+    @property
+    def newest_input_at(self) -> float | None:
+        """Unix time in seconds of the newest masked input, deleted entries included; None when there was none."""
+        return max((entry.when for entry in self._all()), default=None)
 
     def put(self, entry: Participation) -> None:
         """Add the entry, or replace the one of the same session, and write the file.

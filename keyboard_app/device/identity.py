@@ -1,8 +1,9 @@
 """Who this device is: an Ed25519 key made here, a certificate from the authority, an experiment arm.
 
 The key never leaves the file it was made in (mode 0600). The certificate says that the authority enrolled the key; it
-comes as a file placed by ``authority issue``, or is asked for with a one-time token from ``authority serve``. The arm
-is a salted hash of the key: nobody has to be told which device is in which arm.
+comes as a file placed by ``authority issue``, or is asked for with a one-time token from ``authority serve``. Before it
+ends the device makes its next key and has it certified (:mod:`federated_protocol.renewal`). The arm is a salted hash of
+the first key: nobody has to be told which device is in which arm, and it outlasts the key.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from pathlib import Path
 import msgspec
 
 from federated_protocol import signing, wire
-from federated_protocol.enrolment import CERTIFICATE_LIMIT_BYTES, Certificate
-from federated_protocol.errors import MalformedMessage, TrustListRejected
-from federated_protocol.trust import TrustStore
+from federated_protocol.enrolment import CERTIFICATE_LIMIT_BYTES, Certificate, verify
+from federated_protocol.errors import EnrolmentError, FederatedProtocolError, MalformedMessage, TrustListRejected
+from federated_protocol.renewal import Renewal, ask_renewal, renewal_due
+from federated_protocol.trust import TRUST_LIST_LIMIT_BYTES, TrustStore
 from keyboard_app.device.files import write_atomically
 
 ARM_SALT = b"federated-keyboard holdback 1"
 HOLDBACK_PERCENT = 5
 HOLDBACK = "holdback"
 TREATMENT = "treatment"
+_LARGEST_ANSWER_BYTES = 2 * (CERTIFICATE_LIMIT_BYTES + TRUST_LIST_LIMIT_BYTES) + 1024
 
 
 class IdentityError(Exception):
@@ -76,6 +79,7 @@ class DeviceIdentity:
                 path.chmod(0o600)
             keys = signing.Identity.from_private_bytes(raw)
         identity = cls(folder, keys)
+        identity._finish_rotation()
         identity.look_again()
         return identity
 
@@ -122,10 +126,65 @@ class DeviceIdentity:
 
     def arm(self, salt: bytes = ARM_SALT, holdback_percent: int = HOLDBACK_PERCENT) -> str:
         """``holdback`` for ``holdback_percent`` of all keys, else ``treatment``."""
-        return assign_arm(self.fingerprint, salt, holdback_percent)
+        try:
+            first = (self._folder / "first.key").read_bytes()  # written when the key was changed
+        except OSError:
+            first = self.fingerprint
+        return assign_arm(first, salt, holdback_percent)
+
+    def renewal_due(self, now: float) -> bool:
+        """Whether the certificate is in its last third at Unix time ``now``: time for the next key."""
+        return self._opened is not None and renewal_due(self._opened, now)
+
+    def renew(self, authority_url: str, now: float, timeout_s: float = 10.0) -> None:
+        """Have the authority certify this device's next key, and change to it.
+
+        A request that was not answered is made again with the same key.
+
+        Raises:
+            IdentityError: the authority is away, declined, or answered with something else.
+            OSError: a file cannot be written.
+        """
+        if self._certificate is None:
+            raise IdentityError("not enrolled: get a certificate from the authority")
+        path = self._folder / "identity.next"
+        try:
+            following = signing.Identity.from_private_bytes(path.read_bytes())
+        except (OSError, FederatedProtocolError):
+            following = signing.Identity.generate()
+            write_atomically(path, following.private_bytes(), mode=0o600)
+        request = ask_renewal(self.keys, self._certificate, following)
+        issued = request_renewal(authority_url, request, timeout_s)
+        self._accept_with(issued, now)
+        self._rotate(following, issued.certificate, now)
+
+    def _rotate(self, following: signing.Identity, certificate: bytes, now: float) -> None:
+        """Change key and certificate; after a crash in between, the next start finds a pair that belongs together."""
+        try:
+            opened = self._trust.verify(certificate, now)
+        except EnrolmentError:
+            raise IdentityError("the authority's answer is no certificate that counts for this device") from None
+        if opened.device_key != following.public_key or (opened.insecure_demo and not self.insecure_demo):
+            raise IdentityError("the authority's answer is a certificate for something else")
+        if not (self._folder / "first.key").exists():
+            write_atomically(self._folder / "first.key", self.fingerprint)
+        write_atomically(self._folder / "certificate.next", certificate)
+        os.replace(self._folder / "identity.next", self._folder / "identity.key")
+        self.keys = following
+        self._finish_rotation()
+        self.look_again()
+
+    def _finish_rotation(self) -> None:
+        """Put the next certificate in its place if the key it is about is there already."""
+        waiting = self._folder / "certificate.next"
+        try:
+            _open_certificate(waiting.read_bytes(), self.public_key)
+        except (OSError, IdentityError):
+            return
+        os.replace(waiting, self._folder / "certificate")
 
     def enrolment(self, now: float) -> EnrolmentState:
-        """Whether the certificate can be used at Unix time ``now`` (its signature is the coordinator's to check)."""
+        """Whether the certificate can be used at Unix time ``now``; whom its authority is, the coordinator judges."""
         if self._opened is None:
             return EnrolmentState(False, "not enrolled: get a certificate from the authority")
         if now > self._opened.not_after:
@@ -170,13 +229,23 @@ class DeviceIdentity:
             return kept
         return TrustStore.pinned(own.authority_key)
 
-    def enrol(self, authority_url: str, token: str, timeout_s: float = 10.0) -> None:
+    def enrol(self, authority_url: str, token: str, now: float, timeout_s: float = 10.0) -> None:
         """Ask the authority for a certificate: POST /v1/certificates with this key and a one-time token.
 
         Raises:
             IdentityError: the authority is away, declined, or answered with something else.
         """
-        self.install(request_certificate(authority_url, token, self.public_key, timeout_s))
+        issued = request_certificate(authority_url, token, self.public_key, timeout_s)
+        self.install(issued.certificate)
+        self._accept_with(issued, now)
+
+    def _accept_with(self, issued: Issued, now: float) -> None:
+        """The trust list that came with a certificate: from here on a coordinator can withhold none but newer ones."""
+        try:
+            if issued.trust:
+                self.accept_trust(issued.trust, now)
+        except TrustListRejected as problem:
+            raise IdentityError(f"the certificate came with a trust list that does not count: {problem}") from None
 
 
 def assign_arm(fingerprint: bytes, salt: bytes = ARM_SALT, holdback_percent: int = HOLDBACK_PERCENT) -> str:
@@ -185,25 +254,50 @@ def assign_arm(fingerprint: bytes, salt: bytes = ARM_SALT, holdback_percent: int
     return HOLDBACK if number < holdback_percent else TREATMENT
 
 
-class _Issued(msgspec.Struct, frozen=True):
+class _Answer(msgspec.Struct, frozen=True):
+    """As the authority sends it, in hex."""
+
     certificate: str
+    trust: str = ""
 
 
-def request_certificate(authority_url: str, token: str, public_key: bytes, timeout_s: float = 10.0) -> bytes:
-    """The HTTP side of :meth:`DeviceIdentity.enrol`; returns the certificate, not checked yet.
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What an authority answered, not checked yet."""
+
+    certificate: bytes
+    trust: bytes = b""
+    """Its newest trust list; empty where it never made one."""
+
+
+def request_certificate(authority_url: str, token: str, public_key: bytes, timeout_s: float = 10.0) -> Issued:
+    """The HTTP side of :meth:`DeviceIdentity.enrol`.
 
     Raises:
         IdentityError: see there.
     """
+    return _ask(authority_url, "/v1/certificates", {"public_key": public_key.hex(), "token": token}, timeout_s)
+
+
+def request_renewal(authority_url: str, renewal: Renewal, timeout_s: float = 10.0) -> Issued:
+    """The HTTP side of :meth:`DeviceIdentity.renew`.
+
+    Raises:
+        IdentityError: see there.
+    """
+    return _ask(authority_url, "/v1/renewals", {"renewal": renewal.encode().hex()}, timeout_s)
+
+
+def _ask(authority_url: str, call: str, question: dict[str, str], timeout_s: float) -> Issued:
     import urllib3
     from urllib3.exceptions import HTTPError
 
-    body = json.dumps({"public_key": public_key.hex(), "token": token}).encode()
+    body = json.dumps(question).encode()
     try:
         pool = urllib3.connection_from_url(authority_url, timeout=timeout_s, retries=False, maxsize=1)
     except (HTTPError, ValueError):
         raise IdentityError("the authority's address is not one like http://host:port") from None
-    path = (urllib3.util.parse_url(authority_url).path or "").rstrip("/") + "/v1/certificates"
+    path = (urllib3.util.parse_url(authority_url).path or "").rstrip("/") + call
     try:
         answer = pool.urlopen(
             "POST",
@@ -213,17 +307,18 @@ def request_certificate(authority_url: str, token: str, public_key: bytes, timeo
             preload_content=False,
             redirect=False,
         )
-        raw = answer.read(4 * CERTIFICATE_LIMIT_BYTES + 1)
+        raw = answer.read(_LARGEST_ANSWER_BYTES)
     except (HTTPError, OSError) as problem:
         raise IdentityError(f"the authority is out of reach ({type(problem).__name__}): try again later") from None
     finally:
         pool.close()
     if answer.status in (401, 403):
-        raise IdentityError("the authority declined the token: ask for a new one")
+        raise IdentityError("the authority declined: ask for a new token")
     if answer.status != 200:
         raise IdentityError(f"the authority answered with status {answer.status}: try again later")
     try:
-        return bytes.fromhex(msgspec.json.decode(raw, type=_Issued).certificate)
+        found = msgspec.json.decode(raw, type=_Answer)
+        return Issued(bytes.fromhex(found.certificate), bytes.fromhex(found.trust))
     except (msgspec.DecodeError, ValueError):
         raise IdentityError("the authority's answer holds no certificate") from None
 
@@ -235,4 +330,7 @@ def _open_certificate(raw: bytes, public_key: bytes) -> Certificate:
         raise IdentityError("this is not a certificate: place the file that `authority issue` wrote") from None
     if certificate.device_key != public_key:
         raise IdentityError("this certificate is for another device: have one issued for this device's public key")
-    return certificate
+    try:
+        return verify(raw, certificate.authority_key, None)
+    except EnrolmentError:
+        raise IdentityError("this certificate's signature is not its authority's: have it issued anew") from None

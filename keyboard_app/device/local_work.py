@@ -9,7 +9,7 @@ propensity.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +50,10 @@ class Contribution:
     examples: int
     claimed: bool
     """Whether rows of the log are counted in it, to be marked once the round has them."""
+
+    def without_vector(self) -> Contribution:
+        """The same once it is masked: what was under the mask is let go of."""
+        return replace(self, vector=self.vector[:0].copy())
 
 
 class LocalWorker:
@@ -126,6 +130,8 @@ class LocalWorker:
                 examples=int(counters[0]),
                 claimed=False,
             )
+        if plan.kind is TaskKind.ANALYTICS and not plan.metrics.exact:
+            return self._estimated(plan)
         usage = self._log.usage_unreported(plan.session) if plan.metrics.exact else []
         rows = self._log.impressions(outcomes=LABELLED, claimed_by=plan.session) if usage else []
         offers = self._scored(model, self._bench.featurized(rows))
@@ -135,6 +141,24 @@ class LocalWorker:
             vector=encode(trained.delta, weight, counters, plan.codec),
             layout=layout(plan.codec, len(counters)),
             examples=trained.examples,
+            claimed=bool(usage),
+        )
+
+    def _estimated(self, plan: Plan) -> Contribution:
+        """Usage in the place of the update, to be clipped and noised like one."""
+        from federated_protocol.privacy import usage_vector
+        from federated_protocol.update_codec import encode, layout
+
+        usage = self._log.usage_unreported(plan.session)
+        counted = {
+            f"{row.arm}/{row.model_version}/{what}": value
+            for row in usage
+            for what, value in (("lines", row.lines), ("offers", row.offers), ("clicks", row.clicks))
+        }
+        return Contribution(
+            vector=encode(usage_vector(plan.metrics, counted), 1.0, [], plan.codec),
+            layout=layout(plan.codec, 0),
+            examples=0,
             claimed=bool(usage),
         )
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from federated_protocol.messages import Phase
+from keyboard_app import VERSION
 from keyboard_app.device.history import History
 from keyboard_app.device.identity import DeviceIdentity
 from keyboard_app.device.local_work import LocalWorker
@@ -133,7 +134,7 @@ class Equipment:
     clock: Callable[[], float]
     """Unix time in seconds."""
     monotonic: Callable[[], float]
-    app_version: str = "0"
+    app_version: str = VERSION
     patience_s: float = 600.0
     """A round whose coordinator stays silent for longer is left."""
     should_stop: Callable[[], bool] = field(default=lambda: False)

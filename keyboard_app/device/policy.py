@@ -21,7 +21,6 @@ class PlanRefusal(enum.StrEnum):
     """Which limit a plan broke."""
 
     PROTOCOL = "protocol"
-    SESSION = "session"
     TASK = "task"
     FLOOR = "floor"
     THREAT = "threat"
@@ -43,7 +42,6 @@ class PlanRefusal(enum.StrEnum):
 
 _EXPLANATION = {
     PlanRefusal.PROTOCOL: "the plan speaks another protocol version",
-    PlanRefusal.SESSION: "the plan belongs to another session",
     PlanRefusal.TASK: "this kind of task is not known here",
     PlanRefusal.FLOOR: "the smallest sum the coordinator would open is below this device's floor",
     PlanRefusal.THREAT: "the graph would protect against less than this device demands",
@@ -115,21 +113,31 @@ class DevicePolicy:
             raise ValueError("the floor must be at least 2: a sum over one device hides nothing")
         return replace(self, smallest_aggregate=smallest_aggregate, insecure_demo=True)
 
-    def check(self, plan: Plan, session: str, dimension: int) -> None:
-        """Accept ``plan`` for ``session``, or refuse it by name.
+    def floor_of(self, plan: Plan) -> int:
+        """Fewest devices whose inputs may be opened in this round.
+
+        Never below the pinned floor; and where the plan says more, its noise is charged as if so many devices had
+        added theirs, so it holds the coordinator to that.
+        """
+        return max(self.smallest_aggregate, plan.aggregation.smallest_aggregate)
+
+    def check(self, plan: Plan, dimension: int) -> None:
+        """Accept ``plan``, or refuse it by name.
 
         Args:
             plan: as decoded from the coordinator's answer.
-            session: the session this device was selected for.
             dimension: number of weights d of the device's own bundle.
 
         Raises:
             PlanRefusedError: with the first limit that is broken.
         """
+        from federated_protocol.privacy import estimated_names
+
         training, codec, sums, metrics = plan.training, plan.codec, plan.aggregation, plan.metrics
+        if plan.kind is TaskKind.ANALYTICS and plan.noise is not None:
+            dimension = len(estimated_names(metrics))  # usage alone travels; its sum is no model's
         verdicts = (
             (PlanRefusal.PROTOCOL, plan.protocol_version == PROTOCOL_VERSION),
-            (PlanRefusal.SESSION, plan.session == session),
             (PlanRefusal.TASK, _is_what_it_says(plan)),
             (PlanRefusal.FLOOR, sums.smallest_aggregate >= self.smallest_aggregate),
             (PlanRefusal.THREAT, self._protects(sums.threat)),
@@ -147,6 +155,7 @@ class DevicePolicy:
             (PlanRefusal.ROTATION, len(codec.rotation_seed) in (0, 32)),
             (PlanRefusal.METRICS, len(metrics.slots) <= self.most_slots),
             (PlanRefusal.METRICS, all(slot.arm in ARMS and slot.version >= 0 for slot in metrics.slots)),
+            (PlanRefusal.METRICS, len(set(metrics.slots)) == len(metrics.slots)),
             (PlanRefusal.METRICS, len(set(counter_names(metrics))) == len(counter_names(metrics))),
             (PlanRefusal.METRICS, len(metrics.score_edges) <= self.most_score_edges),
             (PlanRefusal.METRICS, _ascending(metrics.score_edges)),
@@ -166,6 +175,8 @@ class DevicePolicy:
             unprotected = check_privacy(plan) == 0
         except CodecError:
             raise PlanRefusedError(PlanRefusal.PRIVACY) from None
+        if plan.noise is not None and plan.noise.corrupt_fraction < self.threat.corrupt:
+            raise PlanRefusedError(PlanRefusal.PRIVACY)  # it would count on the noise of devices that may lie
         if unprotected and self.demands_noise:
             raise PlanRefusedError(PlanRefusal.PRIVACY)
 

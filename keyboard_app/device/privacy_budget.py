@@ -28,8 +28,6 @@ class _Spent(msgspec.Struct, frozen=True):
     rho: float = 0.0
     private_rounds: int = 0
     rounds_without_noise: int = 0
-    sessions: tuple[str, ...] = ()
-    """The newest ones, so that a repeated step is not charged twice."""
 
 
 class PrivacyBudget:
@@ -65,20 +63,21 @@ class PrivacyBudget:
         return rho == 0 or self.rho + rho <= self._cap * (1 + _ROUNDING)
 
     def charge(self, plan: Plan) -> None:
-        """Book one masked input, on disk before this returns; a session is charged once.
+        """Book one masked input, on disk before this returns.
+
+        Nothing the coordinator chooses, like the name of a session, makes two inputs one: call it once an input.
 
         Raises:
             OSError: it cannot be written; then nothing may be sent.
         """
         rho = check_privacy(plan)
         with self._lock:
-            if plan.session in self._spent.sessions or not self.readable:
+            if not self.readable:
                 return
             spent = _Spent(
                 self._spent.rho + rho,
                 self._spent.private_rounds + (rho > 0),
                 self._spent.rounds_without_noise + (rho == 0),
-                (*self._spent.sessions, plan.session)[-64:],
             )
             write_atomically(self._path, msgspec.json.encode(spent))
             self._spent = spent

@@ -17,8 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from federated_protocol.messages import RefusalReason
 from federated_protocol.releases import model_target_path
+from keyboard_app.device.files import write_atomically
 from keyboard_app.device.model_store import ModelRejectedError
 from keyboard_app.device.transport import BadAnswer, CoordinatorUnreachable, Refused
 
@@ -27,6 +30,50 @@ if TYPE_CHECKING:
 
 ROOT_FILE = "release-root.json"
 _METADATA_LIMIT = 2_000_000
+
+
+class PinnedRootError(Exception):
+    """A root cannot be pinned on this device; the message says what to do."""
+
+
+class _Signed(msgspec.Struct, frozen=True):
+    type: str = msgspec.field(name="_type")
+    insecure_demo: bool = msgspec.field(name="x-insecure-demo", default=False)
+
+
+class _Root(msgspec.Struct, frozen=True):
+    signed: _Signed
+
+
+def pin_root(home: Path, root: bytes, *, insecure_demo: bool = False) -> None:
+    """Trust releases under this root from now on, and no others.
+
+    Args:
+        home: of the device.
+        root: root metadata that came on another way than models do, as ``coordinator keys make`` wrote it.
+        insecure_demo: whether roots marked as a demo's will do.
+
+    Raises:
+        PinnedRootError: it is no root metadata, a demo's, or another one than this device pinned before: newer roots
+            are found through the one that was pinned, and are not given by hand.
+        OSError: it cannot be kept.
+    """
+    try:
+        found = msgspec.json.decode(root, type=_Root).signed
+    except msgspec.MsgspecError:
+        found = None
+    if found is None or found.type != "root":
+        raise PinnedRootError("the release root is no root metadata: take 1.root.json of the online release keys")
+    if found.insecure_demo and not insecure_demo:
+        raise PinnedRootError("the release root is an INSECURE DEMO's: anybody may hold its keys")
+    path = home / ROOT_FILE
+    if path.exists():
+        if path.read_bytes() != root:
+            raise PinnedRootError(
+                f"this device pinned another release root: if that is a mistake, remove {path} and {home / 'releases'}"
+            )
+        return
+    write_atomically(path, root)
 
 
 class ReleaseClient:

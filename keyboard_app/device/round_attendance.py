@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from data_logging import ImpressionLog
 
 
+RENEWAL_PAUSE_S = 6 * 3600.0
+"""Shortest time between two requests for the next identity key."""
+
+
 @dataclass(frozen=True, slots=True)
 class Enrolment:
     """How to get a certificate where none is there yet."""
@@ -77,6 +81,8 @@ class RoundAttendance:
         """How the last participation ended."""
         self._lasting = False
         self._last_joined = ""
+        self._next_renewal = -float("inf")
+        self._rest()
 
     @property
     def can_stop(self) -> bool:
@@ -150,6 +156,7 @@ class RoundAttendance:
         self.decision = self._decide(now)
         if not self.decision.check_in:
             return self.decision.wait_s
+        self._renew(now)
         self.participation = Participation(of, self.decision.wants_round)
         return 0.0
 
@@ -172,13 +179,33 @@ class RoundAttendance:
         if self._enrolment is None or self.schedule.is_held(now):
             return False
         try:
-            identity.enrol(self._enrolment.authority_url, self._enrolment.token)
+            identity.enrol(self._enrolment.authority_url, self._enrolment.token, self.equipment.clock())
         except (IdentityError, OSError) as problem:
             self._trouble.note(str(problem) if isinstance(problem, IdentityError) else "the certificate was not kept")
             self.schedule.failed(now)
             return False
         self._trouble.sentence = ""
         return True
+
+    def _renew(self, now: float) -> None:
+        """Change to the next key when the certificate nears its end; a failure is no reason to leave rounds alone."""
+        of = self.equipment
+        if self._enrolment is None or now < self._next_renewal or not of.identity.renewal_due(of.clock()):
+            return
+        self._next_renewal = now + RENEWAL_PAUSE_S
+        try:
+            of.identity.renew(self._enrolment.authority_url, of.clock())
+        except (IdentityError, OSError) as problem:
+            what = str(problem) if isinstance(problem, IdentityError) else "it was not kept"
+            self._trouble.note(f"the next identity key could not be had: {what}")
+
+    def _rest(self) -> None:
+        """Rest from the newest masked input on: after a restart too, and also when the coordinator says that it opened
+        nothing, which nobody could check."""
+        of = self.equipment
+        last = of.history.newest_input_at
+        if last is not None:
+            self.schedule.joined(of.monotonic() - max(0.0, of.clock() - last))
 
     def _material(self) -> Material:
         try:
@@ -193,6 +220,8 @@ class RoundAttendance:
         """Tell the schedule how a participation ended."""
         now, schedule = self.equipment.monotonic(), self.schedule
         self.last_end = end.kind
+        if end.contributed:
+            self._rest()
         if self._stop_wanted() and end.kind is EndKind.LEFT:
             self._trouble.sentence, self._lasting = "", False
             schedule.checked_in(now)
@@ -210,7 +239,6 @@ class RoundAttendance:
             schedule.come_back(now, schedule.setting.backoff_first_s)
             return
         if end.kind is EndKind.FINISHED:
-            schedule.joined(now)
             self._last_joined = end.sentence
         elif end.kind is EndKind.COME_BACK:
             schedule.come_back(now, end.after_s)

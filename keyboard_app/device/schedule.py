@@ -170,7 +170,7 @@ class Schedule:
         self._hold(now, min(max(after_s, 0.05), self.setting.longest_hint_s), WaitReason.COME_BACK)
 
     def joined(self, now: float) -> None:
-        """A round came to its end with this device in it."""
+        """A masked input of this device left, whatever became of it."""
         self._last_round = now
 
     def stopped(self, now: float) -> None:

@@ -47,7 +47,7 @@ class DemoPrograms:
     def make_release_keys(self, identities: Path) -> Path:
         """Keys of The Update Framework; every device pins the root, so nobody ranks with a model it did not sign."""
         keys = self._folder / "release-keys"
-        command = (sys.executable, "-m", "coordinator.cli", "keys", "make")
+        command = (sys.executable, "-m", "coordinator.cli", "keys", "make", "--insecure-demo")
         folders = ["--offline", str(keys / "offline"), "--online", str(keys / "online")]
         run_to_end("the release keys", [*command, *folders], self._log("release-keys"))
         root = (keys / "online" / "metadata" / "1.root.json").read_bytes()

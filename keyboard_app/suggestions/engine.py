@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from types import MappingProxyType
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from data_logging import Impression, ImpressionLog, Outcome
 from keyboard_app.suggestions.exploration import Branch, Exploration, RandomSource
 from suggestion_model.bundle import Bundle
-from suggestion_model.features import Featurizer, Habits
+from suggestion_model.features import Featurizer, Habits, to_a_stranger
 from suggestion_model.personalization import adjust
 from suggestion_model.runtime import Ranker
 from suggestion_model.types import Candidate, CandidateSource, Context
@@ -216,7 +216,7 @@ class SuggestionEngine:
         when = datetime.fromtimestamp(self.clock() if at is None else at, self._timezone)
         inputs = self._featurizer.inputs(context, candidates[:1], self._habits, when)
         with self._lock:
-            shared = self._ranker.scores(inputs)
+            shared = self._ranker.scores(replace(inputs, dense=to_a_stranger(inputs.dense)))
             score = float(adjust(shared, [candidates[0].category], self._tastes)[0] if self._tastes else shared[0])
             model = self._model
         return Decision(

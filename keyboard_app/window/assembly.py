@@ -24,6 +24,7 @@ from keyboard_app.device import (
     SystemConditions,
 )
 from keyboard_app.device.model_store import ModelStore
+from keyboard_app.device.release_client import pin_root
 from keyboard_app.suggestions import Preferences, SuggestionEngine, TypingSession
 from keyboard_app.suggestions.session import SEARCH_ADDRESS
 from keyboard_app.text import WordListError, WordMemory, WordSuggester
@@ -55,6 +56,8 @@ class KeyboardSetting:
     """How to get a certificate, where there is none yet."""
     certificate: Path | None = None
     """A certificate to keep, as ``authority issue`` wrote it."""
+    release_root: Path | None = None
+    """Root metadata to pin; None for what the home holds, if anything."""
     catalog: Path | None = None
     """A query list or knowledge graph instead of the shipped one."""
     search_address: str = SEARCH_ADDRESS
@@ -162,6 +165,7 @@ def assemble(setting: KeyboardSetting, clock: Callable[[], float] = time.time) -
         BundleError: the shipped model is damaged.
         CatalogError: the catalog cannot be read.
         IdentityError: the identity or the given certificate cannot be used.
+        PinnedRootError: the given release root cannot be pinned.
         OSError: ``setting.home`` cannot be used, or the certificate cannot be read.
         ValueError: an address is not one.
     """
@@ -262,6 +266,8 @@ def _make_runtime(
     identity = DeviceIdentity.open(setting.home)
     if setting.certificate is not None:
         identity.install(setting.certificate.read_bytes())
+    if setting.release_root is not None:
+        pin_root(setting.home, setting.release_root.read_bytes(), insecure_demo=setting.demo_floor is not None)
     alone = setting.coordinator_url is None
     policy = DevicePolicy()
     return DeviceRuntime(

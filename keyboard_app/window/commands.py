@@ -12,6 +12,7 @@ import click
 from data_logging import LogError
 from keyboard_app.cli import default_home
 from keyboard_app.device import Enrolment, IdentityError
+from keyboard_app.device.release_client import PinnedRootError
 from keyboard_app.suggestions.session import SEARCH_ADDRESS
 from keyboard_app.window.assembly import Keyboard, KeyboardSetting, assemble
 from keyboard_app.window.chats import Chat, all_chats
@@ -66,6 +67,11 @@ def _side_by_side(size: tuple[int, int], instances: int) -> tuple[int, int]:
     "--certificate",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Certificate made by `authority issue`, instead of --authority.",
+)
+@click.option(
+    "--release-root",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Root metadata to pin: models that it does not vouch for are refused.",
 )
 @click.option(
     "--catalog",
@@ -133,6 +139,7 @@ def run(
     authority_url: str | None,
     tokens: tuple[str, ...],
     certificate: Path | None,
+    release_root: Path | None,
     catalog: Path | None,
     instances: int,
     size: tuple[int, int],
@@ -178,6 +185,7 @@ def run(
             coordinator_url=coordinator_url,
             enrolment=Enrolment(authority_url, tokens[number]) if authority_url is not None else None,
             certificate=certificate,
+            release_root=release_root,
             catalog=catalog,
             search_address=search_url,
             language=keys[0].language,
@@ -194,7 +202,8 @@ def run(
         for setting in settings:
             keyboards.append(assemble(setting))
     except (
-        BundleError, CatalogError, IdentityError, LogError, LayoutError, ThemeError, PartnerError, OSError, ValueError
+        BundleError, CatalogError, IdentityError, PinnedRootError, LogError, LayoutError, ThemeError, PartnerError,
+        OSError, ValueError,
     ) as error:  # fmt: skip
         _close(keyboards)
         raise click.ClickException(str(error)) from error

@@ -51,7 +51,7 @@ def plan() -> Plan:
 
 
 def test_an_honest_plan_is_accepted(plan: Plan) -> None:
-    DevicePolicy().check(plan, "session", DIMENSION)
+    DevicePolicy().check(plan, DIMENSION)
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,14 @@ def test_an_honest_plan_is_accepted(plan: Plan) -> None:
 def test_a_plan_that_protects_less_is_refused(plan: Plan, weaker: dict[str, Any], reason: PlanRefusal) -> None:
     lie = replace(plan, aggregation=replace(plan.aggregation, **weaker))
     with pytest.raises(PlanRefusedError) as caught:
-        DevicePolicy().check(lie, "session", DIMENSION)
+        DevicePolicy().check(lie, DIMENSION)
     assert caught.value.reason is reason
 
 
 def test_a_demos_low_floor_is_the_devices_own_doing_and_says_so(plan: Plan) -> None:
     small = replace(plan, aggregation=replace(plan.aggregation, smallest_aggregate=4))
     demo = DevicePolicy().demo(4)
-    demo.check(small, "session", DIMENSION)
+    demo.check(small, DIMENSION)
     assert demo.insecure_demo
     assert not DevicePolicy().insecure_demo
     with pytest.raises(ValueError, match="at least 2"):
@@ -102,7 +102,28 @@ def test_a_second_attempt_after_a_masked_input_is_refused_also_after_a_restart(p
     # A model that is hardly another one would make hardly another input.
     twisted = replace(again, model_version=plan.model_version + 1, model_digest="cd" * 32)
     assert History(tmp_path / "rounds.json").has_contributed(twisted, NOW + 60)
-    assert not History(tmp_path / "rounds.json").has_contributed(replace(plan, round=4), NOW + 60)
+    assert not History(tmp_path / "rounds.json").has_contributed(replace(again, round=4), NOW + 60)
+
+
+def test_a_session_that_was_joined_is_not_joined_again_under_another_number(plan: Plan, tmp_path: Path) -> None:
+    """Or one name for many rounds would hide all but the last of them from the device's own notes."""
+    history = History(tmp_path / "rounds.json")
+    entry = HistoryEntry(NOW, plan.task, plan.round, plan.session, plan.model_version, plan.model_digest, 3)
+    history.put(entry)
+    for changed in ({"round": 4}, {"task": "another"}, {"round": 4, "model_version": 9}):
+        assert history.has_contributed(replace(plan, **changed), NOW + 30 * 86_400)
+    history.delete(plan.session, NOW)
+    assert history.has_contributed(replace(plan, round=4), NOW + 60)
+    assert history.newest_input_at == NOW
+
+
+def test_a_round_needs_as_many_devices_as_its_plan_says_where_that_is_more_than_the_floor(plan: Plan) -> None:
+    """The noise of a plan is charged as if so many devices had added theirs."""
+    policy = DevicePolicy()
+    assert policy.floor_of(plan) == policy.smallest_aggregate == 20
+    larger = replace(plan, aggregation=replace(plan.aggregation, smallest_aggregate=60))
+    policy.check(larger, DIMENSION)
+    assert policy.floor_of(larger) == 60
 
 
 # -- trust on the device -----------------------------------------------------------------------------------------

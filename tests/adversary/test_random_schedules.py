@@ -1,7 +1,9 @@
 """Whatever messages are lost, repeated or late, and whoever crashes: the sum is the plain sum, or nothing is opened.
 
 A state machine drives real clients and the coordinator's functions on stored bytes alone. The coordinator "crashes" by
-forgetting everything but what it stored; a device crashes by forgetting its secrets, and is out for good.
+forgetting everything but what it stored; a device crashes by forgetting its secrets, and is out for good. One that
+comes back after that has its identity key and nothing else: it may begin anew while keys are still advertised and it
+had not been heard, and is refused, by the coordinator or by itself, in every other case.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import random
 from typing import Any, ClassVar
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -107,6 +110,35 @@ class Schedule(RuleBasedStateMachine):
         self.cohort.clients[i].forget()
         self.outbox.pop(i, None)
         self.out.add(i)
+
+    @precondition(lambda self: not self.ended and len(self.out) < 3)
+    @rule(data=st.data())
+    def a_device_restarts(self, data: st.DataObject) -> None:
+        i = data.draw(st.sampled_from(sorted(self.cohort.clients)))
+        before = self.cohort.clients[i]
+        before.forget()
+        self.cohort.clients[i] = anew = self.cohort.new_client(i, random.Random(data.draw(st.integers(0, 2**32))))
+        envelope = wire.encode(self.signed(i, Phase.ADVERTISE, anew.advertise()))
+        self.outbox.pop(i, None)
+        if self.phase is Phase.ADVERTISE and i not in self.stored[Phase.ADVERTISE]:
+            self.outbox[i] = envelope
+            return
+        self.out.add(i)
+        known = self.stored[Phase.ADVERTISE].get(i)
+        assert known != envelope  # other bytes for an answered phase: the coordinator keeps the first
+        if known is not None and self.phase is not Phase.ADVERTISE:
+            with pytest.raises(ProtocolError) as refused:
+                anew.share(self.directory().roster(self.index()[i]))
+            assert refused.value.reason is Reason.BAD_PROOF  # the keys under the root are none of its own
+        else:
+            anew.forget()
+
+    @precondition(lambda self: not self.ended)
+    @rule()
+    def the_coordinator_restarts(self) -> None:
+        """What was committed is all that is left."""
+        kept = msgspec.msgpack.encode(self.stored)
+        self.stored = msgspec.msgpack.decode(kept, type=dict[Phase, dict[int, bytes]])
 
     def deliver(self, i: int, envelope: bytes) -> None:
         """The coordinator's intake: identical repeats change nothing."""

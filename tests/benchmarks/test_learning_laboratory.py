@@ -14,21 +14,26 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.__main__ import main
+from benchmarks._workers import Workers
 from benchmarks.learning.cache import Shelf, digest_of
 from benchmarks.learning.federated import Algorithm, Clear, Coded, Gradient, Steps, train
 from benchmarks.learning.judging import METRICS
 from benchmarks.learning.learners import HeadLearner, ranker_learner
 from benchmarks.learning.linear_head import linear_head
+from benchmarks.learning.page import page
 from benchmarks.learning.personalisation import judge_personalisation
 from benchmarks.learning.population import Index, Population
 from benchmarks.learning.reference import PlainBm25
 from benchmarks.learning.typing_stage import Typed, TypingStage
 from benchmarks.learning.worlds import World
+from coordinator.aggregation.cluster import Cluster
 from coordinator.settings import CodecTarget
 from keyboard_app.simulation.people import shipped_replay
 from keyboard_app.simulation.splits import is_held_out, outline
 from keyboard_app.simulation.typist import TypistSetting
 from suggestion_model.bundle import Bundle
+from suggestion_model.features import DENSE_NAMES, HABIT_FEATURES
+from suggestion_model.model_card import as_markdown
 from suggestion_model.runtime import Ranker
 from suggestion_model.training import LocalSetting
 from suggestion_model.types import Context, Example, RankerInputs
@@ -70,7 +75,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def typed(replay: Path, catalog: Path, cache: Path) -> Typed:
     typist = TypistSetting()
-    return TypingStage(replay, catalog, cache, processes=1).type([World(typist), World(typist, policy="field")])
+    return TypingStage(replay, catalog, cache, Workers(1)).type([World(typist), World(typist, policy="field")])
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +114,7 @@ def test_showing_always_leaves_nothing_withheld_but_what_was_too_young(typed: Ty
 
 def test_typing_goes_on_where_it_was_killed(replay: Path, catalog: Path, typed: Typed, tmp_path: Path) -> None:
     world = World(TypistSetting())
-    stage = TypingStage(replay, catalog, tmp_path, processes=1)
+    stage = TypingStage(replay, catalog, tmp_path, Workers(1))
     folder = tmp_path / "typed" / stage.key(world)
     said: list[int] = []
 
@@ -130,6 +135,29 @@ def test_typing_goes_on_where_it_was_killed(replay: Path, catalog: Path, typed: 
     for name in ("person", "time", "tapped", "probability", "baseline"):
         assert np.array_equal(getattr(found.rows, name), getattr(same.rows, name))
     assert all(np.array_equal(found.examples[name], same.examples[name]) for name in same.examples)
+
+
+def test_topics_that_are_left_out_are_judged_and_never_trained_on(population: Population) -> None:
+    topic = population.world.rows.topic
+    chosen = frozenset({int(np.bincount(topic[population.judged_rows]).argmax())})
+    part = Population(population.world, left_out=chosen)
+    assert set(topic[part.judged_rows].tolist()) == chosen
+    assert not set(topic[np.concatenate(part.devices)].tolist()) & chosen
+    assert set(part.judged_rows.tolist()) <= set(population.judged_rows.tolist())
+
+
+def test_a_stranger_is_all_the_ranker_ever_sees(population: Population) -> None:
+    habits = [DENSE_NAMES.index(name) for name in HABIT_FEATURES]
+    assert not np.asarray(population.world.examples["dense"])[:, habits].any()
+
+
+def test_no_order_of_the_lines_beats_the_oracle(population: Population) -> None:
+    judged = population.judged
+    best = judged.judge(judged.probability)
+    for scores in (population.world.rows.baseline[population.judged_rows], np.arange(len(judged.probability))):
+        found = judged.judge(np.asarray(scores, np.float64))
+        assert found["auc"] <= best["auc"]
+        assert found["ctr_at_90"] <= best["ctr_at_90"] + 1e-9
 
 
 def test_the_gradient_is_the_slope_of_the_loss(population: Population, learner: HeadLearner) -> None:
@@ -213,21 +241,43 @@ def run(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> dict[st
 
 
 def test_one_command_reports_every_method(
-    replay: Path, catalog: Path, cache: Path, typed: Typed, capsys: pytest.CaptureFixture[str]
+    replay: Path, catalog: Path, cache: Path, typed: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--replay", str(replay), "--catalog", str(catalog), "--cache", str(cache), "--processes", "1"]
-    arguments += ["--devices", "4", "--rounds", "2", "--seeds", "1", "--methods", "reference,v0,popularity,fedavg"]
+    arguments += ["--devices", "4", "--rounds", "2", "--seeds", "1", "--methods"]
+    arguments += ["reference,v0,oracle,oracle_among_strangers,popularity,fedavg"]
     found = run(arguments, capsys)
     methods = found["methods"]
     assert isinstance(methods, dict)
-    assert set(methods) == {"reference", "v0", "popularity", "fedavg"}
+    assert set(methods) == {"reference", "v0", "oracle", "oracle_among_strangers", "popularity", "fedavg"}
     for values in methods.values():
         assert set(values) == set(METRICS)
         assert all(set(value) == {"mean", "low", "high"} for value in values.values())
         assert values["clicks_retained"]["mean"] >= 0.9
     assert 0 < float(str(found["recall_at_8"])) <= float(str(found["coverage"])) <= 1
+    assert methods["oracle"]["auc"]["mean"] > methods["oracle_among_strangers"]["auc"]["mean"]
+    assert methods["oracle_among_strangers"]["auc"]["mean"] > methods["fedavg"]["auc"]["mean"]
+    slices = found["slices"]
+    assert isinstance(slices, dict)
+    assert set(slices) == set(methods)
+    assert {"chat", "task"} <= set(slices["fedavg"]["kind"])
+    for text in (page(found, "few", tmp_path), as_markdown(Bundle.shipped(), found)):
+        assert "kind: chat" in text
+        assert "recall@8" in text
     again = run(arguments, capsys)
     assert again["methods"] == methods
+
+
+def test_a_cluster_finds_what_this_machine_finds(
+    replay: Path, catalog: Path, cache: Path, cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--replay", str(replay), "--catalog", str(catalog), "--devices", "4", "--rounds", "2", "--seeds", "1"]
+    arguments += ["--methods", "v0,popularity,fedavg"]
+    here = run([*arguments, "--cache", str(cache), "--processes", "1"], capsys)
+    files = ["--tls-ca-file", cluster.authority, "--tls-cert", cluster.certificate, "--tls-key", cluster.key]
+    there = run([*arguments, "--cache", str(tmp_path), "--cluster", cluster.scheduler, *files], capsys)
+    assert there["methods"] == here["methods"]
+    assert there["recall_at_8"] == here["recall_at_8"]
 
 
 def test_perfect_knowledge_of_taste_is_the_upper_end(population: Population, learner: HeadLearner) -> None:
@@ -249,15 +299,22 @@ def test_perfect_knowledge_of_taste_is_the_upper_end(population: Population, lea
 
 
 def test_studies_type_worlds_of_their_own(
-    replay: Path, catalog: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+    replay: Path, catalog: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--replay", str(replay), "--catalog", str(catalog), "--cache", str(cache), "--processes", "1"]
-    arguments += ["--devices", "3", "--rounds", "1", "--seeds", "1", "--methods", "selection_bias,personalisation"]
-    studies = run(arguments, capsys)["studies"]
+    arguments += ["--devices", "3", "--rounds", "1", "--seeds", "1", "--methods"]
+    arguments += ["selection_bias,personalisation,unseen_topics"]
+    found = run(arguments, capsys)
+    studies = found["studies"]
     assert isinstance(studies, dict)
+    assert "topics left out" in page(found, "few", tmp_path)
     assert set(studies["selection_bias"]["without"]) == set(studies["selection_bias"]["with_propensities"])
     assert 0 < studies["selection_bias"]["by_chance"] < studies["selection_bias"]["offered"] < 1
     assert set(studies["personalisation"]) == {"strong", "without_tastes"}
+    folds = studies["unseen_topics"]["folds"]
+    assert sum(fold["lines"] for fold in folds) == studies["unseen_topics"]["together"]["lines"] > 0
+    named = [topic for fold in folds for topic in fold["topics"]]
+    assert len(named) == len(set(named)) > 0
 
 
 def test_mistakes_are_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

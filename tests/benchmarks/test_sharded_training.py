@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from benchmarks._sharded_training import Job, Shard
-from benchmarks.simulation import MEAN_EXAMPLES, example_counts
+from benchmarks import BenchmarkError
+from benchmarks._sharded_training import Job, Shard, ShardedTraining
+from benchmarks._workers import Workers
+from benchmarks.simulation import MEAN_EXAMPLES, example_counts, make_head, make_people, start_weights
+from coordinator.aggregation.cluster import Cluster
 from suggestion_model.bundle import Bundle
 from suggestion_model.head_trainer import HeadRows, HeadTrainer
 from suggestion_model.training import LocalSetting, Progress, train_rows
@@ -41,3 +47,36 @@ def test_people_hold_a_heavy_tailed_number_of_examples_of_the_stated_mean() -> N
     assert counts.min() >= 1
     assert np.median(counts) < 0.7 * counts.mean()
     assert counts.max() > 10 * counts.mean()
+
+
+def test_a_cluster_trains_what_local_processes_train(cluster: Cluster) -> None:
+    head, setting = make_head(), LocalSetting(2, 16, 0.05)
+    found = []
+    for workers in (Workers(3), Workers(3, cluster)):
+        weights, rng = start_weights(HeadTrainer.load(head).dimension), np.random.default_rng(1)
+        with ShardedTraining(head, make_people, (40,), workers) as shards:
+            assert shards.people == [14, 13, 13]
+            for _ in range(2):
+                total = shards.round(weights, 12, setting, rng)
+                weights = (weights + total.delta / total.examples).astype(np.float32)
+        found.append((weights, total.examples))
+    (here, examples), (there, examples_there) = found
+    np.testing.assert_array_equal(here, there)
+    assert examples == examples_there > 0
+
+
+def test_a_cluster_takes_no_work_from_whoever_its_authority_does_not_know(cluster: Cluster) -> None:
+    folder = Path(cluster.authority).parent
+    stranger = replace(cluster, certificate=str(folder / "stranger.pem"), key=str(folder / "stranger.key"))
+    with pytest.raises(BenchmarkError, match="refuses the certificate"):
+        list(Workers(2, stranger).each(divmod, 7, [2, 3]))
+    unreadable = replace(cluster, key=str(folder / "none.key"))
+    with pytest.raises(BenchmarkError, match="cannot be used"):
+        list(Workers(2, unreadable).each(divmod, 7, [2, 3]))
+
+
+def test_work_is_the_same_here_in_processes_and_on_a_cluster(cluster: Cluster) -> None:
+    items = [2, 3, 5, 7]
+    expected = {item: divmod(100, item) for item in items}
+    for workers in (Workers(1), Workers(2), Workers(2, cluster)):
+        assert dict(workers.each(divmod, 100, items)) == expected

@@ -15,7 +15,7 @@ from benchmarks._federated_training import Laboratory
 from benchmarks._replayed_people import Device, HeldOut, People
 from benchmarks.update_size import Parts
 from coordinator.rounds.planning import make_codec
-from coordinator.settings import CodecTarget
+from coordinator.settings import CodecTarget, OptimizerSettings
 from suggestion_model.types import Example, RankerInputs
 
 NOTHING: NDArray[np.int32] = np.zeros(0, np.int32)
@@ -40,6 +40,9 @@ class Pull:
         return weights
 
 
+PLAIN = OptimizerSettings("average", 1.0, prior_weight=0.0)
+
+
 def people() -> People:
     none = np.zeros(0, np.float32)
     example = Example(NOTHING, NOTHING, none, NOTHING, none, 1.0, 1.0)
@@ -49,7 +52,7 @@ def people() -> People:
 
 
 def test_training_in_the_clear_is_the_weighted_mean_and_the_codec_hardly_changes_it() -> None:
-    laboratory = Laboratory(people(), rounds=2, weight_cap=2, dropout=0.0)
+    laboratory = Laboratory(people(), rounds=2, weight_cap=2, optimizer=PLAIN, dropout=0.0)
     clear = laboratory.train(Pull(), None, seed=1)
     mean = (0.5 * 1 + 1 * 2 + 1 * 3) / 2.5
     assert clear == pytest.approx(np.full(8, mean * (1 - 0.99**2)), rel=1e-5)
@@ -57,6 +60,14 @@ def test_training_in_the_clear_is_the_weighted_mean_and_the_codec_hardly_changes
     coded = laboratory.train(Pull(), lambda rng: make_codec(target, 8, 3, rng), seed=1)
     assert coded == pytest.approx(clear, abs=5e-4)
     assert np.array_equal(coded, laboratory.train(Pull(), lambda rng: make_codec(target, 8, 3, rng), seed=1))
+
+
+def test_the_server_takes_the_coordinators_steps() -> None:
+    found = Laboratory(people(), 1, 2, OptimizerSettings("momentum", 10.0, prior_weight=2.5), 0.0).train(
+        Pull(), None, 1
+    )
+    mean = (0.5 * 1 + 1 * 2 + 1 * 3) / 2.5
+    assert found == pytest.approx(np.full(8, 10 * 0.5 * mean * 0.01), rel=1e-5)
 
 
 def test_a_finished_part_is_not_made_again(tmp_path: Path) -> None:

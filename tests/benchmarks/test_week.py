@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pytest
 
+from benchmarks._workers import Post, Workers
+from benchmarks.postgresql_server import PostgresServer
 from benchmarks.week import summary, week_settings
 from benchmarks.week.run import START, Week, WeekSetting
+from benchmarks.week.taking_part import at_once
 from benchmarks.week.world import BLIND, DIMENSION, World, windows
 from coordinator.releases import signing_keys
 from federated_protocol.signing import Identity
 
 
-@pytest.fixture
-def lived(tmp_path: Path) -> Week:
+def live(
+    folder: Path,
+    url: str,
+    days: float,
+    server: PostgresServer | None = None,
+    posts: Sequence[Post] = (at_once,),
+) -> Week:
+    """A night of 60 devices, or half of it; the first round is interrupted."""
     authority = Identity.generate()
-    signing_keys.make_keys(tmp_path / "offline", tmp_path / "online", START, targets={})
-    settings = week_settings(authority, f"sqlite:///{tmp_path / 'week.sqlite'}", tmp_path / "online", goal_count=8)
-    week = Week(WeekSetting(settings, tmp_path, devices=60, days=0.45, restarted_at=0.0), authority)
-    week.run()
-    yield week
-    week.coordinator.close()
+    signing_keys.make_keys(folder / "offline", folder / "online", START, targets={})
+    settings = week_settings(authority, url, folder / "online", goal_count=8)
+    week = Week(
+        WeekSetting(settings, folder, devices=60, days=days, restarted_at=0.0, server=server), authority, None, posts
+    )
+    try:
+        week.run()
+        check(week)
+    finally:
+        week.coordinator.close()
+    return week
 
 
-def test_a_night_makes_a_version_judges_it_and_survives_a_restart(lived: Week) -> None:
+def check(lived: Week) -> None:
     found = summary(lived)
     ends = {(row["task"].rpartition("/")[2], row["end"]) for row in found["rounds"]}
     assert {("query-suggestions", "published"), ("evaluation", "published"), ("analytics", "published")} <= ends
@@ -33,7 +47,20 @@ def test_a_night_makes_a_version_judges_it_and_survives_a_restart(lived: Week) -
     assert found["no_number_missing_or_twice"]
     assert found["restarts_inside_a_round"] == 1
     assert found["signed_models_refused"] == 0
+
+
+def test_a_night_makes_a_version_judges_it_and_outlives_its_process(tmp_path: Path) -> None:
+    with Workers(2).posts() as posts:  # devices compute in processes, as in the benchmark
+        lived = live(tmp_path, f"sqlite:///{tmp_path / 'week.sqlite'}", days=0.45, posts=posts)
+    assert lived.happened["requests repeated"] == 0
     assert lived.happened["check-ins"] > 60
+
+
+def test_a_night_outlives_a_crash_of_the_database_server(
+    tmp_path: Path, postgresql_server: PostgresServer, postgresql_url: str
+) -> None:
+    lived = live(tmp_path, postgresql_url, 0.2, postgresql_server)
+    assert lived.happened["requests repeated"] > 0, "connections were lost with it"
 
 
 def test_a_model_that_moves_the_blind_weight_repels_people_and_shows_in_no_log() -> None:

@@ -131,6 +131,7 @@ class Device:
         answer = self.get("plan")
         if isinstance(answer, PlanAnswer):
             self.plan = msgspec.msgpack.decode(answer.plan, type=Plan)
+            self.session = self.plan.session
             trust = TrustStore.pinned(wire.decode(self.certificate, Certificate).authority_key)
             self.client = AggregationClient(
                 RoundBinding.of(self.plan),
@@ -279,7 +280,13 @@ def settings(tmp_path: Path, authority: Identity) -> Settings:
         authority_public_key=authority.public_key.hex(),
         database_url=f"sqlite:///{tmp_path / 'coordinator.sqlite'}",
         rounds=RoundSettings(
-            goal_count=10, minimum_count=4, overselect=1.0, smallest_aggregate=3, pause_s=2.0, settle_s=1.0
+            goal_count=10,
+            minimum_count=4,
+            overselect=1.0,
+            smallest_aggregate=3,
+            pause_s=2.0,
+            settle_s=1.0,
+            pipelined=False,
         ),
         deadlines=DeadlineSettings(
             selecting_s=30, advertise_s=30, share_s=30, masked_input_s=30, confirm_s=30, unmask_s=30

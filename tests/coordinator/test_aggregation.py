@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from coordinator.aggregation import (
     Adam,
     Averaging,
+    CohortSum,
     GateRejectedError,
     Momentum,
     OptimizerState,
@@ -40,7 +41,8 @@ def base(weights=None):
 def next_model(update_sum, weight_sum, optimizer=None, threshold=0.5, devices=5, state=None, prior_weight=0.0):
     decoded = DecodedSum(np.asarray(update_sum, float), weight_sum, np.zeros(2, np.uint64))
     optimizer = optimizer or Averaging()
-    return make_next_model(base(), np.zeros(D), state, decoded, CODEC, devices, optimizer, threshold, prior_weight)
+    sums = [CohortSum(decoded, CODEC, devices)]
+    return make_next_model(base(), np.zeros(D), state, sums, optimizer, threshold, prior_weight)
 
 
 # -- optimisers --------------------------------------------------------------------------------------------------

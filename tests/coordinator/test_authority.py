@@ -10,9 +10,11 @@ from click.testing import CliRunner
 
 from coordinator.authority import Authority, AuthorityError
 from coordinator.authority.cli import authority as authority_command
+from coordinator.authority.directory import Renewals
 from coordinator.authority.service import create_authority_app
 from coordinator.trust_anchor import read_trust_anchor
-from federated_protocol.enrolment import verify
+from federated_protocol.enrolment import issue, verify
+from federated_protocol.renewal import ask_renewal
 from federated_protocol.signing import Identity
 
 NOW = 1_800_000_000.0
@@ -30,7 +32,9 @@ def folder(tmp_path):
 
 @pytest.fixture
 def client(folder):
-    return create_authority_app(Authority.load(folder), ["let me in"], clock=lambda: NOW).test_client()
+    return create_authority_app(
+        Authority.load(folder), ["let me in"], Renewals(folder), clock=lambda: NOW
+    ).test_client()
 
 
 def ask(client, **changes):
@@ -132,5 +136,88 @@ def test_other_paths_and_methods_are_refused(client):
 
 def test_the_service_does_not_start_without_a_token(folder):
     with pytest.raises(AuthorityError, match="--token"):
-        create_authority_app(Authority.load(folder), [])
+        create_authority_app(Authority.load(folder), [], Renewals(folder))
     assert isinstance(run("serve", folder).exception, AuthorityError)
+
+
+# -- the next identity key ---------------------------------------------------------------------------------------
+
+
+def renewal_of(client, former, certificate, following):
+    request = ask_renewal(former, certificate, following).encode()
+    response = client.post("/v1/renewals", data=msgspec.json.encode({"renewal": request.hex()}))
+    return response.status_code, response.get_json()
+
+
+@pytest.fixture
+def enrolled(folder):
+    """Its certificate has five of thirty days left."""
+    device = Identity.generate()
+    return device, Authority.load(folder).certify(device.public_key, NOW - 25 * 86_400, 30).encode()
+
+
+def test_a_key_in_force_has_its_successor_certified_once_and_both_count_meanwhile(client, folder, enrolled):
+    device, certificate = enrolled
+    following = Identity.generate()
+    first, again = (renewal_of(client, device, certificate, following) for _ in range(2))
+    assert first[0] == again[0] == 200  # an answer that was lost is asked for again
+    key = Authority.load(folder).identity.public_key
+    assert verify(bytes.fromhex(first[1]["certificate"]), key, NOW).device_key == following.public_key
+    assert verify(certificate, key, NOW + 1).device_key == device.public_key
+    status, answer = renewal_of(client, device, certificate, Identity.generate())
+    assert status == 403
+    assert "successor already" in answer["error"]
+    restarted = create_authority_app(Authority.load(folder), ["x"], Renewals(folder), clock=lambda: NOW).test_client()
+    assert renewal_of(restarted, device, certificate, Identity.generate())[0] == 403
+
+
+@pytest.mark.parametrize(
+    "how", ["expired", "too early", "foreign", "stolen certificate", "key of another", "same key", "garbage"]
+)
+def test_a_renewal_that_does_not_hold_is_refused(client, folder, enrolled, how):
+    device, certificate = enrolled
+    other, following = Identity.generate(), Identity.generate()
+    if how == "expired":
+        certificate = Authority.load(folder).certify(device.public_key, NOW - 9e6, 30).encode()
+    if how == "too early":
+        certificate = Authority.load(folder).certify(device.public_key, NOW, 30).encode()
+    if how == "foreign":
+        certificate = issue(other, device.public_key, authority_name="x", not_before=0, not_after=2e9).encode()
+    request = ask_renewal(device, certificate, following)
+    if how == "stolen certificate":
+        request = ask_renewal(other, certificate, following)
+    if how == "key of another":
+        request = msgspec.structs.replace(request, next_key=other.public_key)
+    if how == "same key":
+        request = ask_renewal(device, certificate, device)
+    raw = b"garbage" if how == "garbage" else request.encode()
+    response = client.post("/v1/renewals", data=msgspec.json.encode({"renewal": raw.hex()}))
+    assert response.status_code == 403
+    assert "certificate" not in response.get_json()
+    assert not (folder / "renewed").exists()
+    assert client.post("/v1/renewals", data=b"{}").status_code == 400
+
+
+def test_a_revoked_device_gets_no_next_key_and_a_revocation_is_about_all_its_keys(client, folder, enrolled):
+    device, certificate = enrolled
+    following = Identity.generate()
+    status, answer = renewal_of(client, device, certificate, following)
+    assert status == 200
+    assert run("trust", folder, "--revoke", device.fingerprint.hex()).exit_code == 0
+    revoked = Authority.load(folder).trust_list.revoked
+    assert set(revoked) == {device.fingerprint, following.fingerprint}
+    later = bytes.fromhex(answer["certificate"])
+    much_later = NOW + 360 * 86_400
+    renewing = create_authority_app(Authority.load(folder), ["x"], Renewals(folder), clock=lambda: much_later)
+    status, answer = renewal_of(renewing.test_client(), following, later, Identity.generate())
+    assert status == 403
+    assert "took this device's certificate back" in answer["error"]
+
+
+def test_a_chain_of_keys_grows_no_faster_than_certificates_age(client, enrolled):
+    device, certificate = enrolled
+    following = Identity.generate()
+    later = bytes.fromhex(renewal_of(client, device, certificate, following)[1]["certificate"])
+    status, answer = renewal_of(client, following, later, Identity.generate())
+    assert status == 403
+    assert "last third" in answer["error"]

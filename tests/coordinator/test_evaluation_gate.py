@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,8 @@ from coordinator.errors import SettingsError
 from coordinator.experiments.evaluation import GateVerdict, evaluate, loss_change
 from coordinator.operation.audit import newest_entries
 from coordinator.releases.evaluation_gate import evaluation_of
-from coordinator.releases.rollout import all_rollouts
+from coordinator.releases.model_store import load_artifact
+from coordinator.releases.rollout import all_rollouts, roll_back
 from coordinator.reports import Reports
 from coordinator.settings import validate
 from coordinator.storage import round_store
@@ -25,7 +28,7 @@ SCALE = 2
 def gated(deploy):
     return deploy(
         releases={"evaluation_gate": True, "evaluation_devices": 4, "rollout_stages": (40.0, 100.0)},
-        metrics={"smallest_click_mass": 1.0},
+        metrics={"smallest_click_mass": 7.0},
     )
 
 
@@ -50,14 +53,27 @@ def trained(deployment, count=6):
     return devices
 
 
-def evaluate_with(deployment, count=6, **said):
+def evaluate_with(deployment, count=6, counted=counters, **said):
     """Let ``count`` devices judge the version that waits."""
     devices = deployment.select(count)
     assert all(device.plan.kind is TaskKind.EVALUATION for device in devices)
     for device in devices:
-        device.update, device.weight, device.counters = device.update * 0, 0.0, counters(device.plan, **said)
+        device.update, device.weight, device.counters = device.update * 0, 0.0, counted(device.plan, **said)
     deployment.run_round(devices)
     deployment.tick()
+
+
+def spread(plan, lowest, highest):
+    """What one device says whose clicks lie evenly between two logits, the baseline's as ours."""
+    said = dict.fromkeys(counter_names(plan.metrics), 0)
+    edges = plan.metrics.score_edges
+    for b, (low, high) in enumerate(itertools.pairwise(edges), start=1):
+        inside = SCALE * (lowest <= low and high <= highest)
+        for name in ("clicks_by_score", "offers_by_score", "baseline_clicks_by_score", "baseline_offers_by_score"):
+            said[f"{name}/{b}"] = inside
+    said["offers_by_score/1"] = said["baseline_offers_by_score/1"] = SCALE
+    said |= {"loss_change/devices": 1, "loss_change/sum": LOSS_LEVELS}
+    return np.array(list(said.values()), np.uint64)
 
 
 def states(deployment):
@@ -90,12 +106,39 @@ def test_a_version_that_is_no_worse_goes_to_the_first_stage_and_the_next_round_t
     assert {(d.plan.kind, d.plan.model_version) for d in devices} == {(TaskKind.TRAINING, 1)}
 
 
+def test_the_evaluation_sets_the_threshold_of_the_version_that_goes_out(gated):
+    trained(gated)
+    evaluate_with(gated, counted=spread, lowest=-1.0, highest=4.0)
+    assert states(gated) == {0: ("live", 100.0), 1: ("replaced", 0.0), 2: ("staged", 40.0)}
+    with gated.coordinator.database.reading() as connection:
+        (before, momentum), (after, kept) = (load_artifact(connection, version) for version in (1, 2))
+        assert "threshold calibrated" in newest_entries(connection)[1].detail
+        assert all_rollouts(connection, 40.0)[1].reason == "calibrated: version 2"
+        assert evaluation_of(connection, gated.settings, 2).version == 1
+    assert (after.weights, after.parent, kept) == (before.weights, 1, momentum)
+    assert before.threshold < -6  # what the training round made of its counters
+    assert after.threshold == pytest.approx(-0.5)  # nine tenths of the clicks lie above it
+    assert {device.plan.model_version for device in gated.select(6)} == {2}
+    with gated.coordinator.database.writing() as connection:
+        assert roll_back(connection, 2, now=gated.clock.now, actor="test", reason="test") == 3
+        assert load_artifact(connection, 3)[0].parent == 0  # the candidate it was made from is not taken for good
+
+
+def test_a_threshold_that_is_right_already_or_that_few_clicks_speak_against_stays(gated):
+    trained(gated)
+    evaluate_with(gated, counted=spread, lowest=-7.5, highest=6.0)  # nine tenths lie above -6.15
+    assert states(gated)[1] == ("staged", 40.0)
+    trained(gated)
+    evaluate_with(gated)  # six clicks
+    assert states(gated)[2] == ("staged", 40.0)
+
+
 @pytest.mark.parametrize(
     ("said", "verdict"), [({"shift": 30, "kept": True}, "loss_rose"), ({"shift": 0, "kept": False}, "clicks_lost")]
 )
 def test_a_version_that_is_worse_is_withdrawn_before_anybody_ranked_with_it(gated, said, verdict):
     trained(gated)
-    evaluate_with(gated, **said)
+    evaluate_with(gated, count=8, **said)
     assert states(gated)[1] == ("withdrawn", 0.0)
     assert states(gated)[2] == ("live", 100.0)
     with gated.coordinator.database.reading() as connection:
@@ -123,7 +166,7 @@ def test_two_tasks_run_side_by_side_and_a_device_joins_the_one_that_judges(gated
     with gated.coordinator.database.writing() as connection:  # a version that came from elsewhere waits as well
         import msgspec
 
-        from coordinator.releases.model_store import add_model, load_artifact
+        from coordinator.releases.model_store import add_model
         from coordinator.releases.rollout import hold_back
 
         artifact, _ = load_artifact(connection, 0)

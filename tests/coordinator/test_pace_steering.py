@@ -68,8 +68,9 @@ def test_while_answers_come_in_a_device_sleeps_until_the_phase_is_likely_over():
 
 def test_where_nothing_comes_in_any_more_nobody_asks_often_or_around_the_deadline():
     shortest = poll_interval_s(1000)
-    assert wait(980, 49.0, idle_s=5.0) == shortest
-    assert wait(0, 1.0) == shortest
+    assert wait(980, 8.0, idle_s=5.0) == wait(0, 1.0) == shortest
+    assert wait(980, 40.0, idle_s=30.0) == pytest.approx(10.0)
+    assert wait(980, 400.0, idle_s=390.0) == 4 * shortest
     assert wait(980, 49.0, idle_s=5.0, remaining_s=3.0) > 3.0
 
 

@@ -12,14 +12,16 @@ import pytest
 from coordinator.errors import ReleaseError, SettingsError
 from coordinator.operation import backup
 from coordinator.operation.high_water import high_water_path
-from coordinator.privacy import EpsilonReporter, accounted_epsilon, privacy_sentence, spending
+from coordinator.privacy import EpsilonReporter, accounted_epsilon, privacy_sentence, spending, spending_of_all
 from coordinator.reports import Reports
+from coordinator.rounds.tasks import AnalyticsTask, TrainingTask, tasks_of
 from coordinator.settings import PrivacySettings, Settings, validate
 from coordinator.storage import Database
 from federated_protocol.messages import AbandonReason, ComeBack, ComeBackReason, Phase
-from federated_protocol.plan import NO_DP_GUARANTEE, counter_names
-from federated_protocol.privacy import check_privacy, epsilon_of, largest_rho
+from federated_protocol.plan import NO_DP_GUARANTEE, TaskKind, counter_names
+from federated_protocol.privacy import check_privacy, epsilon_of, largest_rho, usage_vector
 from federated_protocol.update_codec import layout
+from keyboard_app.device.policy import DevicePolicy
 
 # A cohort of five with one of them possibly corrupt, and coarse steps: small numbers, real noise.
 PRIVATE = {
@@ -57,6 +59,78 @@ def test_in_a_private_round_nothing_travels_outside_the_noised_vector(deploy: An
     assert counter_names(plan.metrics) == ()
     assert [field.name for field in layout(plan.codec, 0).fields] == ["update"]
     assert Reports(deployment.coordinator.database, deployment.settings).metrics().by_version == ()
+
+
+def test_usage_of_a_private_task_is_estimated_inside_the_noised_vector_and_charged_to_the_same_budget(
+    deploy: Any,
+) -> None:
+    rounds = PRIVATE["rounds"] | {"max_rounds": 1}
+    deployment = deploy(**(PRIVATE | {"rounds": rounds, "metrics": {"analytics_every_s": 1.0}}))
+    training = check_privacy(run_round(deployment)[0].plan)
+    deployment.tick(1.0)
+    devices = deployment.select(5)
+    plan = devices[0].plan
+    assert plan.kind is TaskKind.ANALYTICS
+    assert [field.name for field in layout(plan.codec, 0).fields] == ["update"]
+    DevicePolicy(smallest_aggregate=3, threat=plan.aggregation.threat).check(plan, dimension=999)
+    for device in devices:
+        device.update = usage_vector(plan.metrics, {"treatment/1/lines": 80, "treatment/1/offers": 9})
+    deployment.run_round(devices)
+    deployment.tick(1.0)
+    reports = Reports(deployment.coordinator.database, deployment.settings)
+    found = {(u.arm, u.version): u for u in reports.metrics().by_version}
+    assert set(found) == {("holdback", 0), ("treatment", 0), ("treatment", 1)}
+    for usage, lines, offers in ((found["treatment", 1], 400, 45), (found["holdback", 0], 0, 0)):
+        assert usage.offers_noise == pytest.approx(33 * math.sqrt(5 / 2), rel=0.1)
+        assert usage.lines_noise == pytest.approx(8 * usage.offers_noise, rel=0.01)
+        assert abs(usage.lines - lines) < 6 * usage.lines_noise
+        assert abs(usage.offers - offers) < 6 * usage.offers_noise
+    assert reports.comparisons() == ()
+    with deployment.coordinator.database.reading() as connection:
+        total = spending_of_all(connection, deployment.settings)
+        assert sorted(total.rhos) == pytest.approx(sorted([training, check_privacy(plan)]))
+        assert f"epsilon {total.epsilon(1e-6):.2f} of 12" in privacy_sentence(connection, deployment.settings)
+
+
+def test_no_usage_is_counted_beyond_the_budget_either(deploy: Any) -> None:
+    deployment = deploy(**(PRIVATE | {"privacy": PRIVATE["privacy"] | {"epsilon_budget": 6.5}}))
+    run_round(deployment)
+    metrics = msgspec.structs.replace(deployment.settings.metrics, analytics_every_s=1.0)
+    counting = msgspec.structs.replace(deployment.settings, metrics=metrics)
+    validate(counting)
+    tasks = {type(task): task for task in tasks_of(counting)}
+    with deployment.coordinator.database.reading() as connection:
+        assert not tasks[TrainingTask].wanted(connection)
+        assert not tasks[AnalyticsTask].wanted(connection)
+
+
+def test_what_a_running_round_will_cost_is_not_spent_twice(deploy: Any) -> None:
+    """One sum is affordable: while training runs, no round of another task may start on the same money."""
+    privacy = PRIVATE["privacy"] | {"epsilon_budget": 6.5}
+    deployment = deploy(**(PRIVATE | {"privacy": privacy, "metrics": {"analytics_every_s": 1.0}}))
+    tasks = {type(task): task for task in tasks_of(deployment.settings)}
+    with deployment.coordinator.database.reading() as connection:
+        assert tasks[TrainingTask].wanted(connection)
+        assert tasks[AnalyticsTask].wanted(connection)
+    plan = deployment.select(5)[0].plan
+    other = AnalyticsTask if plan.kind is TaskKind.TRAINING else TrainingTask
+    with deployment.coordinator.database.reading() as connection:
+        assert not tasks[other].wanted(connection)
+        assert not tasks[other].affords(connection, msgspec.structs.replace(plan, task="another"), 1)
+        assert spending_of_all(connection, deployment.settings).rhos == ()
+
+
+def test_the_cohorts_of_one_round_are_paid_for_together(deploy: Any) -> None:
+    rounds = {"goal_count": 10, "minimum_count": 4, "smallest_aggregate": 3, "cohort_size": 5}
+    privacy = PRIVATE["privacy"] | {"epsilon_budget": 9.0}  # two sums, not three
+    deployment = deploy(**(PRIVATE | {"rounds": rounds, "privacy": privacy}))
+    devices = deployment.select(10)
+    plans = {device.plan.session: device.plan for device in devices}
+    assert len(plans) == 2
+    assert (
+        sum(map(check_privacy, plans.values())) < largest_rho(9.0, 1e-6) < 1.5 * sum(map(check_privacy, plans.values()))
+    )
+    assert [row.reason for row in deployment.coordinator_rounds(2)] == [None, None]
 
 
 def test_charges_add_up_and_the_round_that_would_overspend_does_not_start(deploy: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -121,6 +122,17 @@ def test_what_cannot_work_is_said_in_one_line(tmp_path, bundle_is_there, argumen
     assert result.returncode == 1
     assert says in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("program", ["coordinator.cli", "coordinator.authority.cli"])
+def test_a_port_that_somebody_has_is_said_in_one_line(tmp_path, bundle_is_there, authority_folder, program):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        what = [authority_folder, "--token", "t"] if "authority" in program else ["--authority-public-key", "ab" * 32]
+        command = [sys.executable, "-m", program, "serve", *what, "--port", str(taken.getsockname()[1])]
+        result = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "give another --host or --port" in result.stderr
+    assert len(result.stderr.strip().splitlines()) <= 2  # the other one is the demo's warning
 
 
 def test_starting_imports_neither_learning_runtime_nor_the_authority():

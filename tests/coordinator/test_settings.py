@@ -26,7 +26,7 @@ def test_options_win_over_variables_over_the_file_over_defaults(tmp_path):
     assert (rounds.goal_count, rounds.pause_s, rounds.settle_s) == (61, 4, 8.5)
     assert settings.training.epochs == 7
     assert settings.training.batch_size == 16
-    assert settings.largest_cohort == 80
+    assert settings.most_selected == 80
 
 
 def test_score_edges_cover_the_range():

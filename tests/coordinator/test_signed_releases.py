@@ -18,7 +18,7 @@ from coordinator.releases.rollout import roll_back
 from coordinator.storage import Database
 from federated_protocol.messages import RefusalReason
 from keyboard_app.device.model_store import ModelRejectedError
-from keyboard_app.device.release_client import ROOT_FILE, ReleaseClient
+from keyboard_app.device.release_client import ROOT_FILE, PinnedRootError, ReleaseClient, pin_root
 from keyboard_app.device.transport import BadAnswer, CoordinatorUnreachable, Refused
 
 DAY = 86_400.0
@@ -104,6 +104,36 @@ def test_a_changed_byte_or_another_version_is_refused(world):
 
 def test_a_device_without_a_pinned_root_checks_nothing(tmp_path):
     assert ReleaseClient.of(tmp_path, lambda name, largest: b"") is None
+
+
+def test_a_root_is_pinned_once_and_no_other_takes_its_place(world, tmp_path):
+    home = tmp_path / "new"
+    home.mkdir()
+    raw = world.publish(1)
+    for _ in range(2):
+        pin_root(home, world.pinned)
+    ReleaseClient.of(home, world.fetch, world.clock).check(1, raw)
+    signing_keys.make_keys(tmp_path / "theirs", tmp_path / "theirs", world.clock(), targets={})
+    theirs = signing_keys.signed_offline(tmp_path / "theirs", "root")[0][1]
+    with pytest.raises(PinnedRootError, match="another release root"):
+        pin_root(home, theirs)
+    assert (home / ROOT_FILE).read_bytes() == world.pinned
+    targets = signing_keys.signed_offline(world.online, "targets")[0][1]
+    for nonsense in (b"", b"{}", b"[]", targets):
+        with pytest.raises(PinnedRootError, match="no root metadata"):
+            pin_root(tmp_path / "other", nonsense)
+
+
+def test_a_demos_root_is_pinned_in_demos_only_and_stays_marked_through_rotation(world, tmp_path):
+    folders = tmp_path / "demo-offline", tmp_path / "demo-online"
+    signing_keys.make_keys(*folders, world.clock(), targets={}, insecure_demo=True)
+    signing_keys.rotate(*folders, "root", world.clock())
+    for number, (_, root) in enumerate(signing_keys.signed_offline(folders[1], "root")):
+        home = tmp_path / f"home-{number}"
+        with pytest.raises(PinnedRootError, match="INSECURE DEMO"):
+            pin_root(home, root)
+        pin_root(home, root, insecure_demo=True)
+        assert (home / ROOT_FILE).read_bytes() == root
 
 
 def test_going_back_to_older_metadata_is_refused(world):

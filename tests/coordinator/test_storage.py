@@ -53,10 +53,31 @@ def row(database):
         return round_store.running_round(connection, "t")
 
 
-def test_one_round_a_task_runs_at_a_time(database, row):
+def test_one_selection_a_task_is_open_at_a_time_beside_the_round_under_way(database, row):
     with database.writing() as connection:
-        assert not open_round(connection, session="s2")
+        assert not open_round(connection, session="s2", number=2)
         assert open_round(connection, session="s3", task="other")
+        round_store.move(connection, row, RoundEvent.QUORUM, 2.0)
+        assert not open_round(connection, session="s4")  # this attempt of this round is there already
+        assert open_round(connection, session="s5", number=2)
+        assert [found.session for found in round_store.running_rounds(connection, "t")] == ["s1", "s5"]
+
+
+def test_cohorts_that_are_split_off_take_their_devices_with_them(database, row):
+    with database.writing() as connection:
+        for number in range(6):
+            round_store.join(connection, row.id, bytes([number]) * 16, b"k" * 32, b"c", 1.0)
+        round_store.move(connection, row, RoundEvent.QUORUM, 2.0, still_in=4, cohorts=2)
+        split = round_store.split_off(connection, row, 2, 2, "s2", [bytes([4]) * 16, bytes([5]) * 16], 2.0)
+        assert (split.number, split.attempt, split.cohort, split.still_in) == (1, 1, 2, 2)
+        found = round_store.cohorts_of(connection, row)
+        assert [(cohort.session, len(round_store.all_participants(connection, cohort.id))) for cohort in found] == [
+            ("s1", 4), ("s2", 2),
+        ]  # fmt: skip
+        assert round_store.cohort_of(connection, row, bytes([5]) * 16).session == "s2"
+        assert round_store.takes_part(connection, found, bytes([5]) * 16)
+        assert not round_store.takes_part(connection, found[:1], bytes([5]) * 16)
+        assert [entry.to_state for entry in round_store.history_of(connection, split.id)] == ["selecting"]
 
 
 def test_a_transition_happens_once_however_many_try(database, row):
@@ -79,7 +100,7 @@ def test_an_ended_round_makes_room_for_the_next(database, row):
     with database.writing() as connection:
         round_store.move(connection, row, RoundEvent.STOPPED, 2.0, reason=AbandonReason.OPERATOR)
         assert round_store.running_round(connection, "t") is None
-        assert open_round(connection, session="s2")
+        assert open_round(connection, session="s2", number=2)
 
 
 def test_a_device_joins_once(database, row):
@@ -207,13 +228,19 @@ def begin_as_version_1(url):
     """A database as the first program version made it, with a round in it."""
     engine = create_engine(url)
     newer = {"rollouts", "release_metadata", "audit_log", "accounts", "account_sessions", "check_in_hours"}
-    newer |= {"privacy_charges", "come_back_hours"}
+    newer |= {"privacy_charges", "come_back_hours", "phase_times"}
     columns = [("rounds", "neighbours"), ("rounds", "root"), ("rounds", "confirmed"), ("rounds", "protocol_version")]
     columns += [("participants", "certificate"), ("messages", "signature"), ("history", "actor")]
+    columns += [("rounds", "cohort"), ("rounds", "cohorts")]
     with engine.begin() as connection:
         metadata.create_all(connection, [t for t in metadata.sorted_tables if t.name not in newer])
         connection.execute(tables.meta.insert().values(name="schema_version", value="1"))
         open_round(connection)
+        for index in ("one_row_a_cohort", "one_selection_a_task", "running_rounds"):
+            connection.exec_driver_sql(f"DROP INDEX {index}")
+        connection.exec_driver_sql(
+            "CREATE UNIQUE INDEX one_running_round_a_task ON rounds (task) WHERE ended_at IS NULL"
+        )
         for table, column in columns:
             connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
     engine.dispose()
@@ -295,8 +322,8 @@ def test_the_schema_compiles_for_postgresql():
 
     for table in metadata.sorted_tables:
         assert str(CreateTable(table).compile(dialect=postgresql.dialect()))
-    (one_running,) = [index for index in rounds.indexes if index.name == "one_running_round_a_task"]
-    assert "WHERE ended_at IS NULL" in str(CreateIndex(one_running).compile(dialect=postgresql.dialect()))
+    (one_selection,) = [index for index in rounds.indexes if index.name == "one_selection_a_task"]
+    assert "WHERE state = 'selecting'" in str(CreateIndex(one_selection).compile(dialect=postgresql.dialect()))
 
 
 def test_a_whole_round_with_its_release_and_a_rollback_runs_on_postgresql(deploy, settings, postgresql_url):

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
 import http.client
 import itertools
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 import msgspec
 import pytest
 import urllib3
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from benchmarks.dask_cluster import dask_cluster
 from coordinator.rounds.states import RoundState
 from coordinator.settings import UnmaskingSettings
 from federated_protocol import wire
@@ -73,38 +68,6 @@ def port_of(served):
     return int(served.port_file.read_text())
 
 
-def write_certificates(folder):
-    """An authority, and one certificate it signed, which coordinator and cluster share here."""
-    now = datetime.datetime.now(datetime.UTC)
-
-    def make(name, issuer=None, signer=None):
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer or subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-            .sign(signer or key, hashes.SHA256())
-        )
-        (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        (folder / f"{name}.key").write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return subject, key
-
-    subject, key = make("authority")
-    make("node", subject, key)
-    make("stranger")
-    return folder
-
-
 DIES_AT_WORK = """
 import os
 from federated_protocol.secure_aggregation import unmasking
@@ -113,34 +76,13 @@ unmasking.run_job = lambda job: os._exit(9)
 
 
 @pytest.fixture
-def cluster(tmp_path, nursery):
+def cluster(tmp_path):
     """A scheduler and two workers with mutual TLS; the first one dies of its first job. Yields settings and workers."""
-    files = write_certificates(tmp_path)
     (tmp_path / "dies_at_work.py").write_text(DIES_AT_WORK)
-    tls = ["--tls-ca-file", files / "authority.pem", "--tls-cert", files / "node.pem", "--tls-key", files / "node.key"]
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = f"tls://127.0.0.1:{probe.getsockname()[1]}"
-    log = (tmp_path / "cluster.log").open("wb")
-    with ExitStack() as stack:
-
-        def start(module, *arguments):
-            command = [sys.executable, "-m", f"distributed.cli.{module}", *map(str, (*arguments, *tls))]
-            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path, env=environment)
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            return process
-
-        root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
-        environment = {**os.environ, "PYTHONPATH": root}
-        start("dask_scheduler", "--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--no-dashboard")
-        common = (address, "--no-nanny", "--no-dashboard", "--nthreads", 1, "--local-directory", tmp_path)
-        workers = [start("dask_worker", *common, "--preload", "dies_at_work.py"), start("dask_worker", *common)]
-        yield (
-            UnmaskingSettings(
-                "cluster", 0, address, *(str(files / name) for name in ("authority.pem", "node.pem", "node.key"))
-            ),
-            workers,
-        )
+    with dask_cluster(tmp_path, ("dies_at_work.py", None)) as running:
+        there = running.cluster
+        settings = UnmaskingSettings("cluster", 0, there.scheduler, there.authority, there.certificate, there.key)
+        yield settings, running.workers
 
 
 def test_one_coordinator_and_one_worker_are_killed_and_nothing_is_lost(federate, postgresql_url, cluster):

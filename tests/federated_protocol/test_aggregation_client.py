@@ -5,6 +5,8 @@ What a lying coordinator may try is in ``tests/adversary``.
 
 from __future__ import annotations
 
+import copy
+import pickle
 import random
 from collections.abc import Callable
 from typing import Any
@@ -87,6 +89,21 @@ def test_forgetting_silences_a_device_at_any_time(cohort: Any) -> None:
         assert client._secrets is None
         with pytest.raises(ProtocolError, match="aborted"):
             client.unmask(cohort.confirmations_of.get(i))
+
+
+def test_secrets_cannot_be_copied_serialised_or_printed(cohort: Any) -> None:
+    cohort.share()
+    client = cohort.clients[1]
+    seed = client._secrets.self_mask_seed
+    for leak in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="not serialised"):
+            leak(client._secrets)
+    for leak in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError):
+            leak(client)
+    for shown in (repr(client), repr(client._secrets), str(vars(client))):
+        assert seed.hex() not in shown
+        assert repr(seed) not in shown
 
 
 STEPS = ["advertise", "share", "masked_input", "confirm", "unmask", "forget"]

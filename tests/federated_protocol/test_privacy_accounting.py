@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from federated_protocol.plan import (
     PROTOCOL_VERSION,
     AggregationSetting,
     MetricSetting,
+    MetricSlot,
     Plan,
     PrivacySetting,
     TaskKind,
@@ -25,19 +27,24 @@ from federated_protocol.privacy import (
     charge,
     check_privacy,
     epsilon_of,
+    estimated_names,
     largest_rho,
     noise_sixteenths_for,
     privacy_label,
+    read_estimates,
     rounded_norm_bound,
     sum_rho,
+    usage_vector,
 )
 from federated_protocol.privacy.calibration import noisy_devices, nothing_counted
-from federated_protocol.update_codec import solve_codec
+from federated_protocol.update_codec import decode_sum, encode, layout, solve_codec
+
+PRIVACY = PrivacySetting(delta=1e-6, corrupt_fraction=0.05)
 
 
 def private_plan(multiplier: float = 1.0, **changes: Any) -> Plan:
     aggregation = AggregationSetting(smallest_aggregate=60, largest_cohort=100)
-    privacy = PrivacySetting(delta=1e-6, corrupt_fraction=0.05)
+    privacy = PRIVACY
     noise = noise_sixteenths_for(1.0 / 0.02, 700, multiplier, noisy_devices(aggregation, 0.05))
     codec = solve_codec(700, 1.0, 0.02, bytes(32), 100, 100, noise_sixteenths=noise)
     plan = Plan(
@@ -135,5 +142,63 @@ def test_a_plan_that_promises_more_than_it_keeps_is_refused(change: dict[str, An
         check_privacy(private_plan(**change))
 
 
-def test_a_private_plan_counts_nothing() -> None:
+def test_a_private_plan_counts_nothing_exactly() -> None:
     assert counter_names(private_plan().metrics) == ()
+
+
+SLOTS = (MetricSlot("holdback", 0), MetricSlot("treatment", 3))
+USAGE = MetricSetting(slots=SLOTS, score_edges=(), exact=False)
+
+
+def usage_plan(dimension: int = 6, **changes: Any) -> Plan:
+    aggregation = AggregationSetting(smallest_aggregate=60, largest_cohort=100)
+    noise = noise_sixteenths_for(64, dimension, 1.0, noisy_devices(aggregation, 0.05))
+    codec = solve_codec(dimension, 32.0, 0.5, bytes(32), 1, 100, noise_sixteenths=noise)
+    label = privacy_label(PRIVACY, charge(codec, aggregation, PRIVACY))
+    plan = private_plan(kind=TaskKind.ANALYTICS, metrics=USAGE, codec=codec, privacy=label)
+    return msgspec.structs.replace(plan, **changes)
+
+
+def test_usage_under_noise_costs_what_any_sum_of_that_noise_costs() -> None:
+    assert check_privacy(usage_plan()) == pytest.approx(0.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        usage_plan(kind=TaskKind.TRAINING),
+        usage_plan(kind=TaskKind.EVALUATION),
+        usage_plan(metrics=nothing_counted(USAGE)),
+        usage_plan(metrics=msgspec.structs.replace(USAGE, exact=True)),
+        usage_plan(dimension=7),
+    ],
+)
+def test_usage_travels_in_analytics_alone_and_nothing_beside_it(plan: Plan) -> None:
+    with pytest.raises(CodecError):
+        check_privacy(plan)
+
+
+def test_estimates_are_unbiased_and_their_noise_is_what_is_said() -> None:
+    plan, devices, rounds = usage_plan(), 60, 60
+    counted = {"treatment/3/lines": 90, "treatment/3/offers": 9, "treatment/3/clicks": 3, "treatment/2/lines": 7}
+    vector = usage_vector(plan.metrics, counted)
+    errors: dict[str, list[float]] = {name: [] for name in estimated_names(plan.metrics)}
+    for _ in range(rounds):
+        total = np.sum([encode(vector, 1.0, [], plan.codec) for _ in range(devices)], axis=0, dtype=np.uint32)
+        layout(plan.codec, 0).reduce(total)
+        found = read_estimates(decode_sum(total, plan.codec, devices).update_sum, plan.metrics, plan.codec, devices)
+        for name, estimate in found.items():
+            errors[name].append((estimate.value - devices * counted.get(name, 0)) / math.sqrt(estimate.variance))
+    everything = np.array(list(errors.values()))
+    assert np.abs(everything.mean(axis=1)).max() < 4.5 / math.sqrt(rounds)
+    assert everything.var() == pytest.approx(1.0, abs=0.25)
+
+
+@settings(deadline=None, max_examples=40)
+@given(counts=st.lists(st.integers(0, 10**9), min_size=6, max_size=6))
+def test_however_much_a_device_counted_it_moves_the_sum_by_no_more_than_the_clip(counts: list[int]) -> None:
+    plan = usage_plan()
+    quiet = msgspec.structs.replace(plan.codec, noise_sixteenths=8)  # half a step: nothing hides the norm
+    vector = usage_vector(plan.metrics, dict(zip(estimated_names(plan.metrics), counts, strict=True)))
+    decoded = decode_sum(encode(vector, 1.0, [], quiet), quiet, 1).update_sum
+    assert np.linalg.norm(decoded) <= quiet.step * (rounded_norm_bound(64, 6) + 6 * math.sqrt(6) * 0.5)

@@ -41,3 +41,18 @@ def test_the_threat_model_names_tests_that_exist() -> None:
     there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
     assert named
     assert named <= there
+
+
+def test_the_threat_model_quotes_tests_by_their_beginnings() -> None:
+    text = (ROOT / "docs" / "threat-model.md").read_text("utf-8")
+    rows = [line.split("|")[3] for line in text.splitlines() if line.startswith("| ") and line.count("|") >= 4]
+    quoted = [name for shown_by in rows for name in re.findall(r"\*([^*]+)\*", shown_by)]
+    there = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def test_(\w+)", path.read_text("utf-8"))
+    }
+    assert len(quoted) > 20
+    for name in quoted:
+        beginning = re.sub(r"[^a-z0-9]+", "_", name.lower().replace("'", ""))
+        assert any(test.startswith(beginning) for test in there), name

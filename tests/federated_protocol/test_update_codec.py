@@ -186,6 +186,25 @@ def test_rounding_is_unbiased_and_its_error_is_what_theory_says() -> None:
     assert (errors.mean(axis=0) ** 2).sum() == pytest.approx(variance / repeats, rel=0.25)
 
 
+@settings(deadline=None, max_examples=25)
+@given(d=st.integers(1, 60), steps=st.floats(0.6, 40), seed=st.integers(0, 2**32 - 1))
+def test_for_any_update_and_step_the_decoded_update_is_unbiased_with_the_error_of_theory(
+    d: int, steps: float, seed: int
+) -> None:
+    repeats, setting = 300, setting_of(d, step=1 / steps)
+    update = np.random.default_rng(seed).normal(size=d)
+    update /= np.linalg.norm(update)
+    fraction = np.mod(rotate(update, SEED) * steps, 1.0)
+    variance = float((fraction * (1 - fraction)).sum()) / steps**2
+    source = random.Random(seed).randbytes
+    errors = np.array(
+        [decode_sum(encode(update, 1.0, [], setting, source), setting, 1).update_sum - update for _ in range(repeats)]
+    )
+    slack = 1e-9 + 2**-10 * variance  # conditional rounding may reject one draw in 2^10
+    assert (errors.mean(axis=0) ** 2).sum() <= 12 * variance / repeats + slack
+    assert (errors**2).sum(axis=1).mean() <= 1.6 * variance + 1e-9
+
+
 def test_the_error_of_a_mean_falls_with_the_number_of_devices() -> None:
     d, step = 2048, 0.01
     for n in (1, 10, 100):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,13 +17,17 @@ import pytest
 from click.testing import CliRunner
 from werkzeug.serving import make_server
 
-from coordinator.authority.directory import Authority
+from coordinator.authority.directory import Authority, Renewals
 from coordinator.authority.service import create_authority_app
 from federated_protocol import signing
 from federated_protocol.enrolment import issue
+from federated_protocol.errors import CertificateRevoked
+from federated_protocol.renewal import Renewal
+from keyboard_app import VERSION
 from keyboard_app.cli import LOG_FILE, main
 from keyboard_app.device import DeviceIdentity, DevicePolicy, FixedConditions, IdentityError, ScheduleSetting
 from keyboard_app.device.headless import HeadlessDevice, HeadlessSetting, TypingSetting
+from keyboard_app.device.identity import HOLDBACK, Issued
 from keyboard_app.device.replayed_owner import ReplayedOwner
 
 ROOT = Path(__file__).parent.parent.parent
@@ -49,10 +54,17 @@ def write_replay(path: Path, lines: int = 40) -> Path:
     return path
 
 
+CLOCK_AHEAD = [0.0]
+"""Seconds by which the authority's clock is ahead of ours."""
+
+
 @pytest.fixture
 def authority_url(tmp_path: Path) -> Iterator[str]:
+    CLOCK_AHEAD[0] = 0.0
     authority = Authority.create(tmp_path / "authority", name="test", insecure_demo=True)
-    server = make_server("127.0.0.1", 0, create_authority_app(authority, ["let me in"]), threaded=True)
+    renewed = Renewals(tmp_path / "authority")
+    app = create_authority_app(authority, ["let me in"], renewed, clock=lambda: time.time() + CLOCK_AHEAD[0])
+    server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -63,12 +75,117 @@ def authority_url(tmp_path: Path) -> Iterator[str]:
 
 def test_a_device_enrols_with_a_token_and_only_with_it(tmp_path: Path, authority_url: str) -> None:
     identity = DeviceIdentity.open(tmp_path / "device")
-    with pytest.raises(IdentityError, match="ask for a new one"):
-        identity.enrol(authority_url, "wrong")
+    with pytest.raises(IdentityError, match="ask for a new token"):
+        identity.enrol(authority_url, "wrong", time.time())
     assert identity.certificate is None
-    identity.enrol(authority_url, "let me in")
+    identity.enrol(authority_url, "let me in", time.time())
     assert identity.enrolment(time.time()).enrolled
     assert DeviceIdentity.open(tmp_path / "device").certificate == identity.certificate
+
+
+def test_revocations_come_with_the_certificate_so_that_no_coordinator_can_withhold_the_first(
+    tmp_path: Path, authority_url: str
+) -> None:
+    revoked = signing.Identity.generate()
+    authority = Authority.load(tmp_path / "authority")
+    certificate = authority.certify(revoked.public_key, time.time(), 30).encode()
+    authority.keep_trust_list(
+        tmp_path / "authority", authority.next_trust_list(time.time(), revoke=[revoked.fingerprint])
+    )
+    identity = DeviceIdentity.open(tmp_path / "device")
+    identity.enrol(authority_url, "let me in", time.time())
+    for found in (identity, DeviceIdentity.open(tmp_path / "device")):
+        assert found.trust.serial == 1
+        with pytest.raises(CertificateRevoked):
+            found.trust.verify(certificate, time.time())
+
+
+@pytest.fixture
+def enrolled(tmp_path: Path, authority_url: str) -> DeviceIdentity:
+    """In the holdback, where one key in twenty is: an arm that another key would hardly keep by chance."""
+    identity = DeviceIdentity.open(tmp_path / "device")
+    while identity.arm() != HOLDBACK:
+        (tmp_path / "device" / "identity.key").unlink()
+        identity = DeviceIdentity.open(tmp_path / "device")
+    identity.enrol(authority_url, "let me in", time.time())
+    return identity
+
+
+def test_a_device_changes_its_key_before_the_certificate_ends_and_stays_in_its_arm(
+    tmp_path: Path, authority_url: str, enrolled: DeviceIdentity
+) -> None:
+    now = time.time()
+    assert not enrolled.renewal_due(now)
+    assert enrolled.renewal_due(now + 300 * 86_400)
+    assert not enrolled.renewal_due(now + 400 * 86_400), "an ended certificate vouches for nothing"
+    former, trust = enrolled.fingerprint, enrolled.trust
+    for _ in range(2):  # the second time, too, the arm is that of the first key of all
+        CLOCK_AHEAD[0] += 300 * 86_400
+        now = time.time() + CLOCK_AHEAD[0]
+        before, before_certificate = enrolled.fingerprint, enrolled.certificate
+        enrolled.renew(authority_url, now)
+        assert before_certificate is not None
+        assert trust.verify(before_certificate, now).fingerprint == before, "peers still accept the former key"
+    for identity in (enrolled, DeviceIdentity.open(tmp_path / "device")):
+        assert identity.fingerprint != former
+        assert identity.enrolment(now).enrolled
+        assert identity.arm() == HOLDBACK
+        assert identity.trust.keys_at(now) == trust.keys_at(now)
+        assert identity.certificate is not None
+        assert trust.verify(identity.certificate, now).fingerprint == identity.fingerprint
+    assert sorted(path.name for path in (tmp_path / "device").iterdir()) == ["certificate", "first.key", "identity.key"]
+
+
+def test_a_crash_while_keys_are_changed_leaves_a_pair_that_belongs_together(
+    tmp_path: Path, authority_url: str, enrolled: DeviceIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CLOCK_AHEAD[0] = 300 * 86_400
+    home, now, former = tmp_path / "device", time.time() + CLOCK_AHEAD[0], enrolled.fingerprint
+    moves: list[Path] = []
+
+    def crash_at(number: int) -> None:
+        real = os.replace
+        moves.clear()
+
+        def replace(source: Path, target: Path) -> None:
+            if Path(source).name in ("identity.next", "certificate.next"):
+                moves.append(Path(source))
+                if len(moves) == number:
+                    raise OSError("power is gone")
+            real(source, target)
+
+        monkeypatch.setattr("keyboard_app.device.identity.os.replace", replace)
+
+    crash_at(1)  # the key is not in place yet
+    with pytest.raises(OSError, match="power"):
+        enrolled.renew(authority_url, now)
+    monkeypatch.undo()
+    revived = DeviceIdentity.open(home)
+    assert revived.fingerprint == former
+    assert revived.enrolment(now).enrolled
+    crash_at(2)  # the key is, its certificate is not
+    with pytest.raises(OSError, match="power"):
+        revived.renew(authority_url, now)
+    monkeypatch.undo()
+    again = DeviceIdentity.open(home)
+    assert again.fingerprint != former
+    assert again.enrolment(now).enrolled
+    assert again.arm() == HOLDBACK
+
+
+def test_an_answer_that_is_not_the_authoritys_changes_no_key(
+    tmp_path: Path, authority_url: str, enrolled: DeviceIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former, now = enrolled.fingerprint, time.time()
+    foreign = signing.Identity.generate()
+
+    def forged(url: str, renewal: Renewal, timeout_s: float) -> Issued:
+        return Issued(issue(foreign, renewal.next_key, authority_name="x", not_before=0, not_after=2e9).encode())
+
+    monkeypatch.setattr("keyboard_app.device.identity.request_renewal", forged)
+    with pytest.raises(IdentityError, match="no certificate that counts"):
+        enrolled.renew(authority_url, now)
+    assert DeviceIdentity.open(tmp_path / "device").fingerprint == enrolled.fingerprint == former
 
 
 def make_setting(tmp_path: Path, speed: float = 0.0) -> HeadlessSetting:
@@ -131,6 +248,17 @@ def test_limits_are_checked_before_anything_starts(tmp_path: Path) -> None:
     nowhere = runner.invoke(main, ["device", "--coordinator", "somewhere", "--home", str(tmp_path)])
     assert nowhere.exit_code == 1
     assert "http://host:port" in nowhere.output
+    root = tmp_path / "root.json"
+    root.write_text('{"signed": {"_type": "root", "x-insecure-demo": true}}')
+    unpinned = runner.invoke(
+        main, ["device", "--coordinator", "http://x", "--home", str(tmp_path / "d"), "--release-root", str(root)]
+    )
+    assert unpinned.exit_code == 1
+    assert "INSECURE DEMO" in unpinned.output
+
+
+def test_the_version_told_with_each_check_in_is_the_projects() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
 
 
 def start(tmp_path: Path, *more: str) -> subprocess.Popen[str]:

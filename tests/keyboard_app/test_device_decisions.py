@@ -163,7 +163,7 @@ def test_the_owners_taste_is_learned_unasked_ranks_at_once_and_can_be_declined(o
     assert owned.engine.tastes == {}
 
 
-def test_a_taste_that_foresees_the_taps_no_better_is_not_used(owned: Owned) -> None:
+def test_taps_that_do_not_go_by_category_move_next_to_nothing(owned: Owned) -> None:
     owned.offers()
     # The same taps as before, but no longer by category.
     for row in owned.log.impressions():
@@ -171,9 +171,8 @@ def test_a_taste_that_foresees_the_taps_no_better_is_not_used(owned: Owned) -> N
     owned.steps()
     personal = owned.runtime.personal_model
     assert personal is not None
-    assert not personal.kept
-    assert not owned.runtime.status.personal
-    assert owned.engine.tastes == {}
+    assert personal.loss_personal >= personal.loss_shared
+    assert all(abs(taste - 1.0) < 0.02 for taste in owned.engine.tastes.values())
 
 
 def test_sending_nothing_still_learns_for_the_owner(owned: Owned) -> None:
@@ -300,7 +299,7 @@ def test_a_deleted_round_leaves_nothing_to_see_but_still_guards_against_sending_
     path = tmp_path / "rounds.json"
     history = History(path)
     entry = Participation(100.0, "suggestions", 3, "s-3-1", 2, "ab" * 32, examples=7, bytes_up=5)
-    plan: Any = SimpleNamespace(task=entry.task, round=entry.round, model_digest=entry.model_digest)
+    plan: Any = SimpleNamespace(session="another", task=entry.task, round=entry.round)
     history.put(entry)
     history.delete("s-3-1", now=200.0)
     assert history.entries == ()

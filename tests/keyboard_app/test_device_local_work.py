@@ -25,6 +25,7 @@ from federated_protocol.plan import (
     TrainingSetting,
     counter_names,
 )
+from federated_protocol.privacy import estimated_names, read_estimates
 from federated_protocol.update_codec import decode_sum, solve_codec
 from keyboard_app.device.local_evaluation import LARGEST_INVERSE_PROPENSITY, ScoredOffers
 from keyboard_app.device.local_training import LocalTrainer
@@ -325,6 +326,24 @@ def test_analytics_count_usage_and_train_nothing(
     assert not decoded.update_sum.any()
 
 
+def test_in_a_private_task_analytics_put_usage_in_the_place_of_the_update_and_claim_it_once(
+    bundle: Bundle, ranker: Ranker, log: ImpressionLog, model: StoredModel
+) -> None:
+    exact = make_plan(bundle)
+    metrics = msgspec.structs.replace(exact.metrics, exact=False)
+    names = estimated_names(metrics)
+    codec = solve_codec(len(names), 100.0, 0.02, bytes(32), 1, 30, noise_sixteenths=8)
+    plan = msgspec.structs.replace(exact, kind=TaskKind.ANALYTICS, metrics=metrics, codec=codec)
+    worker = worker_of(bundle, log, ranker)
+    for claimed, lines in ((True, 40), (False, 0)):
+        contribution = worker.contribute(plan, model, worker.train(plan, model, lambda: False))
+        assert contribution.claimed is claimed
+        assert len(contribution.vector) == len(names)
+        found = read_estimates(decode_sum(contribution.vector, codec, 1).update_sum, metrics, codec, 1)
+        assert found["treatment/0/lines"].value == pytest.approx(lines, abs=0.5)
+        log.mark_reported("session")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -335,7 +354,7 @@ def test_analytics_count_usage_and_train_nothing(
 )
 def test_a_plan_whose_fields_are_not_of_its_kind_is_refused(bundle: Bundle, changes: dict[str, object]) -> None:
     policy = DevicePolicy().demo(4)
-    policy.check(make_plan(bundle), "session", bundle.dimension)
-    policy.check(evaluation_plan(bundle), "session", bundle.dimension)
+    policy.check(make_plan(bundle), bundle.dimension)
+    policy.check(evaluation_plan(bundle), bundle.dimension)
     with pytest.raises(PlanRefusedError, match="task"):
-        policy.check(msgspec.structs.replace(make_plan(bundle), **changes), "session", bundle.dimension)
+        policy.check(msgspec.structs.replace(make_plan(bundle), **changes), bundle.dimension)

@@ -49,11 +49,11 @@ def plan(session: str, *, noise: bool = True) -> Plan:
     )
 
 
-def test_costs_add_up_over_sessions_and_survive_a_restart(tmp_path: Path) -> None:
+def test_every_input_costs_whatever_the_coordinator_calls_its_session_also_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "privacy.json"
     budget = PrivacyBudget(path, 10.0, DELTA)
     cost = check_privacy(plan("a"))
-    for session in ("a", "b", "b", "c"):
+    for session in ("a", "b", "b"):
         budget.charge(plan(session))
     for found in (budget, PrivacyBudget(path, 10.0, DELTA)):
         assert found.rho == pytest.approx(3 * cost)
@@ -94,7 +94,7 @@ def test_the_owner_reads_epsilon_delta_and_assumption_or_that_nothing_is_promise
 
 def test_the_policy_refuses_a_plan_that_promises_more_than_it_keeps() -> None:
     policy = DevicePolicy(demands_noise=True)
-    policy.check(plan("s"), "s", DIMENSION)
+    policy.check(plan("s"), DIMENSION)
     for broken in (
         plan("s", noise=False),
         msgspec.structs.replace(plan("s"), privacy=NO_DP_GUARANTEE),
@@ -102,6 +102,17 @@ def test_the_policy_refuses_a_plan_that_promises_more_than_it_keeps() -> None:
         msgspec.structs.replace(plan("s", noise=False), privacy="differential privacy of the device: rho 1 a round"),
     ):
         with pytest.raises(PlanRefusedError) as refused:
-            policy.check(broken, "s", DIMENSION)
+            policy.check(broken, DIMENSION)
         assert refused.value.reason is PlanRefusal.PRIVACY
-    DevicePolicy().check(plan("s", noise=False), "s", DIMENSION)
+    DevicePolicy().check(plan("s", noise=False), DIMENSION)
+
+
+def test_the_policy_refuses_noise_that_is_charged_as_if_nobody_lied_about_it() -> None:
+    trusting = PrivacySetting(delta=DELTA, corrupt_fraction=0.0)
+    honest = plan("s")
+    label = privacy_label(trusting, charge(honest.codec, honest.aggregation, trusting))
+    lie = msgspec.structs.replace(honest, noise=trusting, privacy=label)
+    assert 0 < check_privacy(lie) < check_privacy(honest)
+    with pytest.raises(PlanRefusedError) as refused:
+        DevicePolicy().check(lie, DIMENSION)
+    assert refused.value.reason is PlanRefusal.PRIVACY

@@ -225,9 +225,9 @@ class TestIdentity:
     def test_an_authority_that_is_away_is_a_problem_with_advice(self, tmp_path: Path) -> None:
         identity = DeviceIdentity.open(tmp_path)
         with pytest.raises(IdentityError, match="try again later"):
-            identity.enrol("http://127.0.0.1:9", "token", timeout_s=1.0)
+            identity.enrol("http://127.0.0.1:9", "token", 0.0, timeout_s=1.0)
         with pytest.raises(IdentityError, match="address"):
-            identity.enrol("nonsense://", "token")
+            identity.enrol("nonsense://", "token", 0.0)
 
     def test_one_device_in_twenty_is_held_back(self) -> None:
         arms = [assign_arm(signing.fingerprint(n.to_bytes(32, "big"))) for n in range(4_000)]
@@ -238,7 +238,7 @@ class TestIdentity:
 
 class TestPolicy:
     def test_a_fair_plan_is_accepted(self) -> None:
-        DevicePolicy().check(make_plan(), "s-3-1", DIMENSION)
+        DevicePolicy().check(make_plan(), DIMENSION)
 
     @pytest.mark.parametrize(
         ("changes", "reason"),
@@ -246,7 +246,6 @@ class TestPolicy:
             ({"aggregation": AggregationSetting(smallest_aggregate=19, largest_cohort=30)}, PlanRefusal.FLOOR),
             ({"aggregation": AggregationSetting(smallest_aggregate=40, largest_cohort=30)}, PlanRefusal.COHORT),
             ({"aggregation": AggregationSetting(smallest_aggregate=20, largest_cohort=99_999)}, PlanRefusal.COHORT),
-            ({"session": "other"}, PlanRefusal.SESSION),
             ({"protocol_version": 99}, PlanRefusal.PROTOCOL),
             ({"training": TrainingSetting(500, 16, 0.1, 50)}, PlanRefusal.EPOCHS),
             ({"training": TrainingSetting(1, 16, float("nan"), 50)}, PlanRefusal.LEARNING_RATE),
@@ -263,13 +262,13 @@ class TestPolicy:
         self, changes: dict[str, object], reason: PlanRefusal
     ) -> None:
         with pytest.raises(PlanRefusedError) as refused:
-            DevicePolicy().check(make_plan(**changes), "s-3-1", DIMENSION)
+            DevicePolicy().check(make_plan(**changes), DIMENSION)
         assert refused.value.reason is reason
 
     def test_a_demo_lowers_the_floor_and_says_so_but_never_below_two(self) -> None:
         demo = DevicePolicy().demo(3)
         assert demo.insecure_demo
-        demo.check(make_plan(aggregation=AggregationSetting(5, 30)), "s-3-1", DIMENSION)
+        demo.check(make_plan(aggregation=AggregationSetting(5, 30)), DIMENSION)
         with pytest.raises(ValueError, match="hides nothing"):
             DevicePolicy().demo(1)
 
@@ -282,12 +281,12 @@ class TestHistory:
         History(tmp_path / "rounds.json").put(self.entry())
         again = History(tmp_path / "rounds.json")
         assert again.has_contributed(make_plan(attempt=2, session="s-3-2"), now=200.0)
-        assert not again.has_contributed(make_plan(round=4), now=200.0)
+        assert not again.has_contributed(make_plan(round=4, session="s-4-1"), now=200.0)
 
     def test_a_coordinator_that_started_over_is_not_mistaken_for_a_retry_forever(self, tmp_path: Path) -> None:
         history = History(tmp_path / "rounds.json")
         history.put(self.entry())
-        assert not history.has_contributed(make_plan(), now=100.0 + 7 * 3600)
+        assert not history.has_contributed(make_plan(session="anew"), now=100.0 + 7 * 3600)
 
     def test_an_ending_replaces_the_entry_of_its_session(self, tmp_path: Path) -> None:
         history = History(tmp_path / "rounds.json")

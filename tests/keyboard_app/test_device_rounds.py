@@ -40,7 +40,10 @@ from federated_protocol.plan import TrainingSetting
 from keyboard_app.device import DeviceIdentity, DevicePolicy, DeviceRuntime, ScheduleSetting, SwitchedConditions
 from keyboard_app.device.history import Ending, History, Participation
 from keyboard_app.device.identity import HOLDBACK, TREATMENT
+from keyboard_app.device.participation_states import End, EndKind
 from keyboard_app.device.release_client import ROOT_FILE
+from keyboard_app.device.round_attendance import Enrolment
+from keyboard_app.device.schedule import WaitReason
 from keyboard_app.device.transport import Transport
 from keyboard_app.suggestions import SuggestionEngine
 from suggestion_model.bundle import Bundle
@@ -253,7 +256,13 @@ def world(tmp_path: Path, bundle: Bundle, ranker: Ranker) -> Iterator[World]:
         database_url=f"sqlite:///{tmp_path}/coordinator.sqlite",
         allow_insecure_demo=True,
         rounds=RoundSettings(
-            goal_count=6, minimum_count=4, overselect=1.0, smallest_aggregate=4, settle_s=1.0, pause_s=2.0
+            goal_count=6,
+            minimum_count=4,
+            overselect=1.0,
+            smallest_aggregate=4,
+            settle_s=1.0,
+            pause_s=2.0,
+            pipelined=False,  # the newest round is the one the tests tell of
         ),
         deadlines=DeadlineSettings(selecting_s=6.0, advertise_s=4.0, share_s=4.0, masked_input_s=4.0, unmask_s=4.0),
         training=TrainingSetting(epochs=1, batch_size=16, learning_rate=0.1, weight_cap=8),
@@ -524,13 +533,56 @@ class TestOwnLimits:
         again.runtime.stop()
         digest = world.coordinator.models.current().digest
         History(again.home / "rounds.json").put(
-            Participation(world.clock.now - 60, world.settings.task, 1, "an earlier attempt", 0, digest, examples=6)
+            Participation(world.clock.now - 7200, world.settings.task, 1, "an earlier attempt", 0, digest, examples=6)
         )
         again = world.devices[-1] = world.start_device(again.home)
         world.run(lambda: bool(world.rounds) and world.rounds[0].published_version is not None)
         assert again.transport.masked_inputs == []
         assert "already" in again.runtime.status.problem
         assert metric_sums(world)["devices_with_examples"] == 5
+
+    def test_the_floor_of_a_round_is_the_larger_of_the_devices_and_the_plans(self, world: World) -> None:
+        for _ in range(5):
+            world.add_device()
+        trusting = world.add_device()
+        trusting.runtime.stop()
+        trusting = world.devices[-1] = world.start_device(trusting.home, policy=DevicePolicy().demo(2))
+        floors: list[int] = []
+
+        def look(phase: Phase) -> None:
+            attendance = trusting.runtime._attendance
+            assert attendance is not None
+            assert attendance.participation is not None
+            assert attendance.participation._aggregation is not None
+            floors.append(attendance.participation._aggregation._rules.floor)
+            if phase in (Phase.CONFIRM, Phase.UNMASK):
+                assert attendance.participation._contribution is not None
+                assert len(attendance.participation._contribution.vector) == 0
+
+        trusting.transport.before_send = look
+        world.run(world.published())
+        assert set(floors) == {world.settings.rounds.smallest_aggregate} == {4}
+
+    def test_a_device_rests_after_its_input_even_if_nothing_is_said_to_be_opened_and_after_a_restart(
+        self, world: World
+    ) -> None:
+        """Or a coordinator that calls every round abandoned could have a sum a minute over the same data."""
+        device = world.add_device()
+        attendance = device.runtime._attendance
+        assert attendance is not None
+        attendance.equipment.history.put(
+            Participation(world.clock.now, world.settings.task, 1, "a round", 0, "ab" * 32, examples=6)
+        )
+        attendance._conclude(End(EndKind.ABANDONED, "the round was abandoned", selected=True, contributed=True))
+        device.runtime.stop()
+        again = world.start_device(device.home)
+        for runtime in (device.runtime, again.runtime):
+            found = runtime._attendance
+            assert found is not None
+            world.clock.now = START + 1800
+            assert found._decide(world.clock.now).reason is WaitReason.RESTING
+            world.clock.now = START + 3601
+            assert found._decide(world.clock.now).wants_round
 
     def test_conditions_that_end_make_a_device_leave_before_it_is_committed(self, world: World) -> None:
         for _ in range(6):
@@ -554,6 +606,18 @@ class TestOwnLimits:
         (device.home / "later").rename(device.home / "certificate")
         waiting.runtime.step()
         assert waiting.runtime.status.phase == "checking in"
+
+    def test_a_next_key_that_cannot_be_had_yet_keeps_no_device_from_rounds(self, world: World) -> None:
+        device = world.add_device()
+        attendance = device.runtime._attendance
+        assert attendance is not None
+        attendance._enrolment = Enrolment("http://127.0.0.1:9", "token")
+        world.clock.now = START + 900_000  # in the last third of the certificate's time
+        while device.runtime.status.phase != "checking in":
+            world.clock.now += max(device.runtime.step(), 1e-3)
+        assert "next identity key could not be had" in attendance._trouble.sentence
+        device.runtime.step()
+        assert device.transport.traffic.up > 0
 
     def test_an_expired_certificate_is_noticed_and_no_request_is_wasted(self, world: World) -> None:
         device = world.add_device()

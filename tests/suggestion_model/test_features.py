@@ -24,8 +24,9 @@ from suggestion_model.features import (
     Habits,
     context_of,
     context_text,
+    to_a_stranger,
 )
-from suggestion_model.types import Candidate, Context
+from suggestion_model.types import Candidate, Context, Example
 
 NOON = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 CONTEXT = Context("looking for a thai restaurant in oakland", ("what do you feel like?",))
@@ -58,8 +59,26 @@ def test_a_logged_offer_becomes_the_very_inputs_it_was_ranked_with(
     )
     assert np.array_equal(example.context_ids, inputs.context_ids[0])
     assert np.array_equal(example.candidate_ids, inputs.candidate_ids[0])
-    assert np.array_equal(example.dense, inputs.dense[0])
+    assert np.array_equal(example.dense, to_a_stranger(inputs.dense[0]))
     assert example.label == 1.0
+
+
+def test_the_ranker_is_told_nothing_of_its_owner_and_the_trigger_is(
+    featurizer: Featurizer, candidates: list[Candidate], logged: Callable[..., LoggedImpression]
+) -> None:
+    fond = Habits()
+    for _ in range(5):
+        fond.observe(candidates[0].category, True, NOON.timestamp())
+
+    def example(habits: Habits) -> Example:
+        features = featurizer.inputs(CONTEXT, candidates, habits, NOON).dense[0]
+        return featurizer.example(
+            logged(context=context_text(CONTEXT), candidate=candidates[0].query, features=tuple(features.tolist()))
+        )
+
+    mine, somebodys = example(fond), example(Habits())
+    assert np.array_equal(mine.dense, somebodys.dense)
+    assert not np.array_equal(mine.hashed_ids, somebodys.hashed_ids)
 
 
 def test_context_text_round_trips_and_keeps_one_line_a_row() -> None:

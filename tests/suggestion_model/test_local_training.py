@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,15 @@ import pytest
 from numpy.typing import NDArray
 
 from suggestion_model.runtime import PAIR_INPUTS, Ranker
-from suggestion_model.training import LocalRun, LocalSetting, Progress, make_batch, train_locally, train_rows
+from suggestion_model.training import (
+    LocalRun,
+    LocalSetting,
+    Progress,
+    make_batch,
+    train_locally,
+    train_rows,
+    whole_order,
+)
 from suggestion_model.types import Example, RankerInputs
 
 SETTING = LocalSetting(epochs=5, batch_size=16, learning_rate=0.1)
@@ -53,19 +62,44 @@ def steps_one_by_one(
     ranker: Ranker, start: NDArray[np.float32], examples: list[Example], setting: LocalSetting, seed: int
 ) -> NDArray[np.float32]:
     """The same training through ``train_step``: whole examples, one call a step."""
-    rng, live = np.random.default_rng(seed), ranker.weights()
+    live = ranker.weights()
     ranker.set_weights(start)
-    for _ in range(setting.epochs):
-        order = rng.permutation(len(examples))
-        for at in range(0, len(order), setting.batch_size):
-            chosen = [examples[int(i)] for i in order[at : at + setting.batch_size]]
-            ranker.train_step(make_batch(chosen, ranker.train_batch), setting.learning_rate)
-            pull = np.float32(setting.learning_rate * setting.proximal)
-            now = ranker.weights()
-            ranker.set_weights(now - pull * (now - start))
+    for step in whole_order(seed, len(examples), setting):
+        chosen = [examples[int(i)] for i in step[step >= 0]]
+        ranker.train_step(make_batch(chosen, ranker.train_batch), setting.learning_rate)
+        pull = np.float32(setting.learning_rate * setting.proximal)
+        now = ranker.weights()
+        ranker.set_weights(now - pull * (now - start))
     trained = ranker.weights()
     ranker.set_weights(live)
     return trained
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(1, 16), (40, 7), (40, 16), (48, 16)])
+def test_an_epoch_takes_every_example_once_in_full_batches(count: int, batch_size: int) -> None:
+    setting = LocalSetting(3, batch_size, 0.1)
+    epochs = whole_order(9, count, setting).reshape(3, -1)
+    for epoch in epochs:
+        assert sorted(epoch[:count].tolist()) == list(range(count))
+        assert (epoch[count:] == -1).all()
+    if count > 1:
+        assert len({epoch.tobytes() for epoch in epochs}) == 3
+
+
+def test_an_order_follows_from_its_seed_alone() -> None:
+    setting = LocalSetting(2, 16, 0.1)
+    first = [whole_order(seed, 30, setting) for seed in (0, 1, 2**63 - 1)]
+    again = [whole_order(seed, 30, setting) for seed in (2**63 - 1, 1, 0)]
+    with ThreadPoolExecutor(1) as elsewhere:
+        assert np.array_equal(elsewhere.submit(whole_order, 1, 30, setting).result(), first[1])
+    assert all(np.array_equal(a, b) for a, b in zip(first, reversed(again), strict=True))
+    assert not np.array_equal(first[0], first[1])
+    assert not np.array_equal(first[1], first[2])
+
+
+def test_every_example_comes_first_equally_often() -> None:
+    firsts = [int(whole_order(seed, 5, LocalSetting(1, 16, 0.1))[0, 0]) for seed in range(5_000)]
+    assert np.bincount(firsts, minlength=5) == pytest.approx(1_000, abs=150)  # 5 standard deviations
 
 
 @pytest.mark.parametrize("proximal", [0.0, 0.5])

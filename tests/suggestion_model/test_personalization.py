@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suggestion_model.personalization import adjust, infer_taste, personalise, relative_tastes
+from suggestion_model.personalization import TasteSetting, adjust, infer_taste, personalise, relative_tastes
 from suggestion_model.runtime import Ranker
 from suggestion_model.types import Example
 
+FLOOR = TasteSetting().floor
 CATEGORIES = ("restaurants", "flights", "movies")
 
 
@@ -41,12 +42,35 @@ def test_few_offers_leave_the_shared_model_in_use() -> None:
     assert infer_taste(np.zeros(0), np.zeros(0, bool), []).loss_shared == 0.0
 
 
-def test_without_tastes_next_to_nobody_is_given_one() -> None:
+def test_without_tastes_hardly_anybody_is_moved_and_the_less_the_longer_the_log() -> None:
     even = dict.fromkeys(CATEGORIES, 0.5)
-    found = [infer_taste(*offers(even, 60, seed)) for seed in range(200)]
-    assert np.mean([taste.kept for taste in found]) < 0.15
-    moved = [abs(m - 1.0) for taste in found if taste.kept for m in taste.multipliers.values()]
-    assert np.mean(moved) < 0.5
+
+    def moved(count: int) -> tuple[float, float]:
+        found = [infer_taste(*offers(even, count, seed)) for seed in range(100)]
+        away = [abs(m - 1.0) if taste.kept else 0.0 for taste in found for m in taste.multipliers.values()]
+        return float(np.mean([taste.weight for taste in found])), float(np.mean(away))
+
+    (some_weight, some), (less_weight, less) = moved(60), moved(400)
+    assert less_weight < some_weight < sum(TasteSetting().prior)
+    assert less < some < 0.1
+
+
+def test_a_taste_that_later_offers_speak_against_is_dropped() -> None:
+    """Somebody who taps as everybody does, over a long log, is left with the shared model alone."""
+    even = dict.fromkeys(CATEGORIES, 0.5)
+    found = [infer_taste(*offers(even, 400, seed)) for seed in range(100)]
+    assert np.mean([taste.kept for taste in found]) < 0.4
+
+
+@given(st.lists(st.tuples(st.floats(-8, 4), st.booleans(), st.sampled_from(CATEGORIES)), min_size=8, max_size=60))
+def test_the_average_never_falls_behind_the_shared_model_by_more_than_its_prior(
+    rows: list[tuple[float, bool, str]],
+) -> None:
+    logits, tapped, categories = (list(column) for column in zip(*rows, strict=True))
+    found = infer_taste(np.array(logits), np.array(tapped), categories)
+    telling = int((np.array(logits) > np.log(FLOOR / (1 - FLOOR))).sum())
+    behind = (found.loss_personal - found.loss_shared) * telling
+    assert behind <= -np.log(1 - sum(TasteSetting().prior)) + 1e-6
 
 
 def test_the_loss_is_that_of_foreseeing_each_offer_from_those_before() -> None:
@@ -71,7 +95,7 @@ def test_a_taste_never_leaves_what_is_possible(rows: list[tuple[float, bool, str
     assert all(0.0 <= m <= 2.0 for m in found.multipliers.values())
     moved = adjust(np.array(logits, np.float32), categories, found.multipliers)
     assert np.isfinite(moved).all()
-    low = np.array(logits) < np.log(0.029 / 0.971)
+    low = np.array(logits) < np.log(0.99 * FLOOR / (1 - 0.99 * FLOOR))
     np.testing.assert_array_equal(moved[low], np.array(logits, np.float32)[low])
     assert np.isfinite([found.evidence, found.loss_shared, found.loss_personal]).all()
 

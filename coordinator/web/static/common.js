@@ -31,11 +31,14 @@ export function drawing(name, attributes = {}, ...children) {
   return made;
 }
 
+// On a phone a row becomes a block of named values (dashboard.css); the roles keep it a table to whom it is read out.
 export function fill(id, rows, none) {
   const table = $(id);
-  const columns = table.tHead.rows[0].cells.length;
-  const empty = [element("tr", {}, element("td", { class: "none", colspan: columns }, none))];
-  table.tBodies[0].replaceChildren(...(rows.length ? rows.map((cells) => element("tr", {}, ...cells.map((cell) => element("td", {}, cell)))) : empty));
+  const names = [...table.tHead.rows[0].cells].map((head) => head.textContent);
+  const empty = [element("tr", {}, element("td", { class: "none", colspan: names.length }, none))];
+  const row = (cells) => element("tr", { role: "row" }, ...cells.map((cell, i) => element("td", { role: "cell", "data-name": names[i] }, cell)));
+  table.setAttribute("role", "table");
+  table.tBodies[0].replaceChildren(...(rows.length ? rows.map(row) : empty));
 }
 
 export const definitions = (kind, pairs) =>

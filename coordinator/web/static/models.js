@@ -30,6 +30,24 @@ function rolloutPart(model, rollout, deciding) {
   return element("div", { class: "rollout" }, element("label", { for: id }, rollout.state === "candidate" ? "Told to (waits for its evaluation)" : "Devices told of it"), shown, slider);
 }
 
+// What else is known of a version; asked for when somebody opens it, and again whenever the page is drawn anew.
+const opened = new Set();
+function modelCard(version) {
+  const box = element("details", {}, element("summary", {}, "Model card"));
+  box.addEventListener("toggle", async () => {
+    if (!box.open) { opened.delete(version); return; }
+    opened.add(version);
+    if (box.children.length > 1) return;
+    const card = await read(`/admin/models/${version}/card`).catch(complain);
+    if (!card) return;
+    const calibration = card.evaluation ? [["Calibration error", three(card.evaluation.judged.calibration_error)]] : [];
+    const ratio = card.comparison ? [["Sample ratio, p", card.comparison.sample_ratio_p.toPrecision(2)]] : [];
+    box.append(definitions("rows card-rows", [["Lineage", card.lineage.map((v) => `v${v}`).join(" ← ")], ["Rounds in it", card.rounds.length ? card.rounds.join(", ") : "none"], ...calibration, ...ratio, ["Privacy", card.privacy], ["SHA-256", card.model.digest], ["Bundle", card.bundle_digest]]));
+  });
+  box.open = opened.has(version);
+  return box;
+}
+
 function versionCard(model, rollout, comparison, evaluation, deciding) {
   const card = element("article", { class: "card", "data-version": model.version, "data-state": rollout.state },
     element("div", { class: "head" }, element("h3", {}, `Version ${model.version}`), element("span", { class: `tag ${rollout.state}` }, rollout.state)),
@@ -43,7 +61,8 @@ function versionCard(model, rollout, comparison, evaluation, deciding) {
   if (comparison) {
     card.append(element("p", { class: "group" }, "In the field, against the holdback"), definitions("rows", [["Click-through, %", bounded(comparison.ctr, points)], ["Difference, points", bounded(comparison.ctr_difference, points)], ["Clicks retained, %", bounded(comparison.clicks_retained, ratio)], ["Offers retained, %", bounded(comparison.offers_retained, ratio)], ["Devices", `${count(comparison.treatment_devices)} against ${count(comparison.holdback_devices)}`], ["Verdict", words(comparison.verdict)]]));
   }
-  if (model.version && rollout.state !== "withdrawn") {
+  card.append(modelCard(model.version));
+  if (model.version && !["withdrawn", "replaced"].includes(rollout.state)) {
     card.append(rolloutPart(model, rollout, deciding));
     if (deciding) {
       const button = element("button", { type: "button", class: "danger" }, `Roll back version ${model.version}`);

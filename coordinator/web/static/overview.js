@@ -21,15 +21,25 @@ function graphOf(found) {
   return found.complete_graph ? `complete: each shares with all ${found.neighbours} others` : `sparse: each shares with ${found.neighbours} others`;
 }
 
+function cohortsOf(cohorts) {
+  const states = new Map();
+  for (const cohort of cohorts) {
+    const state = words(cohort.reason || cohort.state);
+    states.set(state, (states.get(state) || 0) + 1);
+  }
+  return `${cohorts.length}: ${[...states].map(([state, n]) => `${n} ${state}`).join(", ")}`;
+}
+
 function liveCard(live) {
   const attempt = live.attempt > 1 ? `, attempt ${live.attempt}` : "";
   const head = element("div", { class: "head" },
     element("h2", {}, `${words(kindOf(live.task))[0].toUpperCase()}${kindOf(live.task).slice(1)} round ${live.round}${attempt} `, element("small", {}, `· ${live.state} · on model v${live.base_version}`)),
     element("span", { class: "countdown", "data-deadline": live.deadline }));
   const phases = element("ol", { class: "phases" }, ...live.phases.map((phase) => phaseItem(phase, live.dropouts[KEYS[phase.name]])));
-  const cohort = live.phases[0];
+  const selected = live.phases[0], cohorts = live.cohorts || [];
   return element("section", { class: "card round", "aria-label": `${kindOf(live.task)} round under way` }, head, phases, definitions("facts", [
-    ["Cohort", `${count(cohort.answered)} of ${count(cohort.expected)} wanted`],
+    ["Selected", `${count(selected.answered)} of ${count(selected.expected)} wanted`],
+    ...(cohorts.length ? [["Cohorts", cohortsOf(cohorts)]] : []),
     ["Graph (k)", graphOf(live)],
     ["Shares that open a secret (t)", live.shares_needed && live.neighbours ? `${live.shares_needed}` : "–"],
     ["Dropouts so far", count(Object.values(live.dropouts).reduce((a, b) => a + b, 0))],
@@ -81,9 +91,12 @@ function drawCharts({ metrics, rounds }) {
   plot($("devices"), { label: "Devices in each sum, and those that dropped out, by round", x: ended.map((_, i) => i), lines: [{ name: "dropped out", values: ended.map((r) => r.selected), tip: ended.map(bySteps), colour: "warm", bars: true }, { name: "in the sum", values: ended.map((r) => r.inputs || 0), colour: "accent", bars: true }], whole: true, y: (v) => count(Math.round(v)), x_text: (v) => (ended[v] ? String(ended[v].round) : ""), x_title: title });
 }
 
+// A count from a task with noise is an estimate: its standard deviation stands beside it.
+const estimate = (show, value, noise) => (noise === null || value === null ? show(value) : `${show(value)} ± ${show(show === count ? Math.round(noise) : noise)} noise`);
+
 function drawTables({ rounds, metrics }) {
   const order = [...metrics.by_version].sort((a, b) => a.arm.localeCompare(b.arm) || b.version - a.version);
-  fill("usage", order.map((u) => [u.arm, `v${u.version}`, percent(u.click_through_rate), rate(u.clicks_per_line), rate(u.offers_per_line), count(u.clicks), count(u.offers), count(u.lines)]), "No sum has been opened yet.");
+  fill("usage", order.map((u) => [u.arm, `v${u.version}`, estimate(percent, u.click_through_rate, u.click_through_noise), rate(u.clicks_per_line), rate(u.offers_per_line), estimate(count, u.clicks, u.clicks_noise), estimate(count, u.offers, u.offers_noise), estimate(count, u.lines, u.lines_noise)]), "No sum has been opened yet.");
   const state = (r) => element("span", { class: `tag ${r.state === "abandoned" ? "abandoned" : r.state === "published" ? "" : "running"}` }, r.state === "abandoned" ? words(r.reason || "abandoned") : r.state);
   const drops = (r) => {
     const missed = Object.entries(r.dropouts).filter(([, n]) => n > 0).map(([phase, n]) => `${n} ${words(phase)}`);
@@ -91,7 +104,8 @@ function drawTables({ rounds, metrics }) {
   };
   const graph = (r) => (r.neighbours === null ? "–" : `k ${r.neighbours}, t ${r.shares_needed}`);
   const made = (r) => (r.published_version !== null && kindOf(r.task) === "training" ? `v${r.published_version}` : kindOf(r.task) === "evaluation" ? `judged v${r.base_version}` : "–");
-  fill("rounds", rounds.slice(0, 24).map((r) => [r.attempt > 1 ? `${r.round}.${r.attempt}` : `${r.round}`, kindOf(r.task), state(r), made(r), r.inputs === null ? "–" : `${count(r.inputs)} of ${count(r.selected)}`, drops(r), graph(r), bytes(r.bytes_up_per_device), duration(r.duration_s)]), "No round has been opened yet.");
+  const number = (r) => `${r.round}${r.attempt > 1 ? `.${r.attempt}` : ""}${r.cohorts > 1 ? `, cohort ${r.cohort} of ${r.cohorts}` : ""}`;
+  fill("rounds", rounds.slice(0, 24).map((r) => [number(r), kindOf(r.task), state(r), made(r), r.inputs === null ? "–" : `${count(r.inputs)} of ${count(r.selected)}`, drops(r), graph(r), bytes(r.bytes_up_per_device), duration(r.duration_s)]), "No round has been opened yet.");
   $("rounds-note").textContent = rounds.length > 24 ? "the newest 24 of all tasks" : "";
 }
 

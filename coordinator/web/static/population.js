@@ -10,7 +10,7 @@ run(async () => {
     byHour.set(hour, (byHour.get(hour) || 0) + found);
     if (hour > last - 24) byVersion.set(app_version, (byVersion.get(app_version) || 0) + found);
   }
-  const first = hours.length ? hours[0].hour : 0;
+  const first = hours.length ? Math.min(hours[0].hour, last - 23) : 0; // a day at least, also when all of it was one hour
   const x = Array.from({ length: hours.length ? last - first + 1 : 0 }, (_, i) => first + i);
   plot($("hours"), { label: `Check-ins by hour, at most ${Math.max(0, ...byHour.values())}`, x: x.map((hour) => 3600 * hour), lines: [{ name: "check-ins", values: x.map((hour) => byHour.get(hour) || 0), colour: "accent", bars: true }], time: true, whole: true, y: (v) => count(Math.round(v)), none: "nobody has checked in yet" });
   $("hours-note").textContent = hours.length ? "UTC, the last seven days" : "";

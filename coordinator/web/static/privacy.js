@@ -13,7 +13,7 @@ function card(task) {
   }
   made.append(definitions("numbers", [
     ["ε spent", task.guaranteed ? `${task.epsilon.toFixed(2)} of ${task.epsilon_budget}` : "∞"],
-    ["Smallest sum ever opened", task.smallest_sum === null ? "–" : `${count(task.smallest_sum)} devices`],
+    ["Smallest sum", task.smallest_sum === null ? "–" : `${count(task.smallest_sum)} devices`],
     ["Nothing opened under", `${count(task.smallest_aggregate)} devices`],
     ["Sums with noise", count(task.noisy_sums)],
     ["Exact sums", count(task.exact_sums)],

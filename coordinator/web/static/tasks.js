@@ -15,9 +15,9 @@ function card(task) {
     element("div", { class: "head" }, element("h2", {}, task.name), element("span", { class: `tag ${task.state ? "" : "plain"}` }, task.state || (task.wanted ? "waits for its next round" : "nothing to do"))),
     element("p", { class: "quiet" }, ABOUT[task.kind]),
     definitions("numbers", [
-      ["Rounds that gave a sum", small(count(task.published), ended ? `${((100 * task.published) / ended).toFixed(0)} % of ${count(ended)}` : "none ended yet")],
+      ["Sums opened", small(count(task.published), ended ? `${((100 * task.published) / ended).toFixed(0)} % of ${count(ended)}` : "none ended yet")],
       ["Abandoned", small(count(abandoned), reasons || "none")],
-      ["Devices in the last sum", small(count(task.last_devices), task.last_ended ? `${time(task.last_ended)} UTC` : "no sum yet")],
+      ["Last sum", small(count(task.last_devices), task.last_ended ? `devices, ${time(task.last_ended).slice(5)}` : "no sum yet")],
       ["Device contributions", small(count(task.devices_summed), "over all rounds")],
       ["Up a device", small(bytes(task.bytes_up_per_device), "a round, on average")],
       ["A round takes", small(duration(task.mean_duration_s), `then pauses ${duration(task.pause_s)}`)],

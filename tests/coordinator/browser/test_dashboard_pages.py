@@ -98,6 +98,15 @@ def test_an_operator_signs_in_moves_the_slider_and_rolls_back(page, deployment):
     expect(page.locator("#audit tbody tr").first).to_contain_text("ada")
 
 
+def test_a_version_shows_its_model_card(page):
+    page.goto("/models")
+    card = page.locator("[data-version='2']")
+    card.get_by_text("Model card").click()
+    expect(card).to_contain_text("v2 ← v1 ← v0")
+    expect(card).to_contain_text("2, 1")
+    expect(card).to_contain_text("no DP guarantee")
+
+
 def test_learning_is_paused_and_resumed(page):
     page.goto("/models")
     sign_in(page, "ada")
@@ -136,6 +145,8 @@ def test_pages_fit_a_phone_name_what_they_show_and_are_easy_to_read(page, path):
     page.goto(path + "?still")
     page.wait_for_selector("body[data-ready=yes]")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    wider = "[...document.querySelectorAll('.scroll')].filter((part) => part.scrollWidth > part.clientWidth).length"
+    assert page.evaluate(wider) == 0, "tables need no scrolling"
     assert page.locator("h1").count() == 1
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll("button, input, a, svg, .chart, [tabindex]")].filter((node) =>
