@@ -26,7 +26,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from benchmarks import BenchmarkError, Value
 from benchmarks._device_process import FleetSetting
@@ -67,6 +67,9 @@ def main(argv: Sequence[str]) -> dict[str, Value]:
     parser.add_argument("--dimension", type=int, default=7300, help="weights of the model (default 7300)")
     parser.add_argument("--processes", type=int, help="device processes; by default one a device up to 20, else four")
     parser.add_argument("--deadline", type=float, default=90.0, help="longest duration of a phase, seconds")
+    parser.add_argument(
+        "--cohort-size", type=int, default=0, help="cut the round into cohorts of at most so many devices"
+    )
     parser.add_argument("--database", help="URL; by default SQLite in a temporary folder")
     parser.add_argument("--timeout", type=float, help="seconds; by default ten minutes beyond all deadlines")
     options = parser.parse_args(argv)
@@ -83,15 +86,17 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Value]:
     count = options.devices
     authority = Identity.generate()
     processes = options.processes or (count if count <= 20 else MOST_PROCESSES)
+    cohort = min(count, options.cohort_size or count)
     stated = options.stated_dropout or max(0.1, options.dropout)
     settings = Settings(
         authority_public_key=authority.public_key.hex(),
         database_url=options.database or f"sqlite:///{folder / 'coordinator.sqlite'}",
         rounds=RoundSettings(
             goal_count=count,
-            minimum_count=max(4, int(0.6 * count)),
+            minimum_count=max(4, int(0.6 * cohort)),
+            cohort_size=options.cohort_size,
             overselect=1.0,
-            smallest_aggregate=max(4, min(SMALLEST_AGGREGATE, count // 2)),
+            smallest_aggregate=max(4, min(SMALLEST_AGGREGATE, cohort // 2)),
             max_rounds=1,
         ),
         deadlines=DeadlineSettings(
@@ -159,8 +164,9 @@ def _await_end(database: Database, task: str, until: float, served: RunningCoord
     peak_mib, look_at = 0.0, 0.0
     while time.time() < until:
         with database.reading() as connection:
-            row = next(iter(round_store.newest_rounds(connection, task, 1)), None)
-        if row is not None and row.ended_at is not None:
+            newest = next(iter(round_store.newest_rounds(connection, task, 1)), None)
+            cohorts = [] if newest is None else round_store.cohorts_of(connection, newest)
+        if cohorts and not any(row.running for row in cohorts):
             break
         if time.time() >= look_at:
             peak_mib, look_at = max(peak_mib, served.pss_mib()), time.time() + LOOK_EVERY_S
@@ -178,46 +184,59 @@ def _await_reports(fleet: list[subprocess.Popen[str]]) -> None:
 
 
 def _outcome(database: Database, task: str, begun: float) -> dict[str, Value]:
-    """Time by phase, and what the round cannot be had for less than."""
+    """Time by phase, of the slowest cohort, and what the round cannot be had for less than."""
     with database.reading() as connection:
-        row = next(iter(round_store.newest_rounds(connection, task, 1)), None)
-        if row is None or row.state is not RoundState.PUBLISHED or row.ended_at is None:
-            state = "none" if row is None else f"{row.state.value} ({row.reason.value if row.reason else 'running'})"
-            raise BenchmarkError(f"the round did not complete: {state}")
-        left_at = {entry.from_state: entry.at for entry in round_store.history_of(connection, row.id)}
-        seconds: dict[str, Value] = {"select_s": left_at[RoundState.SELECTING.value] - begun}
-        expected, waited = row.selected or 0, 0.0
-        since = left_at[RoundState.SELECTING.value]
-        for state, phase in PHASE_OF_STATE.items():
-            answered, last = connection.execute(
-                select(func.count(), func.max(messages.c.received_at)).where(
-                    messages.c.round_id == row.id, messages.c.phase == phase.value
-                )
-            ).one()
-            until = left_at[state.value]
-            # The deadline is waited for where somebody vanished, from the last message on.
-            wait = max(0.0, until - last) if answered < expected and last is not None else 0.0
-            seconds[f"{phase.value}_s"] = until - since - wait
-            expected, since, waited = answered, until, waited + wait
+        newest = next(iter(round_store.newest_rounds(connection, task, 1)), None)
+        cohorts = [] if newest is None else round_store.cohorts_of(connection, newest)
+        summed = [row for row in cohorts if row.state is RoundState.PUBLISHED]
+        if not summed:
+            ends = ", ".join(f"{row.state.value} ({row.reason.value if row.reason else 'running'})" for row in cohorts)
+            raise BenchmarkError(f"the round did not complete: {ends or 'none'}")
+        timed = [_phases(connection, row, begun) for row in summed]
     database.close()
-    wall = row.ended_at - begun
+    wall = max(row.ended_at or 0.0 for row in summed) - begun
+    waited = max(waited for _, waited in timed)
+    least = [_least(row) for row in summed]
     return {
         "wall_s": wall,
         "deadline_wait_s": waited,
         "overhead_s": wall - waited,
-        **seconds,
-        **_least(row),
-        "selected": row.selected,
-        "advertised": row.advertised,
-        "shared": row.shared,
-        "inputs": row.inputs,
-        "unmasked": row.unmasked,
-        "neighbours": row.neighbours,
+        **{name: max(seconds[name] for seconds, _ in timed) for name in timed[0][0]},
+        **{name: sum(found[name] for found in least) for name in least[0]},
+        "cores": os.cpu_count() or 1,
+        "cohorts": len(cohorts),
+        "cohorts_summed": len(summed),
+        "selected": sum(row.selected or 0 for row in cohorts),
+        "advertised": sum(row.advertised or 0 for row in cohorts),
+        "shared": sum(row.shared or 0 for row in cohorts),
+        "inputs": sum(row.inputs or 0 for row in summed),
+        "unmasked": sum(row.unmasked or 0 for row in summed),
+        "neighbours": max(row.neighbours or 0 for row in summed),
     }
 
 
-def _least(row: Round) -> dict[str, Value]:
-    """What the calls of primitives cost that a round of these sizes cannot do without, timed now on this machine."""
+def _phases(connection: Connection, row: Round, begun: float) -> tuple[dict[str, float], float]:
+    """How long each phase of a cohort took without the wait for its deadline, and that wait over all of them."""
+    left_at = {entry.from_state: entry.at for entry in round_store.history_of(connection, row.id)}
+    seconds = {"select_s": left_at[RoundState.SELECTING.value] - begun}
+    expected, waited = row.selected or 0, 0.0
+    since = left_at[RoundState.SELECTING.value]
+    for state, phase in PHASE_OF_STATE.items():
+        answered, last = connection.execute(
+            select(func.count(), func.max(messages.c.received_at)).where(
+                messages.c.round_id == row.id, messages.c.phase == phase.value
+            )
+        ).one()
+        until = left_at[state.value]
+        # The deadline is waited for where somebody vanished, from the last message on.
+        wait = max(0.0, until - last) if answered < expected and last is not None else 0.0
+        seconds[f"{phase.value}_s"] = until - since - wait
+        expected, since, waited = answered, until, waited + wait
+    return seconds, waited
+
+
+def _least(row: Round) -> dict[str, float]:
+    """What the calls of primitives cost that a cohort of these sizes cannot do without, timed now on this machine."""
     parameters = GraphParameters(row.advertised or 0, row.neighbours or 0, row.threshold or 0)
     primitives = Primitives.time(parameters, vector_layout(decode_plan(row.plan or b"")))
     inputs, gone = row.inputs or 0, (row.shared or 0) - (row.inputs or 0)
@@ -226,12 +245,10 @@ def _least(row: Round) -> dict[str, Value]:
     # Of every device the coordinator verifies a certificate and six signatures, beside opening the sum.
     opening_s = primitives.server_s(inputs, round(gone * parameters.neighbours * survival))
     coordinator_s = opening_s + 7 * (row.advertised or 0) * primitives.verify
-    cores = os.cpu_count() or 1
     return {
         "device_primitives_s": devices_s,
         "coordinator_primitives_s": coordinator_s,
-        "least_s": (devices_s + coordinator_s) / cores,
-        "cores": cores,
+        "least_s": (devices_s + coordinator_s) / (os.cpu_count() or 1),
     }
 
 
