@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
+import importlib
 import json
 import random
 import resource
@@ -32,6 +33,9 @@ from keyboard_app.device.policy import DevicePolicy
 from keyboard_app.device.runtime import DeviceRuntime
 from keyboard_app.device.transport import LONGEST_WAIT_S, Transport
 from keyboard_app.simulation.hosted_device import fleet_schedule
+
+LOADED = ("federated_protocol.secure_aggregation", "federated_protocol.update_codec")
+"""What a device imports with its first round, and has from then on."""
 
 
 class FleetSetting(msgspec.Struct, frozen=True):
@@ -150,6 +154,8 @@ def main() -> None:
     devices = [
         make_device(folder, url, number, setting) for number in range(setting.first, setting.first + setting.count)
     ]
+    for name in LOADED:
+        importlib.import_module(name)
     print("ready", flush=True)
     sys.stdin.readline()
     over = threading.Event()

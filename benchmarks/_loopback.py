@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -38,6 +39,15 @@ class RunningCoordinator:
             found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
             peaks.append(int(found[1]) / 1024 if found else 0.0)
         return sum(peaks)
+
+    def pss_mib(self) -> float:
+        """Proportional set size now, all its processes together: pages they share count once."""
+        sizes = []
+        for process in self._family():
+            with contextlib.suppress(OSError):  # it has just ended
+                found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{process.pid}/smaps_rollup").read_text(), re.M)
+                sizes.append(int(found[1]) / 1024 if found else 0.0)
+        return sum(sizes)
 
     def requests(self) -> int:
         """Requests answered so far, those for metrics apart."""

@@ -191,7 +191,7 @@ def rounds(config: Path | None, database: str | None, limit: int, as_json: bool)
         columns,
         [
             (
-                r.round,
+                r.round if r.cohorts == 1 else f"{r.round}, cohort {r.cohort} of {r.cohorts}",
                 r.state,
                 r.reason,
                 r.published_version,

@@ -6,6 +6,8 @@ where bytes of a peer become values, so that both ends refuse the same way.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 import msgspec
@@ -13,6 +15,7 @@ import msgspec
 from federated_protocol.errors import MalformedMessage, MessageTooLarge
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 CONTENT_TYPE = "application/msgpack"
 LARGEST_MESSAGE_BYTES = 8 * 1024 * 1024
@@ -20,6 +23,10 @@ LARGEST_MESSAGE_BYTES = 8 * 1024 * 1024
 
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
+_json_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+# msgspec looks at a struct class once, when the first decoder needs it, and a second thread that comes meanwhile gets
+# the unfinished result and ends the process (msgspec 0.22): so decoders are made one at a time.
+_making = threading.Lock()
 
 
 def encode(message: msgspec.Struct) -> bytes:
@@ -39,9 +46,7 @@ def decode(data: bytes | bytearray | memoryview, kind: Any, *, limit_bytes: int 
         MalformedMessage: anything else that is not exactly such a message. The input is never quoted.
     """
     _check_size(len(data), limit_bytes)
-    decoder = _decoders.get(kind)
-    if decoder is None:
-        decoder = _decoders.setdefault(kind, msgspec.msgpack.Decoder(kind))
+    decoder = _decoders.get(kind) or _prepared(_decoders, msgspec.msgpack.Decoder, kind)
     try:
         return decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError, ValueError, TypeError, OverflowError, MemoryError):
@@ -55,15 +60,29 @@ def decode_json(data: bytes | str, kind: Any, *, limit_bytes: int = LARGEST_MESS
 def decode_json(data: bytes | str, kind: Any, *, limit_bytes: int = LARGEST_MESSAGE_BYTES) -> Any:
     """Like :func:`decode`, for the JSON form used in debugging (bytes are base64 there)."""
     _check_size(len(data), limit_bytes)
+    decoder = _json_decoders.get(kind) or _prepared(_json_decoders, msgspec.json.Decoder, kind)
     try:
-        return msgspec.json.decode(data, type=kind)
+        return decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError, ValueError, TypeError, OverflowError, MemoryError):
         raise _malformed(kind, "JSON") from None
+
+
+def prepare(kind: Any) -> None:
+    """Let msgspec look at ``kind`` now, where it will be decoded by other means and by several threads."""
+    _prepared(_decoders, msgspec.msgpack.Decoder, kind)
 
 
 def encode_json(message: msgspec.Struct) -> bytes:
     """The JSON form of a message, for debugging."""
     return msgspec.json.encode(message)
+
+
+def _prepared(made: dict[Any, D], make: Callable[[Any], D], kind: Any) -> D:
+    with _making:
+        decoder = made.get(kind)
+        if decoder is None:
+            decoder = made[kind] = make(kind)
+        return decoder
 
 
 def _check_size(size_bytes: int, limit_bytes: int) -> None:

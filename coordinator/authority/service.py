@@ -18,7 +18,9 @@ from werkzeug.exceptions import HTTPException
 
 from coordinator.authority.directory import Authority, AuthorityError, Renewals, read_trust_list
 from coordinator.events import Event, log_event, log_failure
+from federated_protocol import wire
 from federated_protocol.enrolment import Certificate
+from federated_protocol.errors import MalformedMessage
 from federated_protocol.signing import KEY_BYTES
 
 LARGEST_REQUEST_BYTES = 4096
@@ -77,9 +79,9 @@ def create_authority_app(
     @app.post("/v1/certificates")
     def certificates() -> Response:
         try:
-            wanted = msgspec.json.decode(request.get_data(cache=False), type=CertificateRequest)
+            wanted = wire.decode_json(request.get_data(cache=False), CertificateRequest)
             key = bytes.fromhex(wanted.public_key)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+        except (MalformedMessage, ValueError):
             return _answer(EnrolmentFailure('send JSON {"public_key": HEX, "token": TEXT} and nothing else'), 400)
         given = wanted.token.encode("utf-8", "surrogatepass")
         if not sum(hmac.compare_digest(given, secret) for secret in secrets):  # compares all: no early exit
@@ -93,8 +95,8 @@ def create_authority_app(
     @app.post("/v1/renewals")
     def renewals() -> Response:
         try:
-            raw = bytes.fromhex(msgspec.json.decode(request.get_data(cache=False), type=RenewalRequest).renewal)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+            raw = bytes.fromhex(wire.decode_json(request.get_data(cache=False), RenewalRequest).renewal)
+        except (MalformedMessage, ValueError):
             return _answer(EnrolmentFailure('send JSON {"renewal": HEX} and nothing else'), 400)
         try:
             certificate = authority.renew(raw, renewed, clock(), days)

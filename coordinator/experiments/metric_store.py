@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, select
 
 from coordinator.storage.tables import metric_sums, rounds
 from federated_protocol.messages import AbandonReason
 
 _COUNTS = rounds.c.reason.is_distinct_from(AbandonReason.DEVIANT_COHORT.value)
 """The cohorts whose counters are believed."""
+_NEWEST_COUNTED = (  # asked on every tick
+    select(metric_sums.c.round_id)
+    .join(rounds, rounds.c.id == metric_sums.c.round_id)
+    .where(rounds.c.task.in_(bindparam("tasks", expanding=True)), _COUNTS)
+    .distinct()
+    .order_by(metric_sums.c.round_id.desc())
+    .limit(bindparam("most"))
+)
 
 
 def add_sums(connection: Connection, round_id: int, sums: Mapping[str, int]) -> None:
@@ -90,12 +98,4 @@ def usage_by_round(connection: Connection, task: str, limit: int) -> list[tuple[
 
 def newest_counted_rounds(connection: Connection, tasks: Collection[str], limit: int) -> list[int]:
     """Ids of the newest cohorts whose sum was opened, newest first."""
-    query = (
-        select(metric_sums.c.round_id)
-        .join(rounds, rounds.c.id == metric_sums.c.round_id)
-        .where(rounds.c.task.in_(tasks), _COUNTS)
-        .distinct()
-        .order_by(metric_sums.c.round_id.desc())
-        .limit(limit)
-    )
-    return list(connection.scalars(query))
+    return list(connection.scalars(_NEWEST_COUNTED, {"tasks": list(tasks), "most": limit}))

@@ -6,6 +6,7 @@ any process shows the same rounds; request counts are per process.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -98,15 +99,20 @@ def install_metrics(app: Flask, coordinator: Coordinator) -> None:
     def begin() -> None:
         g.begun = time.perf_counter()
 
+    # Looking a counter up by its labels costs more than counting; there are as many as routes and statuses.
+    count_of, bytes_of = functools.cache(requests.labels), functools.cache(received.labels)
+    time_of = functools.cache(seconds.labels)
+
     @app.after_request
     def count(response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule is not None else "unknown"
         method = request.method if request.method in ("GET", "POST", "HEAD") else "other"
-        requests.labels(method, route, str(response.status_code)).inc()
-        received.labels(route).inc(request.content_length or 0)
+        count_of(method, route, str(response.status_code)).inc()
+        if size_bytes := request.content_length:
+            bytes_of(route).inc(size_bytes)
         begun: Any = g.get("begun")
         if begun is not None and response.mimetype != "text/event-stream":
-            seconds.labels(route).observe(time.perf_counter() - begun)
+            time_of(route).observe(time.perf_counter() - begun)
         return response
 
     app.register_blueprint(pages)

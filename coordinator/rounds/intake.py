@@ -7,12 +7,14 @@ passes cannot keep the others from finishing.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from sqlalchemy import Connection
 
 from coordinator.errors import RequestRefusedError
 from coordinator.releases.rollout import offered_model
@@ -22,7 +24,7 @@ from coordinator.rounds.states import PHASE_OF_STATE, RoundState, has_passed
 from coordinator.rounds.waiting import RoundWatch
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
-from coordinator.storage.round_store import Participant, Round
+from coordinator.storage.round_store import Round, Standing
 from coordinator.trust import Trust
 from federated_protocol import wire
 from federated_protocol.errors import BadSignature, MalformedMessage, ProtocolError
@@ -42,7 +44,9 @@ from federated_protocol.messages import (
     SignedMessage,
     Unmasking,
 )
+from federated_protocol.plan import Plan
 from federated_protocol.secure_aggregation import (
+    RunContext,
     check_advertisement,
     check_confirmation,
     check_masked_input,
@@ -50,12 +54,20 @@ from federated_protocol.secure_aggregation import (
     check_unmasking,
 )
 from federated_protocol.signing import open_signed
+from federated_protocol.vector_layout import VectorLayout
+
+wire.prepare(Plan)  # many devices at once ask for the first one
 
 ENVELOPE_BYTES = 4096
 SHARE_BYTES = 80
 """The ciphertext of one pair of shares."""
 REVEAL_BYTES = 33
 """One revealed share and its bit."""
+
+ROUNDS_KEPT = 128
+"""Cohorts of them."""
+
+V = TypeVar("V")
 
 _KIND: dict[Phase, type[Message]] = {
     Phase.ADVERTISE: KeyAdvertisement,
@@ -67,11 +79,13 @@ _KIND: dict[Phase, type[Message]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
-    """What one request saw of its round, before any lock."""
+class _Planned:
+    """What is settled with a round's plan."""
 
-    row: Round
-    participant: Participant
+    encoded: bytes
+    binding: bytes
+    """What signatures over key advertisements cover."""
+    layout: VectorLayout
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +96,22 @@ class _Members:
     """U2."""
     alive: frozenset[int]
     """U3."""
+
+
+class _Settled(Generic[V]):
+    """Remembers something of the last few rounds by session once it cannot change any more; None until then."""
+
+    def __init__(self, read: Callable[[str], V | None]) -> None:
+        self._read = read
+        self._kept: dict[str, V] = {}
+
+    def __call__(self, session: str) -> V | None:
+        found = self._kept.get(session)
+        if found is None and (found := self._read(session)) is not None:
+            if len(self._kept) >= ROUNDS_KEPT:
+                self._kept.clear()
+            self._kept[session] = found
+        return found
 
 
 class Intake:
@@ -113,28 +143,43 @@ class Intake:
         self._trust = trust
         self._first_percent = settings.releases.rollout_stages[0]
         self._wake = wake
-        # A copy of what cannot change any more: each of n devices would read n rows otherwise.
-        self._members = functools.lru_cache(maxsize=128)(self._read_members)
+        # Copies of what cannot change any more: each of n devices would read and decode it otherwise.
+        self._planned = _Settled(self._read_plan)
+        self._context = _Settled(self._read_context)
+        self._members = _Settled(self._read_members)
+        self._growth: dict[int, tuple[RoundState, int, float]] = {}
 
-    def _poll_after_s(self, row: Round) -> float:
+    def _poll_after_s(self, seen: Standing) -> float:
         now = self._clock()
         return poll_after_s(
-            row.still_in * row.cohorts, now - row.state_since, row.deadline - now, self._pace, random.random()
+            seen.still_in * seen.cohorts,
+            now - seen.state_since,
+            seen.deadline - now,
+            self._pace,
+            random.random(),
+            answered=seen.answers * seen.cohorts,
+            idle_s=now - self._last_answer_at(seen, now),
         )
+
+    def _last_answer_at(self, seen: Standing, now: float) -> float:
+        """When the number of answers was first seen as high as it is; a guide for pauses, each process has its own."""
+        known = self._growth.get(seen.round_id)
+        if known is None or known[:2] != (seen.state, seen.answers):
+            if len(self._growth) >= ROUNDS_KEPT:
+                self._growth.clear()
+            known = self._growth[seen.round_id] = (seen.state, seen.answers, now)
+        return known[2]
 
     def size_limit(self, session: str, phase: Phase) -> int:
         """Largest request body for a phase of this session, bytes; raises for an unknown session."""
-        with self._database.reading() as connection:
-            row = round_store.round_by_session(connection, session)
-        if row is None:
-            raise _unknown_session()
-        if phase is Phase.SHARE:
-            return ENVELOPE_BYTES + SHARE_BYTES * (row.advertised or 0)
-        if phase is Phase.MASKED_INPUT and row.plan is not None:
-            return ENVELOPE_BYTES + vector_layout(decode_plan(row.plan)).packed_bytes
-        if phase is Phase.UNMASK:
-            return ENVELOPE_BYTES + REVEAL_BYTES * (row.advertised or 0)
-        return ENVELOPE_BYTES
+        if phase in (Phase.ADVERTISE, Phase.CONFIRM):  # always small: whether there is such a session, is asked later
+            return ENVELOPE_BYTES
+        if phase is Phase.MASKED_INPUT:
+            planned = self._planned(session)
+            return ENVELOPE_BYTES + (0 if planned is None else planned.layout.packed_bytes)
+        context = self._context(session)
+        each = SHARE_BYTES if phase is Phase.SHARE else REVEAL_BYTES
+        return ENVELOPE_BYTES + (0 if context is None else each * context.parameters.n)
 
     def submit(self, session: str, phase: Phase, signed: SignedMessage, size_bytes: int, now: float) -> bytes:
         """Store one message of a device; returns the encoded answer (``Pending`` or ``Abandoned``).
@@ -144,44 +189,42 @@ class Intake:
         RequestRefusedError
             unknown session, not a participant, wrong signature, malformed, wrong phase, conflicting repeat.
         """
-        view = self._view(session, signed.device)
-        if view.row.plan is None or (phase is not Phase.ADVERTISE and view.row.root is None):
-            if view.row.state is RoundState.ABANDONED:
-                return _abandoned(view.row)
-            _expect_phase(view.row, view.participant, phase)
+        seen = self._seen(session, phase, signed.device)
+        planned, context = self._planned(session), self._context(session) if seen.has_graph else None
+        if planned is None or (phase is not Phase.ADVERTISE and context is None):
+            if seen.state is RoundState.ABANDONED:
+                return _abandoned(seen)
+            _expect_phase(seen, phase)
+            raise _unknown_session()  # does not come about: a round that takes messages has a plan and a graph
+        binding = planned.binding if phase is Phase.ADVERTISE or context is None else context.digest
         try:
             message: Message = open_signed(
-                signed,
-                _KIND[phase],
-                phase,
-                session,
-                view.participant.public_key,
-                binding=binding_of(view.row, phase),
+                signed, _KIND[phase], phase, session, seen.public_key or b"", binding=binding
             )
         except BadSignature as error:
             raise RequestRefusedError(RefusalReason.BAD_SIGNATURE, str(error)) from None
         except MalformedMessage as error:
             raise RequestRefusedError(RefusalReason.MALFORMED, str(error)) from None
         digest = hashlib.sha256(signed.payload).digest()
-        repeated = self._repeated(view.row, phase, signed.device, digest)
-        if repeated is not None:
+        if (repeated := _repeated(seen, digest)) is not None:
             return repeated
-        if view.row.state is RoundState.ABANDONED:
-            return _abandoned(view.row)
-        _expect_phase(view.row, view.participant, phase)
-        self._check(view, message)
-        answer = wire.encode(Pending(retry_after_s=self._poll_after_s(view.row)))
+        if seen.state is RoundState.ABANDONED:
+            return _abandoned(seen)
+        _expect_phase(seen, phase)
+        self._check(session, seen.position or 0, message, planned, context)
+        answer = wire.encode(Pending(retry_after_s=self._poll_after_s(seen)))
         with self._database.writing() as connection:
-            row = round_store.round_by_session(connection, session, hold=True)
-            member = round_store.participant(connection, view.row.id, signed.device)
-            if row is None or member is None:
+            now_seen = round_store.standing(connection, session, phase, signed.device, hold=True)
+            if now_seen is None or now_seen.public_key is None:
                 raise _unknown_session()
-            if row.state is RoundState.ABANDONED:
-                return _abandoned(row)
-            _expect_phase(row, member, phase)
+            if (repeated := _repeated(now_seen, digest)) is not None:  # it was faster on another connection
+                return repeated
+            if now_seen.state is RoundState.ABANDONED:
+                return _abandoned(now_seen)
+            _expect_phase(now_seen, phase)
             stored = message_store.add_message(
                 connection,
-                round_id=row.id,
+                round_id=now_seen.round_id,
                 phase=phase,
                 device=signed.device,
                 digest=digest,
@@ -191,10 +234,9 @@ class Intake:
                 size_bytes=size_bytes,
                 now=now,
             )
-            complete = stored and message_store.count_messages(connection, row.id, phase) >= row.still_in
-        if not stored:  # the same device was faster on another connection
-            return self._repeated(view.row, phase, signed.device, digest) or answer
-        if complete:
+        if not stored:
+            return _repeated(self._seen(session, phase, signed.device), digest) or answer
+        if now_seen.answers + 1 >= now_seen.still_in:
             self._wake()
         return answer
 
@@ -206,10 +248,18 @@ class Intake:
         ``wait_s`` as for :meth:`result`.
         """
 
-        def interval_s(row: Round) -> float:  # growing: a selection may wait for the round before it to end
-            return poll_after_s(row.still_in * row.cohorts, self._clock() - row.state_since, 0.0, self._pace, 0.0)
+        def answer(_connection: Connection, seen: Standing) -> bytes | None:
+            planned = self._planned(seen.session) if seen.has_plan else None
+            if planned is None:
+                return None
+            if seen.dropped_in is not None:
+                raise _out()
+            return wire.encode(PlanAnswer(plan=planned.encoded, trust=self._trust.encoded()))
 
-        return self._awaited(session, device, wait_s, self._plan, interval_s)
+        def interval_s(seen: Standing) -> float:  # growing: a selection may wait for the round before it to end
+            return poll_after_s(seen.still_in * seen.cohorts, self._clock() - seen.state_since, 0.0, self._pace, 0.0)
+
+        return self._awaited(session, Phase.ADVERTISE, device, wait_s, answer, interval_s)
 
     def result(self, session: str, phase: Phase, device: bytes, wait_s: float = 0.0) -> bytes:
         """The outcome of a phase for this device, or ``Pending``, or ``Abandoned``.
@@ -217,124 +267,141 @@ class Intake:
         An open phase is waited for up to ``wait_s`` seconds where there is room to.
         """
 
-        def outcome(view: _View) -> bytes | None:
-            return self._outcome(view, phase, device)
+        def outcome(connection: Connection, seen: Standing) -> bytes | None:
+            return self._outcome(connection, seen, phase, device)
 
-        return self._awaited(session, device, wait_s, outcome, self._poll_after_s)
+        return self._awaited(session, phase, device, wait_s, outcome, self._poll_after_s)
 
     def _awaited(
         self,
         session: str,
+        phase: Phase,
         device: bytes,
         wait_s: float,
-        answer: Callable[[_View], bytes | None],
-        poll_after_s: Callable[[Round], float],
+        answer: Callable[[Connection, Standing], bytes | None],
+        poll_after_s: Callable[[Standing], float],
     ) -> bytes:
         with self._watch.place(device, wait_s) as moved:
             while True:
-                view = self._view(session, device)
-                found = _abandoned(view.row) if view.row.state is RoundState.ABANDONED else answer(view)
+                with self._database.reading() as connection:
+                    seen = self._dealt(connection, session, phase, device)
+                    found = _abandoned(seen) if seen.state is RoundState.ABANDONED else answer(connection, seen)
                 if found is not None:
                     return found
-                if not moved(session, view.row.state):
-                    return wire.encode(Pending(retry_after_s=poll_after_s(view.row)))
+                if not moved(seen.session, seen.state):
+                    return wire.encode(Pending(retry_after_s=poll_after_s(seen)))
 
-    def _plan(self, view: _View) -> bytes | None:
-        row = view.row
-        if row.state is RoundState.SELECTING or row.plan is None:
-            return None
-        if view.participant.dropped_in is not None:
-            raise _out()
-        return wire.encode(PlanAnswer(plan=row.plan, trust=self._trust.encoded()))
-
-    def _outcome(self, view: _View, phase: Phase, device: bytes) -> bytes | None:
-        row, member = view.row, view.participant
+    def _outcome(self, connection: Connection, seen: Standing, phase: Phase, device: bytes) -> bytes | None:
         if phase is Phase.UNMASK:
             # A device whose input is in the sum hears how it ended, even if it was too late to unmask.
-            if not member.answered(Phase.MASKED_INPUT):
+            if not seen.answered(Phase.MASKED_INPUT):
                 raise _out()
-            if row.state is not RoundState.PUBLISHED:
+            if seen.state is not RoundState.PUBLISHED:
                 return None
-            with self._database.reading() as connection:
-                offered = offered_model(connection, device, self._first_percent)
-            return wire.encode(Finished(current=offered.notice, participants=row.inputs or 0))
-        if not member.answered(phase):
+            offered = offered_model(connection, device, self._first_percent)
+            return wire.encode(Finished(current=offered.notice, participants=seen.inputs or 0))
+        if not seen.answered(phase):
             raise _out()
-        if not has_passed(row.state, phase):
+        if not has_passed(seen.state, phase):
             return None
-        with self._database.reading() as connection:
-            answer = message_store.result(connection, row.id, phase, device)
-        if answer is None:
+        found = message_store.result(connection, seen.round_id, phase, device)
+        if found is None:
             raise _unknown_session()
-        return answer
+        return found
 
-    def _view(self, session: str, device: bytes) -> _View:
+    def _dealt(self, connection: Connection, session: str, phase: Phase, device: bytes) -> Standing:
+        """How a device stands in its cohort, which it may not know yet: it asks with the session of its selection."""
+        seen = round_store.standing(connection, session, phase, device)
+        if seen is not None and seen.public_key is None and seen.cohorts > 1:
+            row = round_store.round_by_session(connection, session)
+            cohort = None if row is None else round_store.cohort_of(connection, row, device)
+            if cohort is not None:
+                seen = round_store.standing(connection, cohort.session, phase, device)
+        return _selected(seen)
+
+    def _seen(self, session: str, phase: Phase, device: bytes) -> Standing:
+        with self._database.reading() as connection:
+            return _selected(round_store.standing(connection, session, phase, device))
+
+    def _round(self, session: str) -> Round:
         with self._database.reading() as connection:
             row = round_store.round_by_session(connection, session)
-            if row is None:
-                raise _unknown_session()
-            member = round_store.participant(connection, row.id, device)
-            if member is None and row.cohorts > 1 and (cohort := round_store.cohort_of(connection, row, device)):
-                row, member = cohort, round_store.participant(connection, cohort.id, device)
-        if row.purged:
+        if row is None:
             raise _unknown_session()
-        if member is None:
-            raise RequestRefusedError(
-                RefusalReason.NOT_A_PARTICIPANT, "this device was not selected for the session: check in first"
-            )
-        return _View(row, member)
+        return row
 
-    def _repeated(self, row: Round, phase: Phase, device: bytes, digest: bytes) -> bytes | None:
-        with self._database.reading() as connection:
-            earlier = message_store.stored_answer(connection, row.id, phase, device)
-        if earlier is None:
+    def _read_plan(self, session: str) -> _Planned | None:
+        row = self._round(session)
+        if row.plan is None:
             return None
-        if earlier.digest != digest:
-            raise RequestRefusedError(
-                RefusalReason.CONFLICTING_REPEAT,
-                "this device already sent something else in this phase: the first message stands",
-            )
-        return earlier.answer
+        return _Planned(row.plan, binding_of(row, Phase.ADVERTISE), vector_layout(decode_plan(row.plan)))
 
-    def _read_members(self, round_id: int) -> _Members:
+    def _read_context(self, session: str) -> RunContext | None:
+        row = self._round(session)
+        return None if row.root is None else run_context(row)
+
+    def _read_members(self, session: str) -> _Members:
+        row = self._round(session)
         with self._database.reading() as connection:
-            members = round_store.all_participants(connection, round_id)
+            members = round_store.all_participants(connection, row.id)
         return _Members(
             sharers=frozenset(m.position for m in members if m.position and m.answered(Phase.SHARE)),
             alive=frozenset(m.position for m in members if m.position and m.answered(Phase.MASKED_INPUT)),
         )
 
-    def _check(self, view: _View, message: Message) -> None:
+    def _check(self, session: str, index: int, message: Message, planned: _Planned, context: RunContext | None) -> None:
         """Refuse a message whose shape alone would break the round for others."""
-        row, index = view.row, view.participant.position or 0
         try:
             if isinstance(message, KeyAdvertisement):
                 check_advertisement(message)
-            elif isinstance(message, EncryptedShares):
-                check_shares(message, run_context(row))
+                return
+            assert context is not None  # as for every later phase
+            if isinstance(message, EncryptedShares):
+                check_shares(message, context)
             elif isinstance(message, MaskedInput):
-                check_masked_input(message, vector_layout(decode_plan(row.plan or b"")))
-            elif isinstance(message, Confirmation | Unmasking):
-                members, context = self._members(row.id), run_context(row)
+                check_masked_input(message, planned.layout)
+            elif (members := self._members(session)) is not None:
                 if isinstance(message, Confirmation):
                     check_confirmation(message, context, members.alive)
-                else:
+                elif isinstance(message, Unmasking):
                     check_unmasking(message, index, context.graph, members.sharers, members.alive)
         except ProtocolError as error:
             raise RequestRefusedError(RefusalReason.MALFORMED, str(error)) from None
 
 
-def _expect_phase(row: Round, member: Participant, phase: Phase) -> None:
-    if member.dropped_in is not None:
+def _selected(seen: Standing | None) -> Standing:
+    if seen is None or seen.purged:
+        raise _unknown_session()
+    if seen.public_key is None:
+        raise RequestRefusedError(
+            RefusalReason.NOT_A_PARTICIPANT, "this device was not selected for the session: check in first"
+        )
+    return seen
+
+
+def _repeated(seen: Standing, digest: bytes) -> bytes | None:
+    """The stored answer, if this device said the same before."""
+    if seen.digest is None:
+        return None
+    if seen.digest != digest:
+        raise RequestRefusedError(
+            RefusalReason.CONFLICTING_REPEAT,
+            "this device already sent something else in this phase: the first message stands",
+        )
+    return seen.answer
+
+
+def _expect_phase(seen: Standing, phase: Phase) -> None:
+    if seen.dropped_in is not None:
         raise _out()
-    if PHASE_OF_STATE.get(row.state) is not phase:
+    if PHASE_OF_STATE.get(seen.state) is not phase:
         raise RequestRefusedError(
             RefusalReason.WRONG_PHASE, f"the round does not take {phase.value} messages now: ask for its state"
         )
 
 
-def _abandoned(row: Round) -> bytes:
-    return wire.encode(Abandoned(reason=row.reason or AbandonReason.OPERATOR))
+def _abandoned(seen: Standing) -> bytes:
+    return wire.encode(Abandoned(reason=seen.reason or AbandonReason.OPERATOR))
 
 
 def _out() -> RequestRefusedError:

@@ -13,6 +13,7 @@ willing, the spread grows, and in the afternoon it shrinks, so selections fill a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from coordinator.settings import PaceSettings
@@ -25,22 +26,35 @@ CANDIDATES_A_PLACE = 3.0
 AFTER_DEADLINE_S = 0.5
 """A phase is closed by the first tick after its deadline."""
 
-
 MOST_POLLS_A_SECOND = 250.0
 """Of a whole cohort: half of what a core answers, so that messages are not held up by questions."""
+SHORTEST_POLL_S = 0.1
+MOST_PAUSES = 4.0
+"""So many pauses of :func:`poll_interval_s` a device of a large cohort may sleep."""
 
 
 def poll_interval_s(cohort: int) -> float:
     """How long a device in a round waits before it asks again: 0.1 s for up to 25 devices, 4 s for 1,000."""
-    return max(0.1, cohort / MOST_POLLS_A_SECOND)
+    return max(SHORTEST_POLL_S, cohort / MOST_POLLS_A_SECOND)
 
 
-def poll_after_s(cohort: int, elapsed_s: float, remaining_s: float, pace: PaceSettings, uniform: float) -> float:
+def poll_after_s(
+    cohort: int,
+    elapsed_s: float,
+    remaining_s: float,
+    pace: PaceSettings,
+    uniform: float,
+    *,
+    answered: int = 0,
+    idle_s: float = math.inf,
+) -> float:
     """How long a device waits before it asks again whether a phase is over.
 
-    Every question costs a device some hundred bytes, so the pauses grow with the phase's age; and whoever would ask
-    around the deadline is asked back just after it. How far they may grow is a choice between bytes and the time a
-    round takes, since a device that sleeps on when its phase closes early holds up the next one.
+    Every question costs a device some hundred bytes and the coordinator a millisecond. While answers come in, the end
+    of the phase can be told from their rate, and a device sleeps until then: few ask in vain, and few sleep on when the
+    next phase has begun. Where nothing comes in any more (devices vanished), pauses grow with the phase's age, and
+    whoever would ask around the deadline is asked back just after it. How far they may grow is a choice between bytes
+    and the time a round takes.
 
     Parameters
     ----------
@@ -49,14 +63,22 @@ def poll_after_s(cohort: int, elapsed_s: float, remaining_s: float, pace: PaceSe
     elapsed_s, remaining_s
         Since the phase began, and until its deadline.
     pace
-        ``poll_growth`` is the pause as a multiple of ``elapsed_s``, ``longest_poll_s`` bounds it.
+        ``poll_growth`` is the pause as a multiple of ``elapsed_s``, ``longest_poll_s`` bounds it, or a few of
+        :func:`poll_interval_s` where these are longer.
     uniform
         In [0, 1): spreads those who come back after the deadline.
+    answered, idle_s
+        Devices that answered the phase so far, and seconds since one more of them did.
     """
     shortest = poll_interval_s(cohort)
-    wait = min(max(shortest, pace.poll_growth * elapsed_s), max(shortest, pace.longest_poll_s))
+    most = MOST_PAUSES * shortest
+    to_come_s = elapsed_s * (cohort - answered) / answered if answered > 0 else math.inf
+    if to_come_s < math.inf and idle_s <= max(1.0, to_come_s):
+        wait = min(max(shortest, min(elapsed_s, most)), max(SHORTEST_POLL_S, 1.2 * to_come_s))
+    else:
+        wait = min(max(shortest, pace.poll_growth * elapsed_s), max(most, pace.longest_poll_s))
     if 0 < remaining_s <= wait:
-        return remaining_s + AFTER_DEADLINE_S + shortest * uniform
+        return remaining_s + AFTER_DEADLINE_S + 0.5 * shortest * uniform
     return wait
 
 

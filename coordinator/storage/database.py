@@ -15,7 +15,6 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, insert, inspect, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
@@ -119,8 +118,11 @@ def inserted(connection: Connection, table: Table, **values: Any) -> bool:
 @functools.cache
 def _insert_new(dialect: str, table: Table) -> Insert:
     """Both databases know ``ON CONFLICT DO NOTHING``, SQLAlchemy by each one's name. No key is asked back (inline)."""
-    kind = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    return kind(table).inline().on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    if dialect == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert as made
+    else:
+        from sqlalchemy.dialects.postgresql import insert as made  # type: ignore[assignment] # nor imported without need
+    return made(table).inline().on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 def _engine(url: str) -> Engine:
@@ -128,11 +130,12 @@ def _engine(url: str) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         # No ping before each use: it would double the round trips. A connection that was cut fails one request with
         # "unavailable", which devices repeat, and takes all others of its age out of the pool.
-        return create_engine(parsed, pool_size=16, max_overflow=32)
+        return create_engine(parsed, pool_size=16, max_overflow=32, pool_use_lifo=True)
     if parsed.database in (None, "", ":memory:"):
         raise StorageError("a database in memory loses every model on restart: name a file, sqlite:///PATH")
     arguments: dict[str, Any] = {"timeout": 30.0, "check_same_thread": False}
-    engine = create_engine(parsed, connect_args=arguments, pool_size=16, max_overflow=48)
+    # The connection used last is used next: its pages are in its cache, and the others' caches stay small.
+    engine = create_engine(parsed, connect_args=arguments, pool_size=16, max_overflow=48, pool_use_lifo=True)
 
     @event.listens_for(engine, "connect")
     def _configure(dbapi_connection: Any, _record: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
 
 from coordinator.storage.database import inserted
 from coordinator.storage.tables import check_ins, messages, participants, results, rounds
@@ -16,7 +16,6 @@ EVERYBODY = b""
 
 # Statements are built once: building one costs more than running it.
 _OF_PHASE = (messages.c.round_id == bindparam("round_id")) & (messages.c.phase == bindparam("phase"))
-_STORED_ANSWER = select(messages.c.digest, messages.c.answer).where(_OF_PHASE, messages.c.device == bindparam("device"))
 _PAYLOAD = select(messages.c.payload).where(_OF_PHASE, messages.c.device == bindparam("device"))
 _COUNT = select(func.count()).select_from(messages).where(_OF_PHASE)
 _RESULT = (
@@ -29,6 +28,10 @@ _RESULT = (
     .order_by(func.length(results.c.device).desc())
     .limit(1)
 )
+_SOMETHING_TO_PURGE = select(
+    exists().where(rounds.c.ended_at <= bindparam("ended_before"), rounds.c.purged == 0)
+    | exists().where(check_ins.c.received_at < bindparam("checked_in_before"))
+)
 _STORED_CHECK_IN = select(check_ins.c.digest, check_ins.c.answer).where(
     check_ins.c.device == bindparam("device"), check_ins.c.nonce == bindparam("nonce")
 )
@@ -40,14 +43,6 @@ class StoredAnswer:
 
     digest: bytes
     answer: bytes
-
-
-def stored_answer(connection: Connection, round_id: int, phase: Phase, device: bytes) -> StoredAnswer | None:
-    """What this device already said in this phase, if anything."""
-    row = connection.execute(
-        _STORED_ANSWER, {"round_id": round_id, "phase": phase.value, "device": device}
-    ).one_or_none()
-    return None if row is None else StoredAnswer(row.digest, row.answer)
 
 
 def add_message(
@@ -165,9 +160,8 @@ def purge_rounds(connection: Connection, ended_before: float) -> int:
 
 def something_to_purge(connection: Connection, ended_before: float, checked_in_before: float) -> bool:
     """Whether :func:`purge_rounds` or :func:`purge_check_ins` would delete anything."""
-    old_round = select(rounds.c.id).where(rounds.c.ended_at <= ended_before, rounds.c.purged == 0).limit(1)
-    old_check_in = select(check_ins.c.device).where(check_ins.c.received_at < checked_in_before).limit(1)
-    return connection.scalar(old_round) is not None or connection.scalar(old_check_in) is not None
+    times = {"ended_before": ended_before, "checked_in_before": checked_in_before}
+    return bool(connection.scalar(_SOMETHING_TO_PURGE, times))
 
 
 def stored_check_in(connection: Connection, device: bytes, nonce: bytes) -> StoredAnswer | None:

@@ -12,14 +12,19 @@ from sqlalchemy import Connection, Row, bindparam, case, func, insert, select, u
 
 from coordinator.rounds.states import RoundEvent, RoundState, next_state
 from coordinator.storage.database import inserted
-from coordinator.storage.tables import history, participants, rounds
+from coordinator.storage.tables import history, messages, participants, rounds
 from federated_protocol.messages import AbandonReason, Phase
 
 # Statements of every request are built once: building one costs more than running it.
 _RUNNING = select(rounds).where(rounds.c.task == bindparam("task"), rounds.c.ended_at.is_(None)).order_by(rounds.c.id)
 _RUNNING_LOCKED = _RUNNING.with_for_update()
 _BY_SESSION = select(rounds).where(rounds.c.session == bindparam("session"))
-_BY_SESSION_HELD = _BY_SESSION.with_for_update(read=True)
+_NEWEST = (
+    select(rounds)
+    .where(rounds.c.task == bindparam("task"))
+    .order_by(rounds.c.number.desc(), rounds.c.attempt.desc(), rounds.c.cohort)
+    .limit(bindparam("most"))
+)
 _BY_ID = select(rounds).where(rounds.c.id == bindparam("round_id"))
 _BY_ID_LOCKED = _BY_ID.with_for_update()
 _PUBLISHED = select(func.count(rounds.c.number.distinct())).where(
@@ -33,6 +38,43 @@ _JOINED = (
 _PARTICIPANT = select(participants).where(
     participants.c.round_id == bindparam("round_id"), participants.c.device == bindparam("device")
 )
+_OF_DEVICE = (participants.c.round_id == rounds.c.id) & (participants.c.device == bindparam("device"))
+_OF_PHASE = (messages.c.round_id == rounds.c.id) & (messages.c.phase == bindparam("phase"))
+_STANDING = (
+    select(
+        rounds.c.id,
+        rounds.c.session,
+        rounds.c.cohorts,
+        rounds.c.state,
+        rounds.c.reason,
+        rounds.c.state_since,
+        rounds.c.deadline,
+        rounds.c.still_in,
+        rounds.c.inputs,
+        rounds.c.purged,
+        rounds.c.plan.is_not(None).label("has_plan"),
+        rounds.c.root.is_not(None).label("has_graph"),
+        participants.c.public_key,
+        participants.c.position,
+        participants.c.dropped_in,
+        messages.c.digest,
+        messages.c.answer,
+        select(func.count())
+        .select_from(messages)
+        .where(_OF_PHASE)
+        .correlate(rounds)
+        .scalar_subquery()
+        .label("answers"),
+    )
+    .select_from(
+        rounds.outerjoin(participants, _OF_DEVICE).outerjoin(
+            messages, _OF_PHASE & (messages.c.device == bindparam("device"))
+        )
+    )
+    .where(rounds.c.session == bindparam("session"))
+)
+_STANDING_HELD = _STANDING.with_for_update(read=True, of=rounds)
+_PHASES = tuple(Phase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +142,40 @@ class Participant:
 
     def answered(self, phase: Phase) -> bool:
         """Whether the device was still in when ``phase`` had been closed."""
-        order = list(Phase)
-        return self.dropped_in is None or order.index(self.dropped_in) > order.index(phase)
+        return self.dropped_in is None or _PHASES.index(self.dropped_in) > _PHASES.index(phase)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a round stands, and one device in one phase of it: what every request inside a round asks, in one query."""
+
+    round_id: int
+    session: str
+    cohorts: int
+    state: RoundState
+    reason: AbandonReason | None
+    state_since: float
+    deadline: float
+    still_in: int
+    inputs: int | None
+    purged: bool
+    has_plan: bool
+    has_graph: bool
+    """Whether U1 and its graph are fixed."""
+    public_key: bytes | None
+    """None for a device that was not selected."""
+    position: int | None
+    dropped_in: Phase | None
+    digest: bytes | None
+    """Of what this device said in the phase already, if anything."""
+    answer: bytes | None
+    """And what it was answered."""
+    answers: int
+    """Devices that answered the phase so far."""
+
+    def answered(self, phase: Phase) -> bool:
+        """Whether the device was still in when ``phase`` had been closed."""
+        return self.dropped_in is None or _PHASES.index(self.dropped_in) > _PHASES.index(phase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +225,43 @@ def cohorts_of(connection: Connection, row: Round, *, lock: bool = False) -> lis
     return [_as_round(found) for found in connection.execute(query.with_for_update() if lock else query)]
 
 
-def round_by_session(connection: Connection, session: str, *, hold: bool = False) -> Round | None:
-    """The round with this session id; with ``hold``, which others may too, nobody moves it during this transaction."""
-    row = connection.execute(_BY_SESSION_HELD if hold else _BY_SESSION, {"session": session}).one_or_none()
+def round_by_session(connection: Connection, session: str) -> Round | None:
+    """The round with this session id."""
+    row = connection.execute(_BY_SESSION, {"session": session}).one_or_none()
     return None if row is None else _as_round(row)
+
+
+def standing(
+    connection: Connection, session: str, phase: Phase, device: bytes, *, hold: bool = False
+) -> Standing | None:
+    """The round with this session id as one of its devices sees it.
+
+    With ``hold``, which others may too, nobody moves the round during this transaction.
+    """
+    asked = {"session": session, "phase": phase.value, "device": device}
+    row = connection.execute(_STANDING_HELD if hold else _STANDING, asked).one_or_none()
+    if row is None:
+        return None
+    return Standing(
+        round_id=row.id,
+        session=row.session,
+        cohorts=row.cohorts,
+        state=RoundState(row.state),
+        reason=AbandonReason(row.reason) if row.reason else None,
+        state_since=row.state_since,
+        deadline=row.deadline,
+        still_in=row.still_in,
+        inputs=row.inputs,
+        purged=bool(row.purged),
+        has_plan=bool(row.has_plan),
+        has_graph=bool(row.has_graph),
+        public_key=row.public_key,
+        position=row.position,
+        dropped_in=Phase(row.dropped_in) if row.dropped_in else None,
+        digest=row.digest,
+        answer=row.answer,
+        answers=row.answers,
+    )
 
 
 def plan_of(connection: Connection, round_id: int) -> bytes | None:
@@ -164,13 +271,7 @@ def plan_of(connection: Connection, round_id: int) -> bytes | None:
 
 def newest_rounds(connection: Connection, task: str, limit: int) -> list[Round]:
     """The newest cohorts of a task, those of the newest round first."""
-    query = (
-        select(rounds)
-        .where(rounds.c.task == task)
-        .order_by(rounds.c.number.desc(), rounds.c.attempt.desc(), rounds.c.cohort)
-        .limit(limit)
-    )
-    return [_as_round(row) for row in connection.execute(query)]
+    return [_as_round(row) for row in connection.execute(_NEWEST, {"task": task, "most": limit})]
 
 
 def last_ended_at(connection: Connection, task: str) -> float | None:

@@ -159,16 +159,22 @@ def _signed_body(limit_bytes: int) -> tuple[SignedMessage, int]:
 
 
 def _answer(encoded: bytes, kind: object) -> Response:
-    if request.mimetype == JSON or request.accept_mimetypes.best == JSON:
+    if _wants_json():
         return Response(wire.encode_json(wire.decode(encoded, kind)), content_type=JSON)
     return Response(encoded, content_type=wire.CONTENT_TYPE)
+
+
+def _wants_json() -> bool:
+    """Devices say nothing about types; whoever debugs says so."""
+    said = request.environ.get("CONTENT_TYPE") or request.environ.get("HTTP_ACCEPT")
+    return bool(said) and (request.mimetype == JSON or request.accept_mimetypes.best == JSON)
 
 
 def _refusal(reason: RefusalReason, message: str) -> Response:
     status = STATUS[reason]
     log_event(Event.REFUSED, reason=_REASON_NUMBER[reason], status=status)
     refusal = Refusal(reason=reason, message=message)
-    if request.mimetype == JSON or request.accept_mimetypes.best == JSON:
+    if _wants_json():
         return Response(wire.encode_json(refusal), status=status, content_type=JSON)
     return Response(wire.encode(refusal), status=status, content_type=wire.CONTENT_TYPE)
 

@@ -31,6 +31,8 @@ from coordinator.operation.population import check_ins_by_hour
 from coordinator.releases.rollout import all_rollouts, pause_rounds, roll_back, rounds_paused, set_percent
 from coordinator.service import Coordinator
 from coordinator.web.access import COOKIE, signed_in
+from federated_protocol import wire
+from federated_protocol.errors import MalformedMessage
 from federated_protocol.messages import RefusalReason
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -203,8 +205,8 @@ def _body(kind: type[T]) -> T:
         raise RequestRefusedError(RefusalReason.MALFORMED, "a small JSON body is expected")
     request.max_content_length = LONGEST_BODY
     try:
-        return msgspec.json.decode(request.get_data(cache=False), type=kind)
-    except msgspec.DecodeError:
+        return wire.decode_json(request.get_data(cache=False), kind)
+    except MalformedMessage:
         raise RequestRefusedError(RefusalReason.MALFORMED, "the body is not what this call takes") from None
 
 

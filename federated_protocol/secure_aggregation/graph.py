@@ -60,6 +60,14 @@ class Graph:
             return self._around(self._place[index])
         return self._everybody[: index - 1] + self._everybody[index:]
 
+    def slot(self, index: int, peer: int) -> int:
+        """Where ``peer`` stands among the neighbours of ``index``, from 0; it must be one of them."""
+        if self._everybody:
+            return peer - 1 - (peer > index)
+        ahead = (self._place[peer] - self._place[index]) % self._n
+        half = self._k // 2
+        return ahead - 1 if ahead <= half else half + self._n - ahead - 1
+
     @property
     def holders_count(self) -> int:
         """Shares of each secret: k, or n on the complete graph."""

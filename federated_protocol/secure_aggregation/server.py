@@ -57,20 +57,15 @@ def route(shared: Iterable[tuple[int, EncryptedShares]], graph: Graph) -> Iterat
         The mailbox of each member of U2; ciphertexts for those who dropped out go nowhere.
     """
     size = share_box.CIPHERTEXT_BYTES
-    boxes: dict[int, dict[int, bytes]] = {}
-    members: list[int] = []
-    for sender, message in shared:
-        members.append(sender)
-        for at, recipient in enumerate(graph.neighbours(sender)):
-            boxes.setdefault(recipient, {})[sender] = message.ciphertexts[size * at : size * (at + 1)]
-    for member in sorted(members):
+    sent = {sender: message.ciphertexts for sender, message in shared}
+    for member in sorted(sent):
         around = graph.neighbours(member)
-        box = boxes.pop(member, {})
-        slots = [slot for slot, peer in enumerate(around) if peer in box]
-        yield (
-            member,
-            Mailbox(senders=pack_set(slots, len(around)), ciphertexts=b"".join(box[around[slot]] for slot in slots)),
-        )
+        slots = [slot for slot, peer in enumerate(around) if peer in sent]
+        pieces = []
+        for slot in slots:
+            at = size * graph.slot(around[slot], member)
+            pieces.append(sent[around[slot]][at : at + size])
+        yield member, Mailbox(senders=pack_set(slots, len(around)), ciphertexts=b"".join(pieces))
 
 
 # -- step 2: masked inputs ---------------------------------------------------------------------------------------

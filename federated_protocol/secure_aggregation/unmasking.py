@@ -25,6 +25,8 @@ from federated_protocol.secure_aggregation.masks import MaskGenerator
 from federated_protocol.vector_layout import Vector
 
 _JOBS_IN_FLIGHT = 32
+_FEWEST_JOBS = 24
+"""About a second of work. Beginning worker processes takes as long, and each keeps some 50 MiB."""
 _MOST_RETRIES = 64
 
 # About what one core takes, to size jobs; nothing rests on it but their balance.
@@ -144,11 +146,11 @@ def in_jobs(owners: Iterable[Owner], context: bytes, length: int, threshold: int
 def add_all(jobs: Iterable[UnmaskingJob], masks: Vector, executor: Executor | None) -> None:
     """Add all jobs' vectors to ``masks``; a few are in flight at a time.
 
-    Two jobs or fewer run here: handing them over would take longer. So does a job whose worker was lost.
+    A few jobs run here: handing them over would take longer. So does a job whose worker was lost.
     """
     waiting = iter(jobs)
-    first = list(itertools.islice(waiting, 3))
-    if executor is None or len(first) < 3:
+    first = [] if executor is None else list(itertools.islice(waiting, _FEWEST_JOBS))
+    if executor is None or len(first) < _FEWEST_JOBS:
         for job in itertools.chain(first, waiting):
             job.run(masks)
         return

@@ -7,7 +7,13 @@ import pytest
 
 from benchmarks.pace import Deployment, simulate
 from coordinator.operation.population import Population, willing
-from coordinator.rounds.pace_steering import come_back_after_s, delay_range, spread_s
+from coordinator.rounds.pace_steering import (
+    come_back_after_s,
+    delay_range,
+    poll_after_s,
+    poll_interval_s,
+    spread_s,
+)
 from coordinator.settings import PaceSettings
 from federated_protocol.messages import ComeBack
 
@@ -43,6 +49,29 @@ def test_an_hour_of_check_ins_raises_the_estimate_that_devices_are_told_by(deplo
     deployment.coordinator.population.flush(deployment.clock.now)
     deployment.clock.advance(3600)
     assert deployment.coordinator.population.active(deployment.clock.now) > 0
+
+
+def wait(
+    answered: int, elapsed_s: float, *, cohort: int = 1000, idle_s: float = 0.0, remaining_s: float = 600.0
+) -> float:
+    pace = PaceSettings()
+    return poll_after_s(cohort, elapsed_s, remaining_s, pace, 0.0, answered=answered, idle_s=idle_s)
+
+
+def test_while_answers_come_in_a_device_sleeps_until_the_phase_is_likely_over():
+    assert wait(500, 10.0) == pytest.approx(10.0)  # half took ten seconds, so does the other half
+    assert wait(980, 49.0) == pytest.approx(1.2)  # the last ones are coming
+    assert wait(50, 1.0) == poll_interval_s(1000)  # what a second has shown says little
+    assert wait(10, 300.0) <= 4 * poll_interval_s(1000)
+    assert wait(5, 10.0, cohort=50) < 1.0  # few devices may ask often
+
+
+def test_where_nothing_comes_in_any_more_nobody_asks_often_or_around_the_deadline():
+    shortest = poll_interval_s(1000)
+    assert wait(980, 8.0, idle_s=5.0) == wait(0, 1.0) == shortest
+    assert wait(980, 40.0, idle_s=30.0) == pytest.approx(10.0)
+    assert wait(980, 400.0, idle_s=390.0) == 4 * shortest
+    assert wait(980, 49.0, idle_s=5.0, remaining_s=3.0) > 3.0
 
 
 @pytest.mark.parametrize(("devices", "highest"), [(400, 40.0), (60_000, 3.0)])

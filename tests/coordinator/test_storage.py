@@ -119,8 +119,31 @@ def test_a_message_is_stored_once_by_session_phase_and_device(database, row):
             assert not message_store.add_message(connection, phase=phase, size_bytes=1, now=1.0, **message)
         assert message_store.count_messages(connection, row.id, Phase.SHARE) == 1
         assert list(message_store.payloads(connection, row.id, Phase.SHARE)) == [(DEVICE, b"p")]
-        assert message_store.stored_answer(connection, row.id, Phase.SHARE, DEVICE).answer == b"a"
-        assert message_store.stored_answer(connection, row.id, Phase.SHARE, b"e" * 16) is None
+
+
+def test_a_standing_is_the_round_the_device_and_what_it_said(database, row):
+    other = b"e" * 16
+    with database.writing() as connection:
+        assert round_store.standing(connection, "nowhere", Phase.SHARE, DEVICE) is None
+        stranger = round_store.standing(connection, row.session, Phase.SHARE, DEVICE)
+        assert (stranger.public_key, stranger.digest, stranger.answers) == (None, None, 0)
+        for device in (DEVICE, other):
+            round_store.join(connection, row.id, device, b"k" * 32, b"c", 1.0)
+        round_store.drop(connection, row.id, [other], Phase.SHARE)
+        message = {"digest": b"1" * 32, "payload": b"p", "signature": b"s", "answer": b"a", "size_bytes": 1, "now": 1.0}
+        message_store.add_message(connection, round_id=row.id, phase=Phase.SHARE, device=DEVICE, **message)
+        mine = round_store.standing(connection, row.session, Phase.SHARE, DEVICE, hold=True)
+        theirs = round_store.standing(connection, row.session, Phase.SHARE, other)
+        before = round_store.standing(connection, row.session, Phase.ADVERTISE, DEVICE)
+    assert (mine.round_id, mine.state, mine.still_in, mine.has_plan, mine.has_graph) == (
+        *(row.id, RoundState.SELECTING, 2),
+        *(False, False),
+    )
+    assert (mine.public_key, mine.digest, mine.answer, mine.answers) == (b"k" * 32, b"1" * 32, b"a", 1)
+    assert (theirs.digest, theirs.answers, theirs.dropped_in) == (None, 1, Phase.SHARE)
+    assert theirs.answered(Phase.ADVERTISE)
+    assert not theirs.answered(Phase.SHARE)
+    assert (before.digest, before.answers) == (None, 0)
 
 
 def test_a_result_of_ones_own_goes_before_the_common_one(database, row):

@@ -46,7 +46,8 @@ DEATHS = {
 def be_coordinator(wish):
     settings = msgspec.convert(wish["coordinator"], Settings)
     lease.LEASE_S = 1.0
-    unmasking._JOB_US, unmasking._FEWEST_MASKS = 0.0, 0  # a job for every owner, however small the sum
+    # A job for every owner, and all of them for the executor, however small the sum.
+    unmasking._JOB_US, unmasking._FEWEST_MASKS, unmasking._FEWEST_JOBS = 0.0, 0, 1
     serving.READ_S = wish["read_s"]
     if wish["dies"]:
         setattr(*DEATHS[wish["dies"]], die)

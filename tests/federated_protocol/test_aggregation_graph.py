@@ -27,6 +27,7 @@ def test_neighbours_are_k_others_and_the_relation_is_symmetric(n: int, data: st.
         assert len(set(around)) == len(around) == k
         assert index not in around
         assert all(index in graph.neighbours(peer) for peer in around)
+        assert [graph.slot(index, peer) for peer in around] == list(range(len(around)))
         assert set(graph.holders(index)) - {index} == set(around)
     assert (1 in graph.holders(1)) == (k == n - 1)
 

@@ -97,6 +97,7 @@ class Losing(Executor):
 
 def test_an_executor_opens_the_same_sum_even_when_it_loses_workers(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("federated_protocol.secure_aggregation.unmasking._JOB_US", 1.0)
+    monkeypatch.setattr("federated_protocol.secure_aggregation.unmasking._FEWEST_JOBS", 1)
     shape = kit.layout([(500, 20)])
     cohort = kit.Cohort(kit.vectors(80, shape), shape, dict.fromkeys(range(1, 25), kit.Leaves.AFTER_SHARE))
     alone = cohort.run()
@@ -109,6 +110,7 @@ def test_an_executor_opens_the_same_sum_even_when_it_loses_workers(kit: Any, mon
 
 def test_a_lie_among_the_shares_is_found_on_any_executor(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("federated_protocol.secure_aggregation.unmasking._JOB_US", 1.0)
+    monkeypatch.setattr("federated_protocol.secure_aggregation.unmasking._FEWEST_JOBS", 1)
     shape = kit.layout([(10, 20)])
     cohort = kit.Cohort(kit.vectors(8, shape), shape)
     cohort.run()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import traceback
 
 import msgspec
@@ -96,3 +98,31 @@ def test_an_error_never_quotes_what_was_sent(content: object) -> None:
     with pytest.raises(MalformedMessage) as caught:
         wire.decode_json(b'{"%s": 1}' % CANARY.encode(), messages.EncryptedShares)
     assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+def test_threads_that_decode_a_kind_of_message_for_the_first_time_together_all_get_it() -> None:
+    """msgspec alone ends the process here, so this one runs in a process of its own."""
+    program = """
+import sys, threading, msgspec
+from federated_protocol import wire
+
+sys.setswitchinterval(1e-6)
+for number in range(40):
+    inner = msgspec.defstruct(f"Inner{number}", [(f"b{i}", "int | None | bytes") for i in range(8)], array_like=True)
+    outer = msgspec.defstruct(f"Outer{number}", [(f"a{i}", inner) for i in range(8)], array_like=True)
+    data = msgspec.msgpack.encode([[i, None, b"x", 1, 2, 3, 4, 5] for i in range(8)])
+    together = threading.Barrier(8)
+    found = []
+
+    def decode():
+        together.wait()
+        found.append(wire.decode(data, outer))
+
+    threads = [threading.Thread(target=decode) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8 and all(one.a7.b0 == 7 for one in found)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
