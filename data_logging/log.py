@@ -22,11 +22,11 @@ _DAY_S = 86_400.0
 
 _COLUMNS = (
     "created_at, conversation, context, candidate, category, baseline_score, features, score, slot, shown, explored, "
-    "propensity, model_version, arm"
+    "propensity, model_version, arm, entity_types"
 )
 _INSERT = (
     f"INSERT INTO impressions ({_COLUMNS}, outcome, resolved_at) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _COUNT_LINE = """
     INSERT INTO line_tallies (arm, model_version, day, lines) VALUES (?, ?, ?, 1)
@@ -193,6 +193,7 @@ class ImpressionLog:
             impression.propensity,
             impression.model_version,
             impression.arm,
+            json.dumps(impression.entity_types),
             outcome.value,
             None if outcome is Outcome.PENDING else self.clock(),
         )
@@ -460,7 +461,7 @@ def _usage(db: Database, which: str = "reported_round IS NULL") -> list[UsageCou
 
 def _logged(row: tuple[Any, ...]) -> LoggedImpression:
     (identity, created_at, conversation, context, candidate, category, baseline, features, score, slot) = row[:10]
-    (shown, explored, propensity, model_version, arm, outcome, resolved_at, reported_round) = row[10:]
+    (shown, explored, propensity, model_version, arm, entity_types, outcome, resolved_at, reported_round) = row[10:]
     impression = Impression(
         created_at=created_at,
         conversation=conversation,
@@ -476,5 +477,6 @@ def _logged(row: tuple[Any, ...]) -> LoggedImpression:
         propensity=propensity,
         model_version=model_version,
         arm=arm,
+        entity_types=tuple(json.loads(entity_types)),
     )
     return LoggedImpression(identity, impression, Outcome(outcome), resolved_at, reported_round)

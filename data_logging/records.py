@@ -47,6 +47,8 @@ class Impression:
     model_version: int
     arm: str
     """Experiment arm: ``treatment`` or ``holdback``."""
+    entity_types: tuple[str, ...] = ()
+    """Types of the entities that the candidate names; none in rows of an earlier schema."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 A moment becomes two rows of piece ids (the context, the candidate) and one row of dense features, and for the trigger
 one of sparse, hashed features (:mod:`.hashed_features`) that follows from these. The log keeps the dense features as
-they were, the category and the redacted text; :meth:`Featurizer.example` makes a training example from that.
+they were, the category, the entity types and the redacted text; :meth:`Featurizer.example` makes a training example
+from that.
 
 The ranker that everybody trains together is told nothing of its owner's habits (:func:`to_a_stranger`): what a device
 knows of its owner comes on top, on the device alone (:mod:`.personalization`). The trigger sees the habits.
@@ -208,7 +209,7 @@ class Featurizer:
             raise ValueError(f"Logged with {len(impression.features)} dense features, this has {DENSE_FEATURES}.")
         context_ids, candidate_ids = pair_ids(self._tokenizer, context_of(impression.context), impression.candidate)
         dense = np.asarray(impression.features, np.float32)
-        hashed_ids, hashed_values = self.hashed(context_ids, impression.category, dense)
+        hashed_ids, hashed_values = self.hashed(context_ids, impression.category, impression.entity_types, dense)
         return Example(
             context_ids=context_ids,
             candidate_ids=candidate_ids,
@@ -230,14 +231,18 @@ class Featurizer:
         ]
 
     def hashed(
-        self, context_ids: NDArray[np.int32], category: str, dense: NDArray[np.float32]
+        self,
+        context_ids: NDArray[np.int32],
+        category: str,
+        entity_types: Sequence[str],
+        dense: NDArray[np.float32],
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """What the trigger sees of one row of inputs and its candidate's category.
+        """What the trigger sees of one row of inputs and its candidate's category and entity types.
 
         Returns:
             indices and values, int32 and float32[HASHED_FEATURES].
         """
-        return self._hashed.row(context_ids[:LINE_TOKENS], context_ids[LINE_TOKENS:], category, dense)
+        return self._hashed.row(context_ids[:LINE_TOKENS], context_ids[LINE_TOKENS:], category, entity_types, dense)
 
 
 def pair_ids(tokenizer: Tokenizer, context: Context, query: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

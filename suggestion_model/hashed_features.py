@@ -1,13 +1,14 @@
 """Sparse, hashed features of a moment: what the trigger is a logistic regression over.
 
 As in the triggering model of arXiv 1812.02903 (section 3.3): the person's past taps and impressions, the category, the
-baseline score, hour and weekday; and, for a model small enough to travel, words of the line and of the line before it.
+types of the entities named, the baseline score, hour and weekday; and, for a model small enough to travel, words of the
+line and of the line before it.
 A feature is a name; its index is the CRC-32 of that name modulo the number of buckets (Weinberger et al., "Feature
 hashing for large scale multitask learning", 2009), so that no vocabulary has to be agreed on or shipped. Numbers are
 cut into bins, one feature each, which lets a linear model follow any curve.
 
-Everything comes from what the log holds: the dense features as they were, the category, the pieces of the (redacted)
-text. A moment and its log entry therefore give the same row.
+Everything comes from what the log holds: the dense features as they were, the category and entity types, the pieces of
+the (redacted) text. A moment and its log entry therefore give the same row.
 """
 
 from __future__ import annotations
@@ -35,12 +36,16 @@ LINE_FEATURES = 24
 """Most pieces of the composed line, its newest."""
 EARLIER_FEATURES = 24
 """Most pieces of the newest earlier line."""
+ENTITY_TYPES = 4
+"""Most types of entities in a query."""
 HABIT_GROUP = ("category_impressions", "category_tap_habit", "overall_tap_habit")
 _COUNTS = ("line_words", "earlier_lines")
 _MATCH_NORM = 3.0
 _WORD_NORM = 1.4
-HASHED_FEATURES = RESERVED + len(MATCH_FEATURES) + len(_COUNTS) + 1 + 2 + 3 + LINE_FEATURES + EARLIER_FEATURES
-"""Places of a row: bias, score, binned evidence, category, hour and weekday, habits, pieces."""
+HASHED_FEATURES = (
+    RESERVED + len(MATCH_FEATURES) + len(_COUNTS) + 1 + ENTITY_TYPES + 2 + 3 + LINE_FEATURES + EARLIER_FEATURES
+)
+"""Places of a row: bias, score, binned evidence, category, entity types, hour and weekday, habits, pieces."""
 
 
 def bucket(name: str, buckets: int) -> int:
@@ -81,7 +86,12 @@ class HashedFeatures:
         self._earlier = _table("earlier", pieces, buckets)
 
     def row(
-        self, line_ids: NDArray[np.int32], earlier_ids: NDArray[np.int32], category: str, dense: NDArray[np.float32]
+        self,
+        line_ids: NDArray[np.int32],
+        earlier_ids: NDArray[np.int32],
+        category: str,
+        entity_types: Sequence[str],
+        dense: NDArray[np.float32],
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """One moment with one candidate.
 
@@ -89,6 +99,7 @@ class HashedFeatures:
             line_ids: int32[any], pieces of the composed line, 0-padded.
             earlier_ids: int32[any], pieces of the newest earlier line, 0-padded.
             category: the candidate's.
+            entity_types: the candidate's; the first :data:`ENTITY_TYPES` count.
             dense: float32[DENSE_FEATURES].
 
         Returns:
@@ -100,10 +111,13 @@ class HashedFeatures:
         ids[:RESERVED] = BIAS_ID, SCORE_ID
         values[:RESERVED] = 1.0, dense[self._score]
         at = RESERVED
-        for group, norm in ((self._evidence(dense), _MATCH_NORM), *((g, 1.0) for g in self._rest(category, dense))):
+        for group, norm in (
+            (self._evidence(dense), _MATCH_NORM),
+            *((group, 1.0) for group in self._rest(category, entity_types, dense)),
+        ):
             found = [_known_bucket(name, self.buckets) for name in group]
             ids[at : at + len(found)] = found
-            values[at : at + len(found)] = norm / math.sqrt(len(found))
+            values[at : at + len(found)] = norm / math.sqrt(max(len(found), 1))
             at += len(found)
         for table, pieces, most in (
             (self._line, line_ids, LINE_FEATURES),
@@ -121,12 +135,13 @@ class HashedFeatures:
         counts = [f"{name}={min(round(math.expm1(float(dense[at]))), 15)}" for name, at in self._counts]
         return tenths + counts
 
-    def _rest(self, category: str, dense: NDArray[np.float32]) -> tuple[list[str], ...]:
+    def _rest(self, category: str, entity_types: Sequence[str], dense: NDArray[np.float32]) -> tuple[list[str], ...]:
         hour = int(_turn(dense, self._hour) * 24 + 1e-3) % 24
         weekday = round(_turn(dense, self._weekday) * 7) % 7
         impressions, habit, overall = (max(-5, min(round(2 * float(dense[at])), 5)) for at in self._habits)
         return (
             [f"category={category}"],
+            [f"entity type={name}" for name in dict.fromkeys(entity_types)][:ENTITY_TYPES],
             [f"hour={hour}", f"weekday={weekday}"],
             [
                 f"category impressions={impressions}",

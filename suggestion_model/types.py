@@ -30,6 +30,8 @@ class Candidate:
     sensitive: bool = False
     features: tuple[float, ...] = ()
     """The matcher's own evidence, `suggestion_model.catalog.MATCH_FEATURES` names them in order."""
+    entity_types: tuple[str, ...] = ()
+    """Types of the entities that the query names ("city", "cuisine"), each once; none where the source knows none."""
 
 
 class CandidateSource(Protocol):

@@ -94,6 +94,7 @@ class Line:
             propensity=shown_probability if shown else 1.0 - shown_probability,
             model_version=decision.model.version,
             arm=decision.model.arm,
+            entity_types=decision.candidate.entity_types,
         )
 
 

@@ -44,6 +44,11 @@ class _Template:
     """Its other content words."""
     prior: float
 
+    @property
+    def entity_types(self) -> tuple[str, ...]:
+        """Types of what fills it, each once."""
+        return tuple(dict.fromkeys(slot.type for slot in self.slots))
+
 
 @dataclass(frozen=True, slots=True)
 class _Line:
@@ -89,6 +94,7 @@ class _Instance:
     """(mass, evidence, is a slot)."""
     order: float
     prior: float
+    entity_types: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -416,6 +422,7 @@ class GraphSource:
                 parts=[(KIND_MASS, shown, False), *literals, *((SLOT_MASS, evidence, True) for evidence in found)],
                 order=order,
                 prior=(template.prior + sum(priors) / len(priors)) / 2 if priors else template.prior,
+                entity_types=template.entity_types,
             )
 
     def _evidence(self, instances: list[_Instance], line: _Line) -> Evidence:
@@ -445,7 +452,9 @@ class GraphSource:
 
     def _candidate(self, instance: _Instance, value: float, features: list[float]) -> Candidate:
         category = self._categories[instance.category]
-        return Candidate(instance.query, category.name, value, category.sensitive, tuple(features))
+        return Candidate(
+            instance.query, category.name, value, category.sensitive, tuple(features), instance.entity_types
+        )
 
 
 def _order(slots: tuple[Slot, ...], found: list[_Found]) -> float:

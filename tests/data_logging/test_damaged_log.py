@@ -16,7 +16,7 @@ from data_logging import (
     LogUnavailableError,
     Outcome,
 )
-from data_logging.schema import SCHEMA_VERSION
+from data_logging.schema import MIGRATIONS, SCHEMA_VERSION
 
 Make = Callable[..., Impression]
 
@@ -81,6 +81,26 @@ def test_a_newer_schema_is_left_alone(log_path: Path, impression: Make) -> None:
     with pytest.raises(LogTooNewError, match="Update the program"):
         ImpressionLog(log_path)
     assert log_path.read_bytes() == before
+
+
+def test_a_log_of_the_first_schema_keeps_its_rows_and_takes_new_ones(log_path: Path, impression: Make) -> None:
+    with sqlite3.connect(log_path) as connection:
+        connection.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
+        connection.execute("INSERT INTO schema_version VALUES (1)")
+        for statement in MIGRATIONS[0]:
+            connection.execute(statement)
+        connection.execute(
+            "INSERT INTO impressions (created_at, conversation, context, candidate, category, baseline_score, features,"
+            " score, slot, shown, explored, propensity, model_version, arm, outcome) VALUES (1.8e9, 'c', 'hungry',"
+            " 'thai restaurants', 'restaurants', 0.8, '[0.8]', -0.4, 0, 1, 0, 0.95, 3, 'treatment', 'tapped')"
+        )
+    connection.close()
+    log = ImpressionLog(log_path, lambda: 1.8e9)
+    log.record(impression(created_at=1.8e9, entity_types=("cuisine", "city")), Outcome.IGNORED)
+    old, new = (row.impression for row in log.impressions())
+    assert (old.candidate, old.entity_types) == ("thai restaurants", ())
+    assert new.entity_types == ("cuisine", "city")
+    log.close()
 
 
 def test_a_place_that_cannot_be_written_is_explained(tmp_path: Path) -> None:

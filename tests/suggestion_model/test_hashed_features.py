@@ -58,7 +58,7 @@ def test_too_few_buckets_are_refused() -> None:
 def row_of(featurizer: Featurizer, context: Context, candidate: Candidate, habits: Habits, when: datetime) -> Example:
     """A moment as the trigger sees it."""
     inputs = featurizer.inputs(context, [candidate], habits, when)
-    seen = featurizer.hashed(inputs.context_ids[0], candidate.category, inputs.dense[0])
+    seen = featurizer.hashed(inputs.context_ids[0], candidate.category, candidate.entity_types, inputs.dense[0])
     return Example(inputs.context_ids[0], inputs.candidate_ids[0], inputs.dense[0], *seen, 0.0, 1.0)
 
 
@@ -67,9 +67,11 @@ pieces = st.lists(st.integers(0, 99), max_size=32)
 
 
 @settings(max_examples=60)
-@given(pieces, pieces, st.text(max_size=20), dense_rows)
-def test_every_moment_has_a_row(line: list[int], earlier: list[int], category: str, dense: list[float]) -> None:
-    ids, values = HASHED.row(np.array(line, np.int32), np.array(earlier, np.int32), category, np.float32(dense))
+@given(pieces, pieces, st.text(max_size=20), st.lists(st.text(max_size=8), max_size=6), dense_rows)
+def test_every_moment_has_a_row(
+    line: list[int], earlier: list[int], category: str, types: list[str], dense: list[float]
+) -> None:
+    ids, values = HASHED.row(np.array(line, np.int32), np.array(earlier, np.int32), category, types, np.float32(dense))
     assert ids.shape == values.shape == (HASHED_FEATURES,)
     assert ids.dtype == np.int32
     assert values.dtype == np.float32
@@ -89,12 +91,15 @@ def test_a_log_entry_gives_the_row_of_its_moment(
     habits = Habits()
     habits.observe("restaurants", True, WHEN.timestamp() - 86_400)
     live = featurizer.inputs(context, candidates[:1], habits, WHEN)
-    ids, values = featurizer.hashed(live.context_ids[0], candidates[0].category, live.dense[0])
+    ids, values = featurizer.hashed(
+        live.context_ids[0], candidates[0].category, candidates[0].entity_types, live.dense[0]
+    )
     logged = replace(
         impression,
         context=context_text(context),
         candidate=candidates[0].query,
         category=candidates[0].category,
+        entity_types=candidates[0].entity_types,
         features=tuple(live.dense[0].tolist()),
     )
     example = featurizer.example(LoggedImpression(1, logged, Outcome.TAPPED, WHEN.timestamp(), None))
@@ -116,6 +121,19 @@ def test_hour_and_weekday_are_read_back_from_the_dense_features(
     featurizer: Featurizer, candidates: list[Candidate], when: datetime, name: str
 ) -> None:
     assert bucket(name, BUCKETS) in row_of(featurizer, Context("thai food"), candidates[0], Habits(), when).hashed_ids
+
+
+def test_each_type_of_entity_is_a_feature_of_norm_one_together() -> None:
+    """A row without types, as the log held them before types were written down, is the same but for their places."""
+    empty, dense = np.zeros(0, np.int32), np.zeros(DENSE_FEATURES, np.float32)
+    rows = {n: HASHED.row(empty, empty, "trains", ("city", "airline", "city")[:n], dense) for n in (0, 3)}
+    held = [dict(zip(ids.tolist(), values.tolist(), strict=True)) for ids, values in rows.values()]
+    added = {bucket(f"entity type={name}", BUCKETS) for name in ("city", "airline")}
+    assert {name for name, value in held[1].items() if value} - {
+        name for name, value in held[0].items() if value
+    } == added
+    assert sum(held[1][name] ** 2 for name in added) == pytest.approx(1.0)
+    assert all(held[1][name] == value for name, value in held[0].items() if value)
 
 
 def test_what_a_person_tapped_changes_only_habit_features(featurizer: Featurizer, candidates: list[Candidate]) -> None:

@@ -138,6 +138,12 @@ def test_the_best_candidate_is_what_was_meant(
     assert queries(shipped, composed, *earlier)[0] == wanted
 
 
+def test_a_candidate_names_the_types_of_what_fills_it(small: GraphSource) -> None:
+    assert small.candidates(Context("thai food in york"))[0].entity_types == ("cuisine", "city")
+    assert small.candidates(Context("a train from york to bath"))[0].entity_types == ("city",)
+    assert small.candidates(Context("somewhere to eat"))[0].entity_types == ()
+
+
 def test_direction_decides_between_twins(small: GraphSource) -> None:
     assert queries(small, "a train from york to nyc")[0] == "trains from york to new york"
     assert queries(small, "a train to york from nyc")[0] == "trains from new york to york"
