@@ -40,6 +40,8 @@ SEEN_BY_TRAINING = (
     "suggestion_model/training.py",
     "suggestion_model/personalization.py",
     "suggestion_model/algorithms",
+    "suggestion_model/sparse.py",
+    "suggestion_model/metrics.py",
     "suggestion_model/runtime.py",
     "coordinator/aggregation",
     "coordinator/settings.py",

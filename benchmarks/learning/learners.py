@@ -103,12 +103,21 @@ def ranker_learner(population: Population) -> HeadLearner:
     return HeadLearner(ranker.head, _prepare(ranker, population), bundle.weights0.copy())
 
 
-def trigger_learner(population: Population) -> HeadLearner:
-    """The trigger alone, a logistic regression over hashed features, on the rows of a world."""
+def trigger_learner(population: Population, scale: Vector | None = None) -> HeadLearner:
+    """The trigger alone, a logistic regression over hashed features, on the rows of a world.
+
+    Args:
+        population: whose rows.
+        scale: [d], what the values of each feature are multiplied by and its weight at the start divided by.
+    """
     bundle = Bundle.shipped()
     head, world = HeadTrainer.load(bundle.trigger), population.world
     inputs = {name: np.asarray(world.examples[name]) for name in head.inputs}
-    return HeadLearner(head, HeadRows(inputs, population.labels, population.weights), bundle.trigger_weights0.copy())
+    start = bundle.trigger_weights0.copy()
+    if scale is not None:
+        inputs["hashed_values"] = inputs["hashed_values"] * scale.astype(np.float32)[inputs["hashed_ids"]]
+        start = (start / scale).astype(np.float32)
+    return HeadLearner(head, HeadRows(inputs, population.labels, population.weights), start)
 
 
 def _prepare(ranker: Ranker, population: Population) -> HeadRows:

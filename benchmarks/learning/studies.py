@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.learning.federated import train
 from benchmarks.learning.hashed_trigger import compare_descents, compare_rounds
-from benchmarks.learning.learners import ranker_learner, trigger_learner
+from benchmarks.learning.learners import ranker_learner
 from benchmarks.learning.methods import Bench, fedavg, personal_logits
 from benchmarks.learning.personalisation import judge_personalisation
 from benchmarks.learning.population import Index, Population
@@ -44,9 +44,7 @@ def run_study(study: str, bench: Bench, worlds: Mapping[str, TypedWorld]) -> dic
     if study == "unseen_topics":
         return unseen_topics(bench)
     if study == "hashed_rounds":
-        return compare_rounds(
-            trigger_learner(bench.population), bench.population, bench.inner, bench.devices, bench.seed
-        )
+        return compare_rounds(bench.population, bench.inner, bench.devices, bench.seed)
     if study == "fsvrg":
         return compare_descents(bench.population)
     return {name: _personalisation(bench, world) for name, world in worlds.items()}

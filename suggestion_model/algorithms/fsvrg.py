@@ -100,19 +100,18 @@ class Fsvrg:
         scale = np.ones(len(weights))
         if self.scale_device:
             scale = spread.device_scale(feature_counts(rows, len(weights)), len(rows))
-        anchor = sigmoid(logits(weights, rows))
-        moved = np.zeros(len(weights))
-        towards = h * gradient
+        start = logits(weights, rows)
+        anchor, common = sigmoid(start), logits(gradient, rows)
+        # w_k - w = shrunk * own - pulled * G: every step touches all of the latter, but is written down by two numbers.
+        own, shrunk, pulled = np.zeros(len(weights)), 1.0, 0.0
         keep = 1.0 - h * self.l2
         for i in rng.permutation(len(rows)):
             ids, values = rows.ids[i], rows.values[i]
-            z = float((weights[ids] + moved[ids]) @ values)
+            z = start[i] + shrunk * float(own[ids] @ values) - pulled * common[i]
             error = (0.5 * (1.0 + math.tanh(0.5 * z)) - anchor[i]) * rows.weight[i]
-            if self.l2:
-                moved *= keep
-            moved -= towards
-            np.subtract.at(moved, ids, (h * error) * scale[ids] * values)
-        return moved
+            shrunk, pulled = keep * shrunk, keep * pulled + h
+            np.subtract.at(own, ids, (h * error / shrunk) * scale[ids] * values)
+        return shrunk * own - pulled * gradient
 
     def step_server(self, weights: Floats, update_sum: Floats, spread: Spread) -> Floats:
         """The next weights from the sum over devices of n_k (w_k - w), float64[d]."""
