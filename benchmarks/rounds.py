@@ -68,7 +68,10 @@ def main(argv: Sequence[str]) -> dict[str, Value]:
     parser.add_argument("--processes", type=int, help="device processes; by default one a device up to 20, else four")
     parser.add_argument("--deadline", type=float, default=90.0, help="longest duration of a phase, seconds")
     parser.add_argument(
-        "--cohort-size", type=int, default=0, help="cut the round into cohorts of at most so many devices"
+        "--cohort-size",
+        type=int,
+        default=RoundSettings().cohort_size,
+        help="cut the round into cohorts of at most so many devices, 0 for one (default: the coordinator's)",
     )
     parser.add_argument("--database", help="URL; by default SQLite in a temporary folder")
     parser.add_argument("--timeout", type=float, help="seconds; by default ten minutes beyond all deadlines")
