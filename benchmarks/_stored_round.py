@@ -8,7 +8,7 @@ from pathlib import Path
 from coordinator.rounds.closing import COUNT_COLUMN
 from coordinator.rounds.planning import encode_plan
 from coordinator.rounds.states import RoundState
-from coordinator.storage import Database, message_store, round_store
+from coordinator.storage import Database, message_store, participant_store, round_store
 from coordinator.storage.round_store import Round
 from federated_protocol.messages import Phase, SignedMessage
 from federated_protocol.plan import Plan
@@ -52,7 +52,7 @@ class StoredRound:
         """Members of U1: (fingerprint, identity key, certificate)."""
         with self.database.writing() as connection:
             for device, public_key, certificate in members:
-                round_store.join(connection, self._id, device, public_key, certificate, NOW)
+                participant_store.join(connection, self._id, device, public_key, certificate, NOW)
 
     def put(self, phase: Phase, said: Iterable[SignedMessage]) -> None:
         """Store messages of a phase."""
@@ -75,7 +75,7 @@ class StoredRound:
         """The end of advertising: U1, its graph and root."""
         parameters = context.parameters
         with self.database.writing() as connection:
-            round_store.set_positions(connection, self._id, dict(positions))
+            participant_store.set_positions(connection, self._id, dict(positions))
             round_store.change_round(
                 connection,
                 self._id,
@@ -88,7 +88,7 @@ class StoredRound:
     def drop(self, devices: Iterable[bytes], phase: Phase) -> None:
         """These missed ``phase``."""
         with self.database.writing() as connection:
-            round_store.drop(connection, self._id, list(devices), phase)
+            participant_store.drop(connection, self._id, list(devices), phase)
 
     def unmasking(self) -> Round:
         """The row as it stands when the sum is to be opened."""

@@ -19,7 +19,7 @@ from coordinator.rounds import pace_steering, versions
 from coordinator.rounds.states import RoundState
 from coordinator.rounds.tasks import RoundTask, tasks_of
 from coordinator.settings import Settings
-from coordinator.storage import Database, message_store, round_store
+from coordinator.storage import Database, message_store, participant_store, round_store
 from coordinator.storage.round_store import Round
 from coordinator.trust import Trust
 from federated_protocol import wire
@@ -169,14 +169,14 @@ class Admission:
         if row is None or (row.protocol_version or spoken) != spoken:  # whoever joins first says what a cohort speaks
             return self._come_back(connection, device, ComeBackReason.PACE, now), False
         others = [other for other in running if other.id != row.id]
-        if round_store.takes_part(connection, others, device):  # of two rounds it could answer one
+        if participant_store.takes_part(connection, others, device):  # of two rounds it could answer one
             return self._come_back(connection, device, ComeBackReason.PACE, now), False
         cohort = row.still_in
-        known = round_store.participant(connection, row.id, device) is not None
+        known = participant_store.participant(connection, row.id, device) is not None
         if not known and cohort >= self._settings.most_selected:
             return self._come_back(connection, device, ComeBackReason.ROUND_FULL, now), True
         if not known:
-            round_store.join(connection, row.id, device, public_key, check_in.certificate, now)
+            participant_store.join(connection, row.id, device, public_key, check_in.certificate, now)
             if row.protocol_version is None:
                 round_store.change_round(connection, row.id, protocol_version=spoken)
             cohort += 1

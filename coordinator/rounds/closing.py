@@ -10,9 +10,10 @@ from types import MappingProxyType
 from sqlalchemy import Connection
 
 from coordinator.rounds.planning import decode_plan, run_context
-from coordinator.storage import message_store, round_store
+from coordinator.storage import message_store, participant_store
 from coordinator.storage.message_store import EVERYBODY
-from coordinator.storage.round_store import Participant, Round
+from coordinator.storage.participant_store import Participant
+from coordinator.storage.round_store import Round
 from federated_protocol import wire
 from federated_protocol.messages import EncryptedShares, KeyAdvertisement, Message, Phase
 from federated_protocol.secure_aggregation import (
@@ -60,11 +61,11 @@ def close_phase(connection: Connection, row: Round, phase: Phase) -> ClosedPhase
 
     When the round cannot go on nothing is stored: the caller abandons it.
     """
-    present = [p for p in round_store.all_participants(connection, row.id) if p.dropped_in is None]
+    present = [p for p in participant_store.all_participants(connection, row.id) if p.dropped_in is None]
     answered = set(message_store.devices_that_answered(connection, row.id, phase))
     if phase is Phase.ADVERTISE:
         return _close_advertising(connection, row, present)
-    round_store.drop(connection, row.id, [p.device for p in present if p.device not in answered], phase)
+    participant_store.drop(connection, row.id, [p.device for p in present if p.device not in answered], phase)
     if len(answered) < row.quorum or not can_be_opened(connection, row, phase):
         return ClosedPhase(len(answered), enough=False)
     still_in = {p.position or 0: p.device for p in present if p.device in answered}
@@ -80,7 +81,7 @@ def can_be_opened(connection: Connection, row: Round, phase: Phase) -> bool:
     """Whether those who answered ``phase`` leave every member of U2 with enough holders of its shares."""
     context = run_context(row)
     answered = set(message_store.devices_that_answered(connection, row.id, phase))
-    members = round_store.all_participants(connection, row.id)
+    members = participant_store.all_participants(connection, row.id)
     present = {p.position for p in members if p.position and p.device in answered}
     owners = (
         present if phase is Phase.SHARE else {p.position for p in members if p.position and p.answered(Phase.SHARE)}
@@ -120,12 +121,12 @@ def _close_advertising(connection: Connection, row: Round, present: list[Partici
         if not keys & seen:  # whoever repeats another device's key is out; the cohort goes on
             accepted.add(device)
         seen |= keys
-    round_store.drop(connection, row.id, [p.device for p in present if p.device not in accepted], Phase.ADVERTISE)
+    participant_store.drop(connection, row.id, [p.device for p in present if p.device not in accepted], Phase.ADVERTISE)
     if len(accepted) < max(row.quorum, SMALLEST_COHORT):
         return ClosedPhase(len(accepted), enough=False)
     directory = directory_of(connection, row, [p for p in present if p.device in accepted])
     index = indices_of(accepted)
-    round_store.set_positions(connection, row.id, index)
+    participant_store.set_positions(connection, row.id, index)
     answers = ((device, directory.roster(place)) for device, place in index.items())
     size = _store(connection, row, Phase.ADVERTISE, answers, len(index))
     return ClosedPhase(len(accepted), enough=True, bytes_down=size, context=directory.context)
@@ -143,7 +144,7 @@ def _mailboxes(connection: Connection, row: Round, still_in: dict[int, bytes]) -
 
 def _survivors(connection: Connection, row: Round, still_in: dict[int, bytes]) -> Iterator[tuple[bytes, Message]]:
     """The same for all, but for devices with so few neighbours that they need further witnesses."""
-    everybody = round_store.all_participants(connection, row.id)
+    everybody = participant_store.all_participants(connection, row.id)
     directory = directory_of(connection, row, [p for p in everybody if p.position])
     smallest = decode_plan(row.plan or b"").aggregation.smallest_aggregate
     members = frozenset(still_in)

@@ -23,8 +23,9 @@ from coordinator.rounds.planning import binding_of, decode_plan, run_context, ve
 from coordinator.rounds.states import PHASE_OF_STATE, RoundState, has_passed
 from coordinator.rounds.waiting import RoundWatch
 from coordinator.settings import Settings
-from coordinator.storage import Database, message_store, round_store
-from coordinator.storage.round_store import Round, Standing
+from coordinator.storage import Database, message_store, participant_store, round_store
+from coordinator.storage.participant_store import Standing
+from coordinator.storage.round_store import Round
 from coordinator.trust import Trust
 from federated_protocol import wire
 from federated_protocol.errors import BadSignature, MalformedMessage, ProtocolError
@@ -214,7 +215,7 @@ class Intake:
         self._check(session, seen.position or 0, message, planned, context)
         answer = wire.encode(Pending(retry_after_s=self._poll_after_s(seen)))
         with self._database.writing() as connection:
-            now_seen = round_store.standing(connection, session, phase, signed.device, hold=True)
+            now_seen = participant_store.standing(connection, session, phase, signed.device, hold=True)
             if now_seen is None or now_seen.public_key is None:
                 raise _unknown_session()
             if (repeated := _repeated(now_seen, digest)) is not None:  # it was faster on another connection
@@ -311,17 +312,17 @@ class Intake:
 
     def _dealt(self, connection: Connection, session: str, phase: Phase, device: bytes) -> Standing:
         """How a device stands in its cohort, which it may not know yet: it asks with the session of its selection."""
-        seen = round_store.standing(connection, session, phase, device)
+        seen = participant_store.standing(connection, session, phase, device)
         if seen is not None and seen.public_key is None and seen.cohorts > 1:
             row = round_store.round_by_session(connection, session)
             cohort = None if row is None else round_store.cohort_of(connection, row, device)
             if cohort is not None:
-                seen = round_store.standing(connection, cohort.session, phase, device)
+                seen = participant_store.standing(connection, cohort.session, phase, device)
         return _selected(seen)
 
     def _seen(self, session: str, phase: Phase, device: bytes) -> Standing:
         with self._database.reading() as connection:
-            return _selected(round_store.standing(connection, session, phase, device))
+            return _selected(participant_store.standing(connection, session, phase, device))
 
     def _round(self, session: str) -> Round:
         with self._database.reading() as connection:
@@ -343,7 +344,7 @@ class Intake:
     def _read_members(self, session: str) -> _Members:
         row = self._round(session)
         with self._database.reading() as connection:
-            members = round_store.all_participants(connection, row.id)
+            members = participant_store.all_participants(connection, row.id)
         return _Members(
             sharers=frozenset(m.position for m in members if m.position and m.answered(Phase.SHARE)),
             alive=frozenset(m.position for m in members if m.position and m.answered(Phase.MASKED_INPUT)),

@@ -22,7 +22,7 @@ from coordinator.rounds.planning import decode_plan, run_context, vector_layout
 from coordinator.rounds.states import RoundEvent
 from coordinator.rounds.transitions import take_all
 from coordinator.settings import Settings
-from coordinator.storage import Database, message_store, round_store
+from coordinator.storage import Database, message_store, participant_store, round_store
 from coordinator.storage.round_store import Round
 from federated_protocol import wire
 from federated_protocol.errors import CodecError, ProtocolError, ProtocolErrorReason
@@ -130,7 +130,7 @@ def open_vector(database: Database, row: Round, executor: Executor | None) -> Op
     plan = decode_plan(row.plan or b"")
     layout = vector_layout(plan)
     with database.reading() as connection, ThreadPoolExecutor(1, "masked-inputs") as beside:
-        members = [m for m in round_store.all_participants(connection, row.id) if m.position]
+        members = [m for m in participant_store.all_participants(connection, row.id) if m.position]
         index = {member.device: member.position or 0 for member in members}
         u2 = [index[m.device] for m in members if m.answered(Phase.SHARE)]
         u3 = [index[m.device] for m in members if m.answered(Phase.MASKED_INPUT)]

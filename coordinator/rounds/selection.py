@@ -22,7 +22,7 @@ from coordinator.rounds.states import ORDER, SHORT_REASON, RoundEvent, RoundStat
 from coordinator.rounds.tasks import RoundTask
 from coordinator.rounds.transitions import take
 from coordinator.settings import Settings
-from coordinator.storage import round_store
+from coordinator.storage import participant_store, round_store
 from coordinator.storage.round_store import Round
 from federated_protocol.messages import AbandonReason, Phase
 from federated_protocol.randomness import ByteSource
@@ -101,7 +101,7 @@ class Selection:
         if row.still_in < row.quorum:
             reason = SHORT_REASON[row.state]
             return take(connection, row, RoundEvent.SHORT, now, reason=reason, selected=row.still_in)
-        members = [member.device for member in round_store.all_participants(connection, row.id)]
+        members = [member.device for member in participant_store.all_participants(connection, row.id)]
         cohorts = deal(members, number_of_cohorts(len(members), self._settings.rounds), self._rng)
         if not self._configure(connection, task, row, now, len(cohorts[0]), len(cohorts)):
             return True  # abandoned whole

@@ -18,7 +18,7 @@ from coordinator.releases import ModelStore, artifact_bytes, artifact_digest
 from coordinator.releases.model_store import add_model
 from coordinator.releases.rollout import roll_back
 from coordinator.rounds.states import RoundEvent, RoundState
-from coordinator.storage import Database, message_store, round_store, tables
+from coordinator.storage import Database, message_store, participant_store, round_store, tables
 from coordinator.storage.message_store import EVERYBODY
 from coordinator.storage.tables import metadata, rounds
 from federated_protocol.messages import AbandonReason, Phase
@@ -66,17 +66,19 @@ def test_one_selection_a_task_is_open_at_a_time_beside_the_round_under_way(datab
 def test_cohorts_that_are_split_off_take_their_devices_with_them(database, row):
     with database.writing() as connection:
         for number in range(6):
-            round_store.join(connection, row.id, bytes([number]) * 16, b"k" * 32, b"c", 1.0)
+            participant_store.join(connection, row.id, bytes([number]) * 16, b"k" * 32, b"c", 1.0)
         round_store.move(connection, row, RoundEvent.QUORUM, 2.0, still_in=4, cohorts=2)
         split = round_store.split_off(connection, row, 2, 2, "s2", [bytes([4]) * 16, bytes([5]) * 16], 2.0)
         assert (split.number, split.attempt, split.cohort, split.still_in) == (1, 1, 2, 2)
         found = round_store.cohorts_of(connection, row)
-        assert [(cohort.session, len(round_store.all_participants(connection, cohort.id))) for cohort in found] == [
-            ("s1", 4), ("s2", 2),
-        ]  # fmt: skip
+        members = [participant_store.all_participants(connection, cohort.id) for cohort in found]
+        assert [(cohort.session, len(dealt)) for cohort, dealt in zip(found, members, strict=True)] == [
+            ("s1", 4),
+            ("s2", 2),
+        ]
         assert round_store.cohort_of(connection, row, bytes([5]) * 16).session == "s2"
-        assert round_store.takes_part(connection, found, bytes([5]) * 16)
-        assert not round_store.takes_part(connection, found[:1], bytes([5]) * 16)
+        assert participant_store.takes_part(connection, found, bytes([5]) * 16)
+        assert not participant_store.takes_part(connection, found[:1], bytes([5]) * 16)
         assert [entry.to_state for entry in round_store.history_of(connection, split.id)] == ["selecting"]
 
 
@@ -105,8 +107,8 @@ def test_an_ended_round_makes_room_for_the_next(database, row):
 
 def test_a_device_joins_once(database, row):
     with database.writing() as connection:
-        assert round_store.join(connection, row.id, DEVICE, b"k" * 32, b"c", 1.0)
-        assert not round_store.join(connection, row.id, DEVICE, b"k" * 32, b"c", 1.0)
+        assert participant_store.join(connection, row.id, DEVICE, b"k" * 32, b"c", 1.0)
+        assert not participant_store.join(connection, row.id, DEVICE, b"k" * 32, b"c", 1.0)
         assert round_store.running_round(connection, "t").still_in == 1
 
 
@@ -124,17 +126,17 @@ def test_a_message_is_stored_once_by_session_phase_and_device(database, row):
 def test_a_standing_is_the_round_the_device_and_what_it_said(database, row):
     other = b"e" * 16
     with database.writing() as connection:
-        assert round_store.standing(connection, "nowhere", Phase.SHARE, DEVICE) is None
-        stranger = round_store.standing(connection, row.session, Phase.SHARE, DEVICE)
+        assert participant_store.standing(connection, "nowhere", Phase.SHARE, DEVICE) is None
+        stranger = participant_store.standing(connection, row.session, Phase.SHARE, DEVICE)
         assert (stranger.public_key, stranger.digest, stranger.answers) == (None, None, 0)
         for device in (DEVICE, other):
-            round_store.join(connection, row.id, device, b"k" * 32, b"c", 1.0)
-        round_store.drop(connection, row.id, [other], Phase.SHARE)
+            participant_store.join(connection, row.id, device, b"k" * 32, b"c", 1.0)
+        participant_store.drop(connection, row.id, [other], Phase.SHARE)
         message = {"digest": b"1" * 32, "payload": b"p", "signature": b"s", "answer": b"a", "size_bytes": 1, "now": 1.0}
         message_store.add_message(connection, round_id=row.id, phase=Phase.SHARE, device=DEVICE, **message)
-        mine = round_store.standing(connection, row.session, Phase.SHARE, DEVICE, hold=True)
-        theirs = round_store.standing(connection, row.session, Phase.SHARE, other)
-        before = round_store.standing(connection, row.session, Phase.ADVERTISE, DEVICE)
+        mine = participant_store.standing(connection, row.session, Phase.SHARE, DEVICE, hold=True)
+        theirs = participant_store.standing(connection, row.session, Phase.SHARE, other)
+        before = participant_store.standing(connection, row.session, Phase.ADVERTISE, DEVICE)
     assert (mine.round_id, mine.state, mine.still_in, mine.has_plan, mine.has_graph) == (
         *(row.id, RoundState.SELECTING, 2),
         *(False, False),
@@ -182,7 +184,7 @@ def test_many_threads_read_then_write_without_a_locked_database(database, row):
             for i in range(10):
                 with database.writing() as connection:
                     round_store.running_round(connection, "t")
-                    round_store.join(connection, row.id, bytes([number, i]) * 8, b"k" * 32, b"c", 1.0)
+                    participant_store.join(connection, row.id, bytes([number, i]) * 8, b"k" * 32, b"c", 1.0)
         except Exception as error:
             failures.append(error)
 
