@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import click
+import msgspec
 
 from coordinator.authority.directory import PUBLIC_KEY, TRUST_LIST, Authority, AuthorityError, Renewals
 from coordinator.errors import SettingsError
@@ -15,6 +16,7 @@ from federated_protocol.signing import FINGERPRINT_BYTES
 
 _WARNING = f"{DEMO_MARK}: certificates of this authority prove nothing. Never point a real coordinator at it."
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Say what was done as JSON.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,13 +28,18 @@ def authority() -> None:
 @click.argument("directory", type=_FOLDER)
 @click.option("--name", default="enrolment authority", show_default=True, help="Shown in certificates.")
 @click.option("--insecure-demo", is_flag=True, help="Mark key and certificates as worthless outside a demo.")
-def init(directory: Path, name: str, insecure_demo: bool) -> None:
+@_AS_JSON
+def init(directory: Path, name: str, insecure_demo: bool, as_json: bool) -> None:
     """Make a key pair in DIRECTORY."""
     made = Authority.create(directory, name, insecure_demo=insecure_demo)
     if insecure_demo:
         click.echo(_WARNING, err=True)
-    click.echo(f"authority {made.name!r} is in {directory}; keep private.key away from the coordinator")
-    click.echo(f"give coordinators {directory / PUBLIC_KEY}")
+    _say(
+        as_json,
+        {"name": made.name, "directory": str(directory), "public_key": str(directory / PUBLIC_KEY)},
+        f"authority {made.name!r} is in {directory}; keep private.key away from the coordinator\n"
+        f"give coordinators {directory / PUBLIC_KEY}",
+    )
 
 
 @authority.command()
@@ -43,7 +50,10 @@ def init(directory: Path, name: str, insecure_demo: bool) -> None:
     "--out", type=click.Path(path_type=Path), help="Certificate file, or with --count the directory of the homes."
 )
 @click.option("--days", default=365.0, show_default=True, help="Validity.")
-def issue(directory: Path, public_key: str | None, count: int | None, out: Path | None, days: float) -> None:
+@_AS_JSON
+def issue(
+    directory: Path, public_key: str | None, count: int | None, out: Path | None, days: float, as_json: bool
+) -> None:
     """Certify PUBLIC_KEY (64 hex digits, or a file that holds them or 32 bytes), with the authority in DIRECTORY.
 
     Writes the certificate to --out, or its hex to standard output.
@@ -58,14 +68,15 @@ def issue(directory: Path, public_key: str | None, count: int | None, out: Path 
             raise click.UsageError("--count needs --out DIRECTORY")
         with click.progressbar(length=count, label="devices", file=sys.stderr) as bar:
             opened.make_devices(out, count, time.time(), days, progress=lambda: bar.update(1))
-        click.echo(f"{count} device homes in {out}")
+        _say(as_json, {"devices": count, "out": str(out)}, f"{count} device homes in {out}")
         return
     certificate = opened.certify(_read_key(public_key or ""), time.time(), days).encode()
     if out is None:
-        click.echo(certificate.hex())
+        _say(as_json, {"certificate": certificate.hex()}, certificate.hex())
     else:
         out.write_bytes(certificate)
-        click.echo(f"certificate written to {out}: place it beside the device's identity.key")
+        text = f"certificate written to {out}: place it beside the device's identity.key"
+        _say(as_json, {"certificate": certificate.hex(), "out": str(out)}, text)
 
 
 @authority.command()
@@ -81,6 +92,7 @@ def issue(directory: Path, public_key: str | None, count: int | None, out: Path 
 @click.option("--days", default=30.0, show_default=True, help="Devices go on for so long without a newer list.")
 @click.option("--key-days", default=730.0, show_default=True, help="How long a key named by --also counts.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the list there too.")
+@_AS_JSON
 def trust(
     directory: Path,
     also: tuple[str, ...],
@@ -89,6 +101,7 @@ def trust(
     days: float,
     key_days: float,
     out: Path | None,
+    as_json: bool,
 ) -> None:
     """Sign the next trust list: which authority keys count, and which devices do no more.
 
@@ -107,9 +120,11 @@ def trust(
     opened.keep_trust_list(directory, made)
     if out is not None:
         out.write_bytes(made.encode())
-    click.echo(
-        f"trust list {made.serial}: {len(made.keys)} authority keys, {len(made.revoked)} devices revoked, "
-        f"in {out or directory / TRUST_LIST}"
+    where = out or directory / TRUST_LIST
+    _say(
+        as_json,
+        {"serial": made.serial, "keys": len(made.keys), "revoked": len(made.revoked), "list": str(where)},
+        f"trust list {made.serial}: {len(made.keys)} authority keys, {len(made.revoked)} devices revoked, in {where}",
     )
 
 
@@ -147,6 +162,10 @@ def serve(
         return ServedApp(create_authority_app(opened, known, Renewals(directory), days=days))
 
     serve_app(make, host=host, port=port, port_file=port_file, threads=8)
+
+
+def _say(as_json: bool, report: dict[str, str | int], text: str) -> None:
+    click.echo(msgspec.json.encode(report) if as_json else text)
 
 
 def _read_key(source: str) -> bytes:

@@ -51,6 +51,16 @@ def test_init_keeps_the_private_key_private_and_the_public_key_readable(tmp_path
     assert isinstance(run("init", tmp_path / "a").exception, AuthorityError)
 
 
+def test_what_was_done_is_said_as_json_on_request(folder, tmp_path):
+    made = msgspec.json.decode(run("init", tmp_path / "a", "--json").stdout)
+    assert read_trust_anchor(made["public_key"]).public_key == Authority.load(tmp_path / "a").public_key
+    key = Identity.generate().public_key
+    certified = msgspec.json.decode(run("issue", tmp_path / "a", key.hex(), "--json").stdout)
+    assert key in bytes.fromhex(certified["certificate"])
+    listed = msgspec.json.decode(run("trust", tmp_path / "a", "--json").stdout)
+    assert (listed["serial"], listed["keys"], listed["revoked"]) == (1, 1, 0)
+
+
 def test_a_demo_authority_says_so_everywhere(folder):
     assert read_trust_anchor(str(folder / "public.key")).insecure_demo
     assert "INSECURE DEMO" in run("issue", folder, Identity.generate().public_key.hex()).output
