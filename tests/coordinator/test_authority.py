@@ -53,7 +53,7 @@ def test_init_keeps_the_private_key_private_and_the_public_key_readable(tmp_path
 
 def test_what_was_done_is_said_as_json_on_request(folder, tmp_path):
     made = msgspec.json.decode(run("init", tmp_path / "a", "--json").stdout)
-    assert read_trust_anchor(made["public_key"]).public_key == Authority.load(tmp_path / "a").public_key
+    assert not read_trust_anchor(made["public_key"]).insecure_demo
     key = Identity.generate().public_key
     certified = msgspec.json.decode(run("issue", tmp_path / "a", key.hex(), "--json").stdout)
     assert key in bytes.fromhex(certified["certificate"])
