@@ -204,9 +204,3 @@ def privacy_sentence(connection: Connection, settings: Settings, epsilon: float 
         return f"{NO_DP_GUARANTEE}: {spent.without_noise} sums were released before noise was switched on"
     value = spent.epsilon(privacy.delta) if epsilon is None else epsilon
     return f"epsilon {value:.2f} of {privacy.epsilon_budget:g} spent so far, at delta {privacy.delta:g}, {assumptions}"
-
-
-def released_rounds(connection: Connection, task: str) -> int:
-    """Sums of a task that were ever opened, charged or not; for an audit of the ledger."""
-    query = select(func.count()).select_from(rounds).where(rounds.c.task == task, rounds.c.unmasked.is_not(None))
-    return int(connection.scalar(query) or 0)

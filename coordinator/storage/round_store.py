@@ -138,11 +138,6 @@ def round_by_session(connection: Connection, session: str) -> Round | None:
     return None if row is None else _as_round(row)
 
 
-def plan_of(connection: Connection, round_id: int) -> bytes | None:
-    """The encoded plan of a round; rounds that never had a cohort have none."""
-    return connection.scalar(select(rounds.c.plan).where(rounds.c.id == round_id))
-
-
 def newest_rounds(connection: Connection, task: str, limit: int) -> list[Round]:
     """The newest cohorts of a task, those of the newest round first."""
     return [_as_round(row) for row in connection.execute(_NEWEST, {"task": task, "most": limit})]
