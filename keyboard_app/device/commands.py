@@ -6,7 +6,6 @@ import json
 import signal
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
@@ -20,11 +19,11 @@ from keyboard_app.device.release_client import PinnedRootError
 from keyboard_app.device.round_attendance import Enrolment
 from keyboard_app.device.schedule import ScheduleSetting
 from keyboard_app.device.status import DeviceStatus
+from keyboard_app.device.termination import exit_on
 from suggestion_model.errors import SuggestionModelError
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FLOOR = DevicePolicy().smallest_aggregate
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 DEMO_FLOOR = 4
 """Smallest sum an INSECURE DEMO device joins unless told otherwise."""
 
@@ -118,8 +117,7 @@ def device(
         release_root=release_root,
         typing=None if replay is None else TypingSetting(replay, user, catalog, typist_file, seed, speed),
     )
-    for number in _SIGNALS:
-        signal.signal(number, _stop)
+    exit_on((signal.SIGTERM, signal.SIGINT))
     try:
         headless = HeadlessDevice(setting)
     except (IdentityError, PinnedRootError, LogError, SuggestionModelError, OSError, ValueError) as problem:
@@ -128,13 +126,6 @@ def device(
         headless.run(_report_as_json if as_json else _report, rounds)
     finally:
         headless.close()
-
-
-def _stop(_number: int, _frame: object) -> NoReturn:
-    """End at once, out of a request, a training or a pause; a second signal does not disturb the tidying up."""
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    raise SystemExit(0)
 
 
 def _report(status: DeviceStatus) -> None:

@@ -34,7 +34,7 @@ def address():
     process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     yield process.stdout.readline().strip().rpartition("/")[2]
     process.terminate()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
 
 
 def left_to_read(sock):
@@ -46,7 +46,7 @@ def left_to_read(sock):
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_connection_whose_answer_took_long_serves_the_next_request(address, method):
-    connection = http.client.HTTPConnection(address, timeout=20)
+    connection = http.client.HTTPConnection(address, timeout=60)
     connection.request(method, "/slow", body=b"all of it" if method == "POST" else None)
     assert connection.getresponse().read() == b"slow"
     server_side = connection.sock
@@ -57,7 +57,7 @@ def test_a_connection_whose_answer_took_long_serves_the_next_request(address, me
 
 
 def test_a_request_that_does_not_arrive_in_time_is_not_answered_as_if_it_had(address):
-    connection = http.client.HTTPConnection(address, timeout=20)
+    connection = http.client.HTTPConnection(address, timeout=60)
     connection.putrequest("POST", "/length")
     connection.putheader("Content-Length", "1000")
     connection.endheaders(b"half of it")

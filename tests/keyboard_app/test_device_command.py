@@ -291,13 +291,33 @@ def test_a_terminated_device_ends_at_once_even_inside_a_request_and_has_said_not
         peer, _ = silent.accept()
         assert peer.recv(65536).startswith(b"POST /v1/check-in")
         child.send_signal(signal.SIGTERM)
-        output, errors = child.communicate(timeout=10)
+        output, errors = child.communicate(timeout=60)
         peer.close()
     assert child.returncode == 0
     assert "checking in" in output
     assert "Traceback" not in errors
     assert MARKER not in output + errors
     assert (tmp_path / "device" / LOG_FILE).exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_does_not_interrupt_the_waiting_main_thread_ends_it_all_the_same(number: signal.Signals) -> None:
+    """As when it comes between Python's last look for signals and the system call: here another thread takes it."""
+    code = f"""
+import signal, socket, threading
+from keyboard_app.device.termination import exit_on
+
+exit_on((signal.SIGTERM, signal.SIGINT))
+silent, waiting = socket.socketpair()
+threading.Timer(0.2, lambda: signal.pthread_kill(threading.get_ident(), {number:d})).start()
+try:
+    waiting.recv(1)
+finally:
+    signal.raise_signal({number:d})
+    print("tidied up")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "tidied up", "")
 
 
 def test_a_headless_device_loads_no_tensorflow_flask_kivy_nor_word_correction() -> None:

@@ -67,7 +67,7 @@ class ObservedTransport(Transport):
     """The real transport; notes every masked input that leaves, and may lose or spoil what a test says."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, timeout_s=5.0, wait_s=0)
+        super().__init__(url, timeout_s=60.0, wait_s=0)
         self.masked_inputs: list[tuple[str, bytes]] = []
         self.before_send: Callable[[Phase], None] = lambda phase: None
 
@@ -700,7 +700,7 @@ class TestBackground:
 
             runtime.run_in_background(changed)
             seen.wait(2.0)
-            assert runtime.stop(timeout_s=10.0)
+            assert runtime.stop(timeout_s=60.0)
             assert threading.active_count() < 50
         gc.collect()
 

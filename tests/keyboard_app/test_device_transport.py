@@ -85,7 +85,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def transport(server: Server) -> Iterator[Transport]:
-    transport = Transport(server.url, timeout_s=2.0, largest_answer=10_000)
+    transport = Transport(server.url, timeout_s=30.0, largest_answer=10_000)
     yield transport
     transport.close()
 
@@ -220,7 +220,7 @@ def test_a_connection_the_server_closed_meanwhile_is_opened_again(server: Server
 
     thread = threading.Thread(target=serve)
     thread.start()
-    impatient = Transport(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=2.0)
+    impatient = Transport(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=30.0)
     assert impatient.check_in(MESSAGE) == COME_BACK
     assert impatient.check_in(MESSAGE) == COME_BACK
     thread.join()
