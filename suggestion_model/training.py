@@ -99,6 +99,10 @@ class LocalRun:
         self._order = whole_order(progress.seed, len(rows), setting)
         self._most = head.steps_a_call if steps_a_call is None else max(1, min(steps_a_call, head.steps_a_call))
         self._fits = len(rows) <= head.rows_a_call
+        # FedProx (arXiv 1812.06127): a call does one step, w <- w + pull (start - w) comes after it.
+        self._pull = np.float32(min(setting.learning_rate * setting.proximal, 1.0))
+        if self._pull:
+            self._most = 1
         if not self._fits:
             self._most = max(1, min(self._most, head.rows_a_call // setting.batch_size))
 
@@ -130,9 +134,9 @@ class LocalRun:
             # More examples than a call can hold: it gets those of its steps alone, in the order they come.
             there = order >= 0
             rows, order = rows.take(order[there]), np.where(there, np.cumsum(there).reshape(order.shape) - 1, -1)
-        rate = self._setting.learning_rate
-        pull = min(rate * self._setting.proximal, 1.0)
-        self._weights = self._head.train(self._weights, rows, order, rate, pull=pull, anchor=self._start)
+        self._weights = self._head.train(self._weights, rows, order, self._setting.learning_rate)
+        if self._pull:
+            self._weights += self._pull * (self._start - self._weights)
         self._steps += len(order)
 
 

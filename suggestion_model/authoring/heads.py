@@ -90,7 +90,7 @@ class DenseHead:
         return (
             Part("hidden", (self.width, self.hidden)),
             Part("hidden_bias", (self.hidden,)),
-            Part("output", (self.hidden, 1)),
+            Part("output", (1, self.hidden)),
             Part("bias", (1,)),
         )
 
@@ -103,7 +103,8 @@ class DenseHead:
         hidden, hidden_bias, output, bias = parts
         # The gradient of tf.maximum is a builtin op, that of tf.nn.relu is not.
         active = tf.maximum(tf.linalg.matmul(rows["inputs"], hidden) + hidden_bias, 0.0)
-        return tf.squeeze(tf.linalg.matmul(active, output), axis=1) + bias
+        # A row times a row, summed: the gradient of a product of matrices would be transposed at each step.
+        return tf.reduce_sum(active * output, axis=1) + bias
 
 
 def dimension(head: Head) -> int:
@@ -152,7 +153,7 @@ class HeadTraining(tf.Module):  # type: ignore[misc]
         """Concrete functions by signature name."""
         flat = [dimension(self._head)]
         rows = self._head.rows(ROWS)
-        scalar = [("steps", tf.int32), ("learning_rate", tf.float32), ("pull", tf.float32)]
+        scalar = [("steps", tf.int32), ("learning_rate", tf.float32)]
         specs = {
             "head_logits": {"weights": tf.TensorSpec(flat, tf.float32, "weights"), **rows},
             "train_head": {
@@ -161,7 +162,6 @@ class HeadTraining(tf.Module):  # type: ignore[misc]
                 "label": tf.TensorSpec([ROWS], tf.float32, "label"),
                 "weight": tf.TensorSpec([ROWS], tf.float32, "weight"),
                 "order": tf.TensorSpec([STEPS, TRAIN_BATCH], tf.int32, "order"),
-                "anchor": tf.TensorSpec(flat, tf.float32, "anchor"),
                 **{name: tf.TensorSpec([], kind, name) for name, kind in scalar},
             },
         }
@@ -177,26 +177,17 @@ class HeadTraining(tf.Module):  # type: ignore[misc]
         label: tf.Tensor,
         weight: tf.Tensor,
         order: tf.Tensor,
-        anchor: tf.Tensor,
         steps: tf.Tensor,
         learning_rate: tf.Tensor,
-        pull: tf.Tensor,
         **rows: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        """``steps`` steps of gradient descent, each followed by a pull towards ``anchor`` (FedProx).
-
-        Step i takes the examples ``order[i]``, then w <- (1 - pull) w + pull anchor.
-        """
-        keep = 1.0 - pull
-        rate = keep * learning_rate
-        held = [part * pull for part in split(self._head, anchor)]
+        """``steps`` steps of gradient descent; step i takes the examples ``order[i]``."""
 
         def step(at: tf.Tensor, *parts: tf.Tensor) -> tuple[tf.Tensor, ...]:
             chosen = tf.reshape(tf.slice(order, [at, 0], [1, TRAIN_BATCH]), [TRAIN_BATCH])
             batch = {name: tf.gather(values, chosen) for name, values in rows.items()}
-            down = descent(self._head, parts, batch, tf.gather(label, chosen), tf.gather(weight, chosen), rate)
-            moved = [part * keep + step + pulled for part, step, pulled in zip(parts, down, held, strict=True)]
-            return at + 1, *moved
+            down = descent(self._head, parts, batch, tf.gather(label, chosen), tf.gather(weight, chosen), learning_rate)
+            return at + 1, *(part + step for part, step in zip(parts, down, strict=True))
 
         _, *trained = tf.while_loop(
             lambda at, *parts: at < steps, step, (tf.constant(0), *split(self._head, weights)), parallel_iterations=1
