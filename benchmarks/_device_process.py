@@ -28,7 +28,8 @@ from federated_protocol.messages import Phase, SessionAnswer, SignedMessage
 from federated_protocol.plan import Plan, counter_names
 from keyboard_app.device.conditions import FixedConditions
 from keyboard_app.device.identity import DeviceIdentity
-from keyboard_app.device.local_work import Contribution, Trained
+from keyboard_app.device.local_training import Trained
+from keyboard_app.device.local_work import Contribution
 from keyboard_app.device.policy import DevicePolicy
 from keyboard_app.device.runtime import DeviceRuntime
 from keyboard_app.device.transport import LONGEST_WAIT_S, Transport
@@ -76,7 +77,7 @@ class RandomWork:
         self._dimension = dimension
         self._examples = examples
 
-    def train(self, plan: Plan, model: Any, should_stop: Any) -> Trained:
+    def train(self, plan: Plan, model: Any, should_stop: Any, anchor: Any = None) -> Trained:
         """A random update of a plausible length."""
         delta = self._rng.normal(0, 0.3 * plan.codec.clip / self._dimension**0.5, self._dimension)
         return Trained(delta.astype(np.float32), self._examples, 0.5, 0.4)

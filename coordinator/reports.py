@@ -17,8 +17,8 @@ from coordinator.privacy import EpsilonReporter, privacy_sentence, spending_of_a
 from coordinator.releases.evaluation_gate import evaluation_of
 from coordinator.releases.model_store import ModelStore, PublishedModel
 from coordinator.releases.rollout import rounds_paused
+from coordinator.rounds.deployment import tasks_of
 from coordinator.rounds.states import ORDER, PHASE_OF_STATE, RoundState
-from coordinator.rounds.tasks import tasks_of
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
 from coordinator.storage.round_store import Round

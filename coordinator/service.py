@@ -64,7 +64,9 @@ class Coordinator:
         validate(settings)
         self.settings = settings
         self.clock = clock
-        first = initial_model or shipped_artifact()  # a damaged bundle must not leave an empty database behind
+        first = initial_model or shipped_artifact(
+            settings.head
+        )  # a damaged bundle must not leave an empty database behind
         self.database = Database(settings.database_url)
         self._ticker: Ticker | None = None
         self._flush_at = 0.0

@@ -30,6 +30,7 @@ from coordinator.errors import SettingsError
 from federated_protocol.errors import ProtocolError
 from federated_protocol.plan import ThreatModel, TrainingSetting
 from federated_protocol.secure_aggregation import check_threat
+from suggestion_model.types import Head
 
 LARGEST_COHORT = 2_000
 """Devices of one secure aggregation, whose keys and shares one coordinator routes."""
@@ -135,6 +136,27 @@ class OptimizerSettings(_Group, frozen=True):
     epsilon: float = 1e-3
     prior_weight: float = 60.0
     """Shrinks the mean update as if devices of this total weight had reported no change."""
+
+
+class FsvrgSettings(_Group, frozen=True):
+    """With ``algorithm = "fsvrg"``: the trigger is trained by FSVRG (:mod:`coordinator.rounds.fsvrg`)."""
+
+    step: float = 100.0
+    """h; a device with n_k examples takes one pass of steps of h / n_k."""
+    l2: float = 1e-5
+    """Ridge of the objective."""
+    weight_cap: int = 256
+    """A device's gradient and update weigh min(n_k, this)."""
+    recount_every: int = 10
+    """Features are counted anew after so many versions; 0 counts once."""
+    gradient_clip: float = 8.0
+    """Largest L2 norm of one device's mean gradient."""
+    gradient_step: float = 0.004
+    """Width of one quantisation level of it."""
+    update_clip: float = 20.0
+    """Largest L2 norm of one device's update."""
+    update_step: float = 0.01
+    """Width of one quantisation level of it."""
 
 
 class MetricSettings(_Group, frozen=True):
@@ -244,6 +266,9 @@ class Settings(_Group, frozen=True):
     training: TrainingSetting = TrainingSetting(epochs=5, batch_size=16, learning_rate=0.02, weight_cap=16)
     codec: CodecTarget = CodecTarget()
     privacy: PrivacySettings = PrivacySettings()
+    algorithm: Literal["fedavg", "fsvrg"] = "fedavg"
+    """What is trained, and how: the ranker by federated averaging, or the trigger by FSVRG. Fixed for a database."""
+    fsvrg: FsvrgSettings = FsvrgSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     metrics: MetricSettings = MetricSettings()
     pace: PaceSettings = PaceSettings()
@@ -260,6 +285,11 @@ class Settings(_Group, frozen=True):
     def authority_keys(self) -> tuple[bytes, ...]:
         """All authority keys that certificates may be signed with, 32 bytes each, before any trust list."""
         return (self.authority_key_bytes, *(bytes.fromhex(key) for key in self.former_authority_keys))
+
+    @property
+    def head(self) -> Head:
+        """Which of the bundle's models this deployment trains."""
+        return Head.TRIGGER if self.algorithm == "fsvrg" else Head.RANKER
 
     @property
     def evaluation_task(self) -> str:
@@ -343,6 +373,7 @@ def validate(settings: Settings) -> None:
     except ValueError:
         key = b""
     rounds, deadlines, codec, metrics = settings.rounds, settings.deadlines, settings.codec, settings.metrics
+    fsvrg = settings.fsvrg
     checks = (
         (len(key) == 32, "authority_public_key must be 64 hexadecimal digits (see public.key of the authority)"),
         (rounds.smallest_aggregate >= 2, "rounds.smallest_aggregate must be at least 2: a sum of one is no sum"),
@@ -400,6 +431,19 @@ def validate(settings: Settings) -> None:
         (settings.optimizer.prior_weight >= 0, "optimizer.prior_weight must not be negative"),
         (0 <= settings.optimizer.momentum < 1, "optimizer.momentum must be in [0, 1)"),
         (0 <= settings.optimizer.beta2 < 1, "optimizer.beta2 must be in [0, 1)"),
+        (
+            settings.algorithm == "fedavg" or settings.privacy.noise_multiplier == 0,
+            "algorithm = fsvrg needs privacy.noise_multiplier = 0: features are counted exactly",
+        ),
+        (fsvrg.step > 0 and fsvrg.l2 >= 0, "fsvrg.step must be positive, fsvrg.l2 not negative"),
+        (
+            1 <= fsvrg.weight_cap <= codec.largest_count and fsvrg.recount_every >= 0,
+            "fsvrg.weight_cap must lie in 1..codec.largest_count, fsvrg.recount_every be 0 or positive",
+        ),
+        (
+            0 < fsvrg.gradient_step < fsvrg.gradient_clip and 0 < fsvrg.update_step < fsvrg.update_clip,
+            "fsvrg must satisfy 0 < gradient_step < gradient_clip and 0 < update_step < update_clip",
+        ),
         (metrics.analytics_every_s >= 0, "metrics.analytics_every_s must not be negative"),
         (0 < metrics.usage_norm <= 100, "metrics.usage_norm must be positive and at most 100"),
         (metrics.newest_versions >= 1, "metrics.newest_versions must be positive"),

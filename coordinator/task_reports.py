@@ -9,7 +9,8 @@ from sqlalchemy import Connection, func, select
 
 from coordinator.privacy import EpsilonReporter, spending, spending_of_all
 from coordinator.privacy.ledger import privacy_sentence
-from coordinator.rounds.tasks import AnalyticsTask, EvaluationTask, RoundTask, tasks_of
+from coordinator.rounds.deployment import tasks_of
+from coordinator.rounds.tasks import RoundTask
 from coordinator.settings import Settings
 from coordinator.storage import Database, round_store
 from coordinator.storage.tables import rounds
@@ -111,7 +112,7 @@ class TaskReports:
         running = round_store.running_round(connection, task.name)
         return TaskReport(
             name=task.name,
-            kind=kind_of(task).value,
+            kind=task.kind.value,
             wanted=task.wanted(connection),
             state=None if running is None else running.state.value,
             published=round_store.published_count(connection, task.name),
@@ -152,13 +153,6 @@ class TaskReports:
             noise_multiplier=privacy.noise_multiplier,
             assumptions=assumptions(settings),
         )
-
-
-def kind_of(task: RoundTask) -> TaskKind:
-    """What the sums of a task are for."""
-    if isinstance(task, EvaluationTask):
-        return TaskKind.EVALUATION
-    return TaskKind.ANALYTICS if isinstance(task, AnalyticsTask) else TaskKind.TRAINING
 
 
 def assumptions(settings: Settings) -> tuple[str, ...]:

@@ -290,3 +290,12 @@ class ModelArtifact(Message, frozen=True):
     """float32, little-endian, ``dimension`` of them."""
     threshold: float
     """Offer the top candidate when its logit exceeds this."""
+
+
+class Anchor(Message, frozen=True):
+    """What a device needs beside a model for one pass of FSVRG from it: opened sums, the same for everybody."""
+
+    gradient: bytes
+    """Of the whole objective at the model's weights, ridge included: float32, little-endian, one a weight."""
+    feature_share: bytes
+    """Share of all examples that hold each feature, [0, 1]: float32, little-endian, one a weight."""

@@ -27,6 +27,17 @@ class TaskKind(enum.StrEnum):
     """A model is judged before anybody ranks with it: histograms of its scores by label; nothing is trained."""
     ANALYTICS = "analytics"
     """Usage is counted; nothing is trained or scored."""
+    FEATURE_COUNTS = "feature_counts"
+    """First sum of FSVRG (arXiv 1610.02527, algorithm 4): how many examples and devices hold each feature."""
+    GRADIENT = "gradient"
+    """Second sum: the gradient of the whole objective at a model."""
+    DESCENT = "descent"
+    """Third sum: the updates of one pass of variance-reduced steps each, from which the next model is made."""
+
+    @property
+    def reports_usage(self) -> bool:
+        """Whether what the log has not reported yet is counted in its rounds."""
+        return self in (TaskKind.TRAINING, TaskKind.ANALYTICS, TaskKind.DESCENT)
 
 
 class TrainingSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,6 +53,17 @@ class TrainingSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """W: a device's weight is min(n_k, W) / W, in (0, 1], so that no device dominates."""
     proximal: float = 0.0
     """mu of FedProx, 0 switches it off."""
+
+
+class VarianceReduction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One pass of FSVRG over a device's examples (arXiv 1610.02527, algorithm 4)."""
+
+    step: float
+    """h, > 0; a device with n_k examples takes steps of h / n_k."""
+    l2: float
+    """Ridge of the objective, >= 0."""
+    anchor_digest: str
+    """SHA-256 (hex) of the :class:`federated_protocol.messages.Anchor` that goes with the plan's model."""
 
 
 class SubsetBlock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -188,6 +210,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: the sums are exact and carry no guarantee."""
     baseline: ModelReference | None = None
     """In an evaluation: the model in the field, scored on the same offers."""
+    variance_reduction: VarianceReduction | msgspec.UnsetType = msgspec.UNSET
+    """In a descent; no other plan has this field."""
 
 
 LOSS_CLIP = 0.25
@@ -228,6 +252,16 @@ def counter_names(metrics: MetricSetting) -> tuple[str, ...]:
         names += [f"baseline_{what}_by_score/{b}" for what in ("clicks", "offers") for b in range(bins)]
         names += LOSS_CHANGE
     return tuple(names)
+
+
+def feature_counters(plan: Plan) -> int:
+    """How many exact counters follow the named ones: ``[examples that hold it | devices that do]`` by feature."""
+    return 2 * plan.codec.dimension if plan.kind is TaskKind.FEATURE_COUNTS else 0
+
+
+def number_of_counters(plan: Plan) -> int:
+    """Exact counters of the plan's vector: those of :func:`counter_names`, then :func:`feature_counters`."""
+    return len(counter_names(plan.metrics)) + feature_counters(plan)
 
 
 def arms_of(metrics: MetricSetting) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from .errors import BundleError
 from .hashed_features import BIAS_ID, SCORE_ID
+from .types import Head, HeadShape
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -199,6 +200,21 @@ class Bundle:
         weights = np.zeros(self.architecture.hash_buckets, np.float32)
         weights[BIAS_ID], weights[SCORE_ID] = self.card.baseline_logit.intercept, self.card.baseline_logit.slope
         return weights
+
+    @property
+    def heads(self) -> tuple[HeadShape, ...]:
+        """Both heads; that of the ranker bears the bundle's own digest."""
+        trigger = hashlib.sha256(f"{self.digest} {Head.TRIGGER.value}".encode()).hexdigest()
+        return (
+            HeadShape(Head.RANKER, self.digest, self.dimension),
+            HeadShape(Head.TRIGGER, trigger, self.architecture.hash_buckets),
+        )
+
+    def start(self, head: Head) -> tuple[HeadShape, NDArray[np.float32]]:
+        """Shape and version 0's weights of a head, float32[dimension]."""
+        weights = {Head.RANKER: self.weights0, Head.TRIGGER: self.trigger_weights0}
+        (shape,) = (shape for shape in self.heads if shape.head is head)
+        return shape, weights[head]
 
     @property
     def threshold0(self) -> float:

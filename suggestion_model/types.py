@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Head(enum.StrEnum):
+    """Which of a bundle's two models a vector of weights belongs to."""
+
+    RANKER = "ranker"
+    """The frozen embedding with a trainable head."""
+    TRIGGER = "trigger"
+    """Logistic regression over hashed features."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadShape:
+    """What weights of one head look like."""
+
+    head: Head
+    digest: str
+    """SHA-256 (hex) that names bundle and head: weights fit nothing else."""
+    dimension: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from coordinator.operation.population import CheckInHour
 from coordinator.reports import MetricsReport, ModelReport, RoundReport, StatusReport
 from coordinator.task_reports import PrivacyReport, TaskReport
 from coordinator.web.admin_api import LivePage
-from federated_protocol.messages import CheckInAnswer, ModelArtifact, Refusal, SessionAnswer, SignedMessage
+from federated_protocol.messages import Anchor, CheckInAnswer, ModelArtifact, Refusal, SessionAnswer, SignedMessage
 from federated_protocol.plan import PROTOCOL_VERSION
 from federated_protocol.wire import CONTENT_TYPE
 
@@ -52,6 +52,7 @@ DEVICE_CALLS = (
     Call("post", f"{_SESSION}/{{phase}}", "A phase's message.", SessionAnswer, SignedMessage, CONTENT_TYPE, ("wait",)),
     Call("get", f"{_SESSION}/{{phase}}", "A phase's result.", SessionAnswer, None, CONTENT_TYPE, _ASKED),
     Call("get", "/v1/models/{version}", "A model artifact.", ModelArtifact, None, CONTENT_TYPE),
+    Call("get", "/v1/models/{version}/anchor", "What a pass of FSVRG from it needs.", Anchor, None, CONTENT_TYPE),
     Call("get", "/v1/releases/{name}", "Signed metadata of The Update Framework.", dict[str, Any]),
     Call("get", "/v1/health", "The process answers.", dict[str, Any]),
     Call("get", "/v1/ready", "It can do its work; 503 while it drains or has no database.", Readiness),

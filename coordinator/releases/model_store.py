@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, RowMapping, Select, select
+from sqlalchemy import Connection, RowMapping, Select, select, update
 
 from coordinator.errors import ReleaseError
 from coordinator.storage import Database
@@ -72,8 +72,9 @@ class ModelStore:
                 add_model(connection, artifact, optimizer_state=None, round_id=None, now=now)
             elif known != artifact.bundle_digest:
                 raise ReleaseError(
-                    "this database was begun with another model bundle; its versions do not fit the installed one. "
-                    "Install the package version that made it, or begin a new database with another --database"
+                    "this database was begun with another model bundle, or another algorithm that trains another model "
+                    "of it; its versions do not fit. Install the package version that made it and leave `algorithm` as "
+                    "it was, or begin a new database with another --database"
                 )
 
     def current(self) -> PublishedModel:
@@ -152,6 +153,11 @@ def add_model(
         update_norm=update_norm,
         created_at=now,
     )
+
+
+def set_optimizer_state(connection: Connection, version: int, state: bytes) -> None:
+    """What the server's optimiser knows at a version has grown; the version itself stays as it is."""
+    connection.execute(update(models).where(models.c.version == version).values(optimizer_state=state))
 
 
 def weights_of(artifact: ModelArtifact) -> NDArray[np.float64]:

@@ -16,8 +16,9 @@ from coordinator.errors import RequestRefusedError
 from coordinator.privacy.ledger import overspends
 from coordinator.releases.rollout import offered_model
 from coordinator.rounds import pace_steering, versions
+from coordinator.rounds.deployment import tasks_of
 from coordinator.rounds.states import RoundState
-from coordinator.rounds.tasks import RoundTask, tasks_of
+from coordinator.rounds.tasks import RoundTask
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, participant_store, round_store
 from coordinator.storage.round_store import Round

@@ -20,10 +20,11 @@ from coordinator.events import Event, log_event, log_failure
 from coordinator.operation.high_water import high_water_path
 from coordinator.privacy.ledger import charge_release
 from coordinator.rounds import closing, deadlines, lease, planning, versions
+from coordinator.rounds.deployment import tasks_of
 from coordinator.rounds.publication import open_sum
 from coordinator.rounds.selection import Selection
 from coordinator.rounds.states import PHASE_OF_STATE, SHORT_REASON, RoundEvent, RoundState
-from coordinator.rounds.tasks import RoundTask, tasks_of
+from coordinator.rounds.tasks import RoundTask
 from coordinator.rounds.transitions import take, take_all
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store

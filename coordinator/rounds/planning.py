@@ -7,10 +7,11 @@ import hashlib
 import math
 
 import msgspec
+from sqlalchemy import Connection
 
 from coordinator.experiments.click_through import metric_slots
 from coordinator.privacy.planning import plan_noise, plan_privacy
-from coordinator.releases.model_store import PublishedModel
+from coordinator.releases.model_store import PublishedModel, load_artifact
 from coordinator.rounds import versions
 from coordinator.rounds.subset import coordinates_sent, subset_blocks
 from coordinator.settings import CodecTarget, Settings
@@ -26,7 +27,7 @@ from federated_protocol.plan import (
     Plan,
     SubsetBlock,
     TaskKind,
-    counter_names,
+    number_of_counters,
 )
 from federated_protocol.randomness import ByteSource
 from federated_protocol.secure_aggregation import GraphParameters, RoundBinding, RunContext
@@ -66,6 +67,11 @@ def make_plan(
         ),
     )
     return plan_privacy(settings, plan)
+
+
+def dimension_of(connection: Connection, version: int) -> int:
+    """Number of weights d of a model version."""
+    return len(load_artifact(connection, version)[0].weights) // 4
 
 
 def usage_clip(settings: Settings) -> int:
@@ -169,4 +175,4 @@ def binding_of(row: Round, phase: Phase) -> bytes:
 
 def vector_layout(plan: Plan) -> VectorLayout:
     """Fields of the secure vector that this plan asks for."""
-    return layout(plan.codec, len(counter_names(plan.metrics)))
+    return layout(plan.codec, number_of_counters(plan))

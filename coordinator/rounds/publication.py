@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from coordinator.aggregation import CohortSum, GateRejectedError, agreeing_sums, make_next_model, make_optimizer
+from coordinator.aggregation import CohortSum, GateRejectedError, ServerOptimizer, agreeing_sums, make_next_model
 from coordinator.events import Event, log_failure
 from coordinator.experiments import metric_store
 from coordinator.experiments.threshold import ScoreHistograms, calibrate_threshold
@@ -55,9 +55,9 @@ class OpenedSum:
     decoded: DecodedSum
 
     def store_counters(self, connection: Connection, round_id: int) -> None:
-        """Keep the counters, exact or estimated; they count whether or not the model passes its gate."""
+        """Keep the named counters, exact or estimated; they count whether or not the model passes its gate."""
         names = counter_names(self.plan.metrics)
-        sums = {name: int(value) for name, value in zip(names, self.decoded.counters, strict=True)}
+        sums = {name: int(value) for name, value in zip(names, self.decoded.counters[: len(names)], strict=True)}
         metric_store.add_sums(connection, round_id, sums | estimated_sums(self.plan, self.decoded))
 
 
@@ -151,7 +151,15 @@ def _add_inputs(database: Database, row: Round, layout: VectorLayout, index: Map
     return total
 
 
-def publish(database: Database, settings: Settings, cohorts: Sequence[Round], now: float) -> int | None:
+def publish(
+    database: Database,
+    settings: Settings,
+    cohorts: Sequence[Round],
+    now: float,
+    *,
+    optimizer: ServerOptimizer,
+    prior_weight: float = 0.0,
+) -> int | None:
     """Make the next model from the opened sums of a round and publish it with the round's end, both or neither.
 
     A cohort that deviates from the others is left out and ends as abandoned, in the same transaction.
@@ -164,7 +172,7 @@ def publish(database: Database, settings: Settings, cohorts: Sequence[Round], no
         base, optimizer_state = load_artifact(connection, cohorts[0].base_version)
         histograms = _histograms(connection, settings, plan)
     try:
-        sums, left_out = agreeing_sums([_cohort_sum(row) for row in cohorts], settings.rounds.largest_deviation)
+        sums, left_out = agreeing_sums([cohort_sum(row) for row in cohorts], settings.rounds.largest_deviation)
         threshold = calibrate_threshold(
             histograms,
             base.threshold,
@@ -176,9 +184,9 @@ def publish(database: Database, settings: Settings, cohorts: Sequence[Round], no
             weights_of(base),
             optimizer_state,
             sums,
-            make_optimizer(settings.optimizer),
+            optimizer,
             threshold,
-            prior_weight=settings.optimizer.prior_weight,
+            prior_weight=prior_weight,
         )
     except (GateRejectedError, CodecError) as error:
         log_failure(Event.SUM_FAILED, error, round=cohorts[0].number)
@@ -188,8 +196,7 @@ def publish(database: Database, settings: Settings, cohorts: Sequence[Round], no
         version = following.artifact.version
         kept = [row for place, row in enumerate(cohorts) if place not in left_out]
         if take_all(connection, kept, RoundEvent.PASSED, now, published_version=version):
-            deviant = [cohorts[place] for place in sorted(left_out)]
-            take_all(connection, deviant, RoundEvent.REJECTED, now, reason=AbandonReason.DEVIANT_COHORT)
+            leave_out(connection, cohorts, left_out, now)
             added = add_model(
                 connection,
                 following.artifact,
@@ -207,7 +214,13 @@ def publish(database: Database, settings: Settings, cohorts: Sequence[Round], no
     return version
 
 
-def _cohort_sum(row: Round) -> CohortSum:
+def leave_out(connection: Connection, cohorts: Sequence[Round], places: frozenset[int], now: float) -> None:
+    """End the cohorts at these places as deviant."""
+    deviant = [cohorts[place] for place in sorted(places)]
+    take_all(connection, deviant, RoundEvent.REJECTED, now, reason=AbandonReason.DEVIANT_COHORT)
+
+
+def cohort_sum(row: Round) -> CohortSum:
     """What the opened sum of a cohort decodes to."""
     codec, devices = decode_plan(row.plan or b"").codec, row.inputs or 0
     decoded = decode_sum(np.frombuffer(row.aggregate or b"", dtype="<u4"), codec, devices)

@@ -12,11 +12,12 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
+from coordinator.aggregation import make_optimizer
 from coordinator.experiments.click_through import metric_slots
 from coordinator.privacy.ledger import affords, overspends
 from coordinator.privacy.planning import plan_usage_privacy
 from coordinator.releases.evaluation_gate import settle
-from coordinator.releases.model_store import PublishedModel, current_model, load_artifact, published_model
+from coordinator.releases.model_store import PublishedModel, current_model, published_model
 from coordinator.releases.rollout import awaiting_evaluation
 from coordinator.rounds import planning
 from coordinator.rounds.publication import publish
@@ -46,6 +47,11 @@ class RoundTask(Protocol):
     @property
     def name(self) -> str:
         """Stands in plans and in the table of rounds; at most one round of a task runs at a time."""
+        ...
+
+    @property
+    def kind(self) -> TaskKind:
+        """What its sums are for, in the end."""
         ...
 
     @property
@@ -87,6 +93,11 @@ class TrainingTask:
         return self.settings.task
 
     @property
+    def kind(self) -> TaskKind:
+        """Training."""
+        return TaskKind.TRAINING
+
+    @property
     def pause_s(self) -> float:
         """As the settings say."""
         return self.settings.rounds.pause_s
@@ -110,7 +121,7 @@ class TrainingTask:
     def prepare(self, connection: Connection, row: Round, devices: int, rng: ByteSource) -> Prepared | None:
         """Train on top of the newest version."""
         base = current_model(connection)
-        dimension = _dimension(connection, base.version)
+        dimension = planning.dimension_of(connection, base.version)
         return Prepared(base, planning.make_plan(self.settings, row, base, dimension, cohort=devices, rng=rng))
 
     def affords(self, connection: Connection, plan: Plan, cohorts: int) -> bool:
@@ -119,7 +130,10 @@ class TrainingTask:
 
     def finish(self, database: Database, cohorts: Sequence[Round], now: float) -> int | None:
         """Publish the next version."""
-        return publish(database, self.settings, cohorts, now)
+        setting = self.settings.optimizer
+        return publish(
+            database, self.settings, cohorts, now, optimizer=make_optimizer(setting), prior_weight=setting.prior_weight
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +146,11 @@ class EvaluationTask:
     def name(self) -> str:
         """The task of the settings, and what is done with it."""
         return self.settings.evaluation_task
+
+    @property
+    def kind(self) -> TaskKind:
+        """Evaluation."""
+        return TaskKind.EVALUATION
 
     @property
     def pause_s(self) -> float:
@@ -155,7 +174,7 @@ class EvaluationTask:
         judged = published_model(connection, candidate)
         metrics = MetricSetting((), self.settings.score_edges, self.settings.metrics.propensity_scale, paired=True)
         plan = planning.make_counting_plan(
-            self.settings, row, devices, TaskKind.EVALUATION, judged, _dimension(connection, candidate), rng,
+            self.settings, row, devices, TaskKind.EVALUATION, judged, planning.dimension_of(connection, candidate), rng,
             metrics=metrics, baseline=published_model(connection, judged.parent),
         )  # fmt: skip
         return Prepared(judged, plan)
@@ -185,6 +204,11 @@ class AnalyticsTask:
         return self.settings.analytics_task
 
     @property
+    def kind(self) -> TaskKind:
+        """Analytics."""
+        return TaskKind.ANALYTICS
+
+    @property
     def pause_s(self) -> float:
         """As the settings say."""
         return self.settings.metrics.analytics_every_s
@@ -203,10 +227,10 @@ class AnalyticsTask:
         newest = current_model(connection)
         slots = metric_slots(newest.version, self.settings.metrics.newest_versions)
         metrics = MetricSetting(slots, (), usage_clip=planning.usage_clip(self.settings))
+        dimension = planning.dimension_of(connection, newest.version)
         plan = planning.make_counting_plan(
-            self.settings, row, devices, TaskKind.ANALYTICS, newest, _dimension(connection, newest.version), rng,
-            metrics=metrics,
-        )  # fmt: skip
+            self.settings, row, devices, TaskKind.ANALYTICS, newest, dimension, rng, metrics=metrics
+        )
         return Prepared(newest, plan_usage_privacy(self.settings, plan, rng))
 
     def affords(self, connection: Connection, plan: Plan, cohorts: int) -> bool:
@@ -218,17 +242,3 @@ class AnalyticsTask:
         with database.writing() as connection:
             take_all(connection, cohorts, RoundEvent.PASSED, now)
         return cohorts[0].base_version
-
-
-def _dimension(connection: Connection, version: int) -> int:
-    return len(load_artifact(connection, version)[0].weights) // 4
-
-
-def tasks_of(settings: Settings) -> tuple[RoundTask, ...]:
-    """The tasks of a deployment, most urgent first: a check-in joins the first that is selecting."""
-    tasks: list[RoundTask] = [TrainingTask(settings)]
-    if settings.releases.evaluation_gate:
-        tasks.insert(0, EvaluationTask(settings))
-    if settings.metrics.analytics_every_s:
-        tasks.append(AnalyticsTask(settings))
-    return tuple(tasks)

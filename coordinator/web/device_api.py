@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from coordinator.errors import RequestRefusedError
 from coordinator.events import Event, log_event, log_failure
+from coordinator.rounds.fsvrg import encoded_anchor
 from coordinator.service import Coordinator
 from federated_protocol import wire
 from federated_protocol.errors import MalformedMessage, MessageTooLarge
@@ -93,6 +94,16 @@ def device_api(coordinator: Coordinator) -> Blueprint:
                 RefusalReason.UNKNOWN_MODEL, "no such model version: check in for the current one"
             )
         return Response(artifact, content_type=wire.CONTENT_TYPE)
+
+    @api.get("/models/<version>/anchor")
+    def anchor(version: str) -> Response:
+        found = None
+        if version.isdecimal() and len(version) < 10:
+            with coordinator.database.reading() as connection:
+                found = encoded_anchor(connection, int(version))
+        if found is None:
+            raise RequestRefusedError(RefusalReason.UNKNOWN_MODEL, "no sums have made an anchor for this version")
+        return Response(found, content_type=wire.CONTENT_TYPE)
 
     @api.get("/releases/<name>")
     def release(name: str) -> Response:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from data_logging.errors import LogError
 from federated_protocol import wire
 from federated_protocol.errors import CodecError, FederatedProtocolError, MalformedMessage
@@ -33,11 +35,12 @@ from federated_protocol.messages import (
     Survivors,
     UpgradeRequired,
 )
-from federated_protocol.plan import PROTOCOL_VERSION, Plan
+from federated_protocol.plan import PROTOCOL_VERSION, Plan, VarianceReduction
 from federated_protocol.signing import CHECK_IN, sign
 from keyboard_app.device.history import Ending
 from keyboard_app.device.history import Participation as HistoryEntry
-from keyboard_app.device.local_work import Contribution, Trained
+from keyboard_app.device.local_training import Trained
+from keyboard_app.device.local_work import Contribution
 from keyboard_app.device.model_store import ModelRejectedError, StoredModel
 from keyboard_app.device.participation_states import (
     NEXT_PHASE_STATE,
@@ -49,6 +52,7 @@ from keyboard_app.device.participation_states import (
     Equipment,
 )
 from keyboard_app.device.policy import PlanRefusal, PlanRefusedError
+from keyboard_app.device.sparse_descent import AnchorPoint, read_anchor
 from keyboard_app.device.transport import BadAnswer, CoordinatorUnreachable, Refused
 from keyboard_app.device.workbench import TrainingStoppedError
 from suggestion_model.errors import SuggestionModelError
@@ -76,6 +80,7 @@ class Participation:
         self._plan: Plan | None = None
         self._model: StoredModel | None = None
         self._baseline: StoredModel | None = None
+        self._anchor: AnchorPoint | None = None
         self._trained: Trained | None = None
         self._contribution: Contribution | None = None
         self._aggregation: AggregationClient | None = None
@@ -225,7 +230,7 @@ class Participation:
             raise BadAnswer("the plan cannot be decoded") from None
         if answer.trust:
             of.identity.accept_trust(answer.trust, of.clock())
-        of.policy.check(plan, of.store.dimension)
+        of.policy.check(plan, *of.store.dimensions)
         self._session = plan.session  # of the cohort this device was dealt to
         if of.history.has_contributed(plan, of.clock()):
             raise PlanRefusedError(PlanRefusal.ALREADY_CONTRIBUTED)
@@ -236,7 +241,8 @@ class Participation:
         if plan.baseline is not None:
             self._baseline = of.store.find(plan.baseline.version, plan.baseline.digest)
         ready = self._model is not None and (plan.baseline is None or self._baseline is not None)
-        self._to(ClientState.TRAINING if ready else ClientState.FETCHING_BASE)
+        alone = plan.variance_reduction is msgspec.UNSET
+        self._to(ClientState.TRAINING if ready and alone else ClientState.FETCHING_BASE)
         return 0.0
 
     def _fetch_base(self) -> float:
@@ -246,6 +252,9 @@ class Participation:
             self._model = self._fetched(plan.model_version, plan.model_digest)
         if plan.baseline is not None and self._baseline is None:
             self._baseline = self._fetched(plan.baseline.version, plan.baseline.digest)
+        if isinstance(plan.variance_reduction, VarianceReduction):
+            raw = self._of.transport.anchor(plan.model_version)
+            self._anchor = read_anchor(raw, plan.variance_reduction.anchor_digest, plan.codec.dimension)
         self._to(ClientState.TRAINING)
         return 0.0
 
@@ -254,7 +263,7 @@ class Participation:
 
     def _train(self) -> float:
         assert self._model is not None
-        self._trained = self._of.worker.train(self._accepted_plan(), self._model, self._of.should_stop)
+        self._trained = self._of.worker.train(self._accepted_plan(), self._model, self._of.should_stop, self._anchor)
         self._to(ClientState.ENCODING)
         return 0.0
 
@@ -462,7 +471,7 @@ class Participation:
         self._contribution = None
         self._outgoing = None
         self._result = None
-        self._model = self._baseline = None
+        self._model = self._baseline = self._anchor = None
         self._of.worker.release()
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from keyboard_app.device.pace import Pace
 from keyboard_app.device.unfinished_training import Material, UnfinishedTraining
@@ -17,6 +18,25 @@ if TYPE_CHECKING:
     from keyboard_app.device.model_store import StoredModel
     from suggestion_model.head_trainer import HeadRows
     from suggestion_model.training import LocalRun, LocalSetting, LocalUpdate
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a device has learned for a round."""
+
+    delta: NDArray[np.floating]
+    """[d], what is summed: local minus global weights, or a gradient; zeros without examples."""
+    examples: int
+    """n_k, the examples it was learned from."""
+    loss_before: float = 0.0
+    loss_after: float = 0.0
+    features: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Counters by feature, where they are asked for."""
+
+    @classmethod
+    def nothing(cls, dimension: int, counters: int = 0) -> Trained:
+        """Of a device without examples, or in a round that learns nothing."""
+        return cls(np.zeros(dimension, np.float32), 0, features=np.zeros(counters, np.int64))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,27 +18,17 @@ from numpy.typing import NDArray
 from data_logging.records import LoggedImpression, Outcome, UsageCount
 from federated_protocol.plan import USAGE_MOMENTS, MetricSetting, Plan, TaskKind, arms_of
 from keyboard_app.device.local_evaluation import ScoredOffers, histograms, judgement
-from keyboard_app.device.local_training import LocalTrainer
+from keyboard_app.device.local_training import LocalTrainer, Trained
 from keyboard_app.device.model_store import StoredModel
+from keyboard_app.device.pace import Pace
 from keyboard_app.device.policy import PlanRefusal, PlanRefusedError
+from keyboard_app.device.sparse_descent import AnchorPoint, SparseDescent
 from keyboard_app.device.workbench import LABELLED, TrainingStoppedError, Workbench
 from suggestion_model.types import Example
 
 if TYPE_CHECKING:
     from data_logging import ImpressionLog
     from federated_protocol.vector_layout import Vector, VectorLayout
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """The result of local training."""
-
-    delta: NDArray[np.float32]
-    """float32[d], local minus global weights; zeros without examples."""
-    examples: int
-    """n_k, the examples trained on."""
-    loss_before: float
-    loss_after: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,35 +53,58 @@ class LocalWorker:
         bench: the offers of its log, and the model file.
         log: its local log.
         trainer: trains on them.
+        descent: does the same for the rounds of FSVRG; made when None.
     """
 
-    def __init__(self, bench: Workbench, log: ImpressionLog, trainer: LocalTrainer) -> None:
+    def __init__(
+        self, bench: Workbench, log: ImpressionLog, trainer: LocalTrainer, descent: SparseDescent | None = None
+    ) -> None:
         self._bench = bench
         self._log = log
         self._trainer = trainer
+        sparse = descent or SparseDescent(bench, Pace(), np.random.default_rng())
+        self._learning = {
+            TaskKind.TRAINING: self._descend,
+            TaskKind.FEATURE_COUNTS: sparse.counts,
+            TaskKind.GRADIENT: sparse.gradient,
+            TaskKind.DESCENT: sparse.descent,
+        }
+        """By kind; in the others nothing is learned."""
 
-    def train(self, plan: Plan, model: StoredModel, should_stop: Callable[[], bool]) -> Trained:
-        """Run ClientUpdate (arXiv 1602.05629, algorithm 1) on the labelled offers of the log.
+    def train(
+        self, plan: Plan, model: StoredModel, should_stop: Callable[[], bool], anchor: AnchorPoint | None = None
+    ) -> Trained:
+        """Learn from the labelled offers of the log what the plan's kind asks for.
 
         Args:
             plan: says how.
             model: the global model the round starts from.
             should_stop: asked every few milliseconds; True cancels.
-
-        Nothing is trained in an evaluation or for analytics.
+            anchor: goes with the model in a descent.
 
         Raises:
             TrainingStoppedError: it was cancelled.
-            PlanRefusedError: batches are larger than the model file's.
+            PlanRefusedError: the plan does not fit the model.
             LogError: the log cannot be read.
         """
-        from suggestion_model.training import LocalSetting
-
-        offers = self._bench.newest() if plan.kind is TaskKind.TRAINING else []
         if should_stop():
             raise TrainingStoppedError
+        learn = self._learning.get(plan.kind)
+        if learn is None:
+            return Trained.nothing(len(model.weights))
+        if plan.codec.dimension != len(model.weights):
+            raise PlanRefusedError(PlanRefusal.DIMENSION)
+        return learn(plan, model, anchor, should_stop)
+
+    def _descend(
+        self, plan: Plan, model: StoredModel, anchor: AnchorPoint | None, should_stop: Callable[[], bool]
+    ) -> Trained:
+        """ClientUpdate (arXiv 1602.05629, algorithm 1)."""
+        from suggestion_model.training import LocalSetting
+
+        offers = self._bench.newest()
         if not offers:
-            return Trained(np.zeros_like(model.weights), 0, 0.0, 0.0)
+            return Trained.nothing(len(model.weights))
         training = plan.training
         if training.batch_size > self._bench.ranker.head.batch:
             raise PlanRefusedError(PlanRefusal.BATCH)
@@ -132,10 +145,12 @@ class LocalWorker:
             )
         if plan.kind is TaskKind.ANALYTICS and not plan.metrics.exact:
             return self._estimated(plan)
-        usage = self._log.usage_unreported(plan.session) if plan.metrics.exact else []
+        reports = plan.kind.reports_usage and plan.metrics.exact
+        usage = self._log.usage_unreported(plan.session) if reports else []
         rows = self._log.impressions(outcomes=LABELLED, claimed_by=plan.session) if usage else []
         offers = self._scored(model, self._bench.featurized(rows))
-        counters = count(plan.metrics, trained.examples, usage, offers, self._log.usage_reported())
+        named = count(plan.metrics, trained.examples, usage, offers, self._log.usage_reported())
+        counters = np.concatenate([named, trained.features.astype(np.uint64)])
         weight = min(trained.examples, plan.training.weight_cap) / plan.training.weight_cap
         return Contribution(
             vector=encode(trained.delta, weight, counters, plan.codec),

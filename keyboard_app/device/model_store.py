@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from federated_protocol.messages import ModelArtifact, ModelNotice
 from keyboard_app.device.files import set_aside, write_atomically
+from suggestion_model.types import Head, HeadShape
 
 
 class ModelRejectedError(Exception):
@@ -37,6 +38,8 @@ class StoredModel:
     """float32[d], read-only."""
     threshold: float
     """Offer the top candidate when its logit exceeds this."""
+    head: Head = Head.RANKER
+    """Which of the bundle's models the weights belong to."""
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,11 +60,12 @@ class ModelStore:
     Args:
         folder: where models are kept; created when the first one arrives.
         bundle_digest: SHA-256 (hex) of the release bundle on this device.
-        weights0: float32[d], the bundle's own weights.
+        weights0: float32[d], the bundle's own weights of the ranker.
         threshold0: the bundle's own trigger threshold.
         report: told in a sentence when a damaged file was set aside.
         check_release: refuses a downloaded model that no release key signed, as
             :meth:`keyboard_app.device.release_client.ReleaseClient.check`; None where no root is pinned.
+        heads: the bundle's; the ranker alone by default.
     """
 
     def __init__(
@@ -72,13 +76,16 @@ class ModelStore:
         threshold0: float,
         report: Callable[[str], None] = lambda sentence: None,
         check_release: Callable[[int, bytes | memoryview], None] | None = None,
+        heads: Sequence[HeadShape] = (),
     ) -> None:
         self._folder = folder
-        self._bundle_digest = bundle_digest
+        shapes = heads or (HeadShape(Head.RANKER, bundle_digest, int(weights0.shape[0])),)
+        self._shapes = {shape.digest: shape for shape in shapes}
         self._report = report
         self._check_release = check_release
         self._lock = threading.RLock()
-        self.dimension = int(weights0.shape[0])
+        self.dimensions = tuple(shape.dimension for shape in shapes)
+        """Numbers of weights d that a model may have here."""
         self.v0 = StoredModel(0, "", _frozen(weights0), threshold0)
         self._index = self._read_index()
         self._current = self._recover()
@@ -153,14 +160,15 @@ class ModelStore:
             raise ModelRejectedError("the model artifact cannot be decoded") from None
         if artifact.version != version:
             raise ModelRejectedError(f"the artifact says version {artifact.version}, announced was {version}")
-        if artifact.bundle_digest != self._bundle_digest:
+        shape = self._shapes.get(artifact.bundle_digest)
+        if shape is None:
             raise ModelRejectedError("the model was trained on another release bundle: update the app")
-        if len(artifact.weights) != 4 * self.dimension:
-            raise ModelRejectedError(f"{len(artifact.weights)} bytes of weights, expected {4 * self.dimension}")
+        if len(artifact.weights) != 4 * shape.dimension:
+            raise ModelRejectedError(f"{len(artifact.weights)} bytes of weights, expected {4 * shape.dimension}")
         weights = np.frombuffer(artifact.weights, dtype="<f4").astype(np.float32)
         if not (np.isfinite(weights).all() and np.isfinite(artifact.threshold)):
             raise ModelRejectedError("the model holds numbers that are not finite")
-        return StoredModel(version, digest, _frozen(weights), artifact.threshold)
+        return StoredModel(version, digest, _frozen(weights), artifact.threshold, shape.head)
 
     def admit(self, raw: bytes | memoryview, notice: ModelNotice) -> StoredModel:
         """Verify a downloaded artifact, keep it as the current model, and return it.

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from data_logging.errors import LogError
+from data_logging.records import Outcome
 from keyboard_app.device.local_training import LocalTrainer
 from keyboard_app.device.personal_model import PersonalModel, PersonalModelFile
 from keyboard_app.device.ranking_choice import RankingChoice
@@ -91,14 +94,14 @@ class PersonalTraining:
 
     def _inferred(self, should_stop: Callable[[], bool]) -> PersonalModel | None:
         """What the log says of its owner under the shared model; None without any offer."""
-        from suggestion_model.personalization import personalise
+        from suggestion_model.personalization import infer_taste
 
         shared, offers = self._choice.shared, self._bench.newest()
         if not offers:
             return None
-        rows = self._bench.head_rows(offers, should_stop, lambda: None)
-        categories = [offer.impression.category for offer in offers]
-        taste = personalise(self._bench.ranker.head, shared.weights, rows, categories).taste
+        logits = self._bench.offer_logits(shared, offers, should_stop)
+        tapped = np.array([offer.outcome is Outcome.TAPPED for offer in offers])
+        taste = infer_taste(logits, tapped, [offer.impression.category for offer in offers])
         return PersonalModel(
             base_version=shared.version,
             base_digest=shared.digest,

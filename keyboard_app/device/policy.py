@@ -11,8 +11,18 @@ import itertools
 import math
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from federated_protocol.errors import CodecError
-from federated_protocol.plan import PROTOCOL_VERSION, Adversary, Plan, TaskKind, ThreatModel, counter_names
+from federated_protocol.plan import (
+    PROTOCOL_VERSION,
+    Adversary,
+    Plan,
+    TaskKind,
+    ThreatModel,
+    VarianceReduction,
+    counter_names,
+)
 
 ARMS = ("treatment", "holdback")
 
@@ -85,6 +95,8 @@ class DevicePolicy:
     epochs: tuple[int, int] = (1, 50)
     batch_size: tuple[int, int] = (1, 256)
     learning_rate: tuple[float, float] = (1e-6, 10.0)
+    descent_step: tuple[float, float] = (1e-6, 1_000.0)
+    """h of FSVRG, of which a step is the part h / n_k; what it leads to is clipped like any update."""
     weight_cap: tuple[int, int] = (1, 1_000)
     clip: tuple[float, float] = (1e-6, 100.0)
     bits: tuple[int, int] = (2, 32)
@@ -121,12 +133,12 @@ class DevicePolicy:
         """
         return max(self.smallest_aggregate, plan.aggregation.smallest_aggregate)
 
-    def check(self, plan: Plan, dimension: int) -> None:
+    def check(self, plan: Plan, *dimensions: int) -> None:
         """Accept ``plan``, or refuse it by name.
 
         Args:
             plan: as decoded from the coordinator's answer.
-            dimension: number of weights d of the device's own bundle.
+            dimensions: numbers of weights d of the models of the device's own bundle.
 
         Raises:
             PlanRefusedError: with the first limit that is broken.
@@ -135,7 +147,7 @@ class DevicePolicy:
 
         training, codec, sums, metrics = plan.training, plan.codec, plan.aggregation, plan.metrics
         if plan.kind is TaskKind.ANALYTICS and plan.noise is not None:
-            dimension = len(estimated_names(metrics))  # usage alone travels; its sum is no model's
+            dimensions = (len(estimated_names(metrics)),)  # usage alone travels; its sum is no model's
         verdicts = (
             (PlanRefusal.PROTOCOL, plan.protocol_version == PROTOCOL_VERSION),
             (PlanRefusal.TASK, _is_what_it_says(plan)),
@@ -147,7 +159,8 @@ class DevicePolicy:
             (PlanRefusal.LEARNING_RATE, _within(training.learning_rate, self.learning_rate)),
             (PlanRefusal.LEARNING_RATE, _within(training.proximal, (0.0, 1e3))),
             (PlanRefusal.WEIGHT_CAP, _within(training.weight_cap, self.weight_cap)),
-            (PlanRefusal.DIMENSION, codec.dimension == dimension <= self.largest_dimension),
+            (PlanRefusal.LEARNING_RATE, self._takes_steps_of(plan.variance_reduction)),
+            (PlanRefusal.DIMENSION, codec.dimension in dimensions and codec.dimension <= self.largest_dimension),
             (PlanRefusal.CLIP, _within(codec.clip, self.clip)),
             (PlanRefusal.STEP, math.isfinite(codec.step) and 0.0 < codec.step <= codec.clip),
             (PlanRefusal.WIDTH, _within(codec.bits, self.bits) and _within(codec.count_bits, self.bits)),
@@ -180,6 +193,12 @@ class DevicePolicy:
         if unprotected and self.demands_noise:
             raise PlanRefusedError(PlanRefusal.PRIVACY)
 
+    def _takes_steps_of(self, asked: VarianceReduction | msgspec.UnsetType) -> bool:
+        if asked is msgspec.UNSET:
+            return True
+        assert isinstance(asked, VarianceReduction)
+        return _within(asked.step, self.descent_step) and _within(asked.l2, (0.0, 1.0))
+
     def _protects(self, offered: ThreatModel) -> bool:
         pinned = self.threat
         return (
@@ -191,9 +210,16 @@ class DevicePolicy:
 
 
 def _is_what_it_says(plan: Plan) -> bool:
-    """Whether the fields are those of the kind: evaluations alone judge, and count no usage."""
-    judges = plan.kind is TaskKind.EVALUATION
-    return judges == (plan.baseline is not None) == plan.metrics.paired and not (judges and plan.metrics.slots)
+    """Whether the fields are those of the kind: evaluations alone judge, descents alone have an anchor, usage is
+    counted where it is reported, and FSVRG's sums are exact."""
+    judges, descends = plan.kind is TaskKind.EVALUATION, plan.kind is TaskKind.DESCENT
+    sparse = descends or plan.kind in (TaskKind.FEATURE_COUNTS, TaskKind.GRADIENT)
+    return (
+        judges == (plan.baseline is not None) == plan.metrics.paired
+        and descends == (plan.variance_reduction is not msgspec.UNSET)
+        and (plan.kind.reports_usage or not plan.metrics.slots)
+        and not (sparse and plan.noise is not None)
+    )
 
 
 def _within(value: float, bounds: tuple[float, float]) -> bool:

@@ -16,15 +16,22 @@ from keyboard_app.device.identity import HOLDBACK
 from keyboard_app.device.model_store import ModelStore, StoredModel
 from keyboard_app.device.personal_model import PersonalModelFile
 from keyboard_app.device.preferences import PreferenceFile
+from suggestion_model.types import Head
 
 
 class ModelUser(Protocol):
     """Whatever ranks with the model: :class:`keyboard_app.suggestions.SuggestionEngine`."""
 
     def use_model(
-        self, version: int, weights: NDArray[np.float32], threshold: float, arm: str, tastes: Mapping[str, float]
+        self,
+        version: int,
+        weights: NDArray[np.float32],
+        threshold: float,
+        arm: str,
+        tastes: Mapping[str, float],
+        head: Head,
     ) -> None:
-        """Rank with these weights, and the owner's tastes by category, from the next key press on."""
+        """Rank with these weights of a head, and the owner's tastes by category, from the next key press on."""
         ...
 
 
@@ -80,4 +87,4 @@ class RankingChoice:
         tastes = own.tastes if self.is_personal and own is not None else {}
         self.version = chosen.version
         if self._engine is not None:
-            self._engine.use_model(chosen.version, chosen.weights, chosen.threshold, self.arm, tastes)
+            self._engine.use_model(chosen.version, chosen.weights, chosen.threshold, self.arm, tastes, chosen.head)

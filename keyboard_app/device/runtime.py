@@ -34,6 +34,7 @@ from keyboard_app.device.ranking_choice import ModelUser, RankingChoice
 from keyboard_app.device.release_client import ReleaseClient
 from keyboard_app.device.round_attendance import Enrolment, RoundAttendance, why_no_round
 from keyboard_app.device.schedule import Schedule, ScheduleSetting, WaitReason
+from keyboard_app.device.sparse_descent import SparseDescent
 from keyboard_app.device.status import ON_ITS_OWN, DeviceStatus, Trouble
 from keyboard_app.device.transport import Traffic, Transport
 from keyboard_app.device.unfinished_training import UnfinishedTraining
@@ -112,6 +113,7 @@ class DeviceRuntime:
             bundle.threshold0,
             report=self._trouble.note,
             check_release=None if releases is None else releases.check,
+            heads=bundle.heads,
         )
         self._preferences = PreferenceFile(home / "decisions.json")
         self._personal = PersonalModelFile(home / "models" / "personal.msgpack")
@@ -120,12 +122,8 @@ class DeviceRuntime:
         self._stop_wanted = threading.Event()
         self._background = Background(self._guarded_step, self._leave_at_the_end)
         bench = Workbench(bundle, log, policy.most_examples, training_ranker)
-        self._trainer = LocalTrainer(
-            bench,
-            UnfinishedTraining(home / "models" / "unfinished.msgpack"),
-            Pace(self._schedule.setting.training_share, pause=self._background.pause),
-            shuffles,
-        )
+        pace = Pace(self._schedule.setting.training_share, pause=self._background.pause)
+        self._trainer = LocalTrainer(bench, UnfinishedTraining(home / "models" / "unfinished.msgpack"), pace, shuffles)
         self._personal_training = PersonalTraining(
             log,
             bench,
@@ -145,7 +143,7 @@ class DeviceRuntime:
                 identity=identity,
                 policy=policy,
                 store=self._store,
-                worker=LocalWorker(bench, log, self._trainer),
+                worker=LocalWorker(bench, log, self._trainer, SparseDescent(bench, pace, shuffles)),
                 log=log,
                 history=self._history,
                 budget=self._budget,

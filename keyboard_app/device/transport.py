@@ -164,6 +164,10 @@ class Transport:
         """GET a model artifact's bytes, unverified. Raises as :meth:`check_in`."""
         return self._request("GET", f"/v1/models/{int(version)}", None, self._largest_model)
 
+    def anchor(self, version: int) -> bytes:
+        """GET the anchor of a model, for a pass of FSVRG from it; unverified. Raises as :meth:`check_in`."""
+        return self._request("GET", f"/v1/models/{int(version)}/anchor", None, self._largest_model)
+
     def release_metadata(self, name: str, largest: int) -> bytes:
         """GET a file of signed release metadata, unverified, at most ``largest`` bytes. Raises as :meth:`check_in`."""
         return self._request("GET", f"{RELEASES_PATH}/{_segment(name)}", None, largest)

@@ -5,13 +5,14 @@ A ranker and a tokenizer are a few MiB that nobody needs between two trainings.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_logging.records import LoggedImpression, Outcome
+from suggestion_model.types import Head
 
 if TYPE_CHECKING:
     from data_logging import ImpressionLog
@@ -100,20 +101,40 @@ class Workbench:
         """
         from suggestion_model.head_trainer import HeadRows
 
-        parts = [self.ranker.head_rows([])]
-        for start in range(0, len(rows), _FEATURISED_AT_ONCE):
-            rest()
-            if should_stop():
-                raise TrainingStoppedError
-            some = self.featurized(rows[start : start + _FEATURISED_AT_ONCE])
-            parts.append(self.ranker.head_rows([example for example, _ in some]))
-        return HeadRows.join(parts)
+        parts = [self.ranker.head_rows(some) for some in self._by_parts(rows, should_stop, rest)]
+        return HeadRows.join([self.ranker.head_rows([]), *parts])
+
+    def examples(
+        self, rows: list[LoggedImpression], should_stop: Callable[[], bool], rest: Callable[[], None]
+    ) -> list[Example]:
+        """Offers as examples; arguments and errors as of :meth:`head_rows`."""
+        return [example for some in self._by_parts(rows, should_stop, rest) for example in some]
+
+    def offer_logits(
+        self, model: StoredModel, rows: list[LoggedImpression], should_stop: Callable[[], bool]
+    ) -> NDArray[np.float32]:
+        """Scores of offers under ``model``, float32[n]; errors as of :meth:`head_rows`."""
+        parts = [self.logits(model, some) for some in self._by_parts(rows, should_stop, lambda: None)]
+        return np.concatenate([np.zeros(0, np.float32), *parts])
 
     def logits(self, model: StoredModel, examples: list[Example]) -> NDArray[np.float32]:
         """Scores of examples under ``model``, float32[n]."""
         if not examples:
             return np.zeros(0, np.float32)
+        if model.head is Head.TRIGGER:
+            from suggestion_model.sparse import SparseRows, logits
+
+            return logits(model.weights.astype(np.float64), SparseRows.of(examples)).astype(np.float32)
         return self.ranker.head.logits(model.weights, self.ranker.head_rows(examples))
+
+    def _by_parts(
+        self, rows: list[LoggedImpression], should_stop: Callable[[], bool], rest: Callable[[], None]
+    ) -> Iterator[list[Example]]:
+        for start in range(0, len(rows), _FEATURISED_AT_ONCE):
+            rest()
+            if should_stop():
+                raise TrainingStoppedError
+            yield [example for example, _ in self.featurized(rows[start : start + _FEATURISED_AT_ONCE])]
 
     def release(self) -> None:
         """Drop what can be made again."""

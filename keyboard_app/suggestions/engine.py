@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from types import MappingProxyType
 
@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from data_logging import Impression, ImpressionLog, Outcome
 from keyboard_app.suggestions.exploration import Branch, Exploration, RandomSource
 from suggestion_model.bundle import Bundle
-from suggestion_model.features import Featurizer, Habits, to_a_stranger
+from suggestion_model.features import Featurizer, Habits
 from suggestion_model.personalization import adjust
 from suggestion_model.runtime import Ranker
-from suggestion_model.types import Candidate, CandidateSource, Context
+from suggestion_model.scoring import RankerScorer, Scorer, TriggerScorer
+from suggestion_model.types import Candidate, CandidateSource, Context, Head
 
 TREATMENT = "treatment"
 HOLDBACK = "holdback"
@@ -52,7 +53,7 @@ class Decision:
     features: tuple[float, ...]
     """Dense features, names in ``suggestion_model.features.DENSE_NAMES``."""
     score: float
-    """The ranker's logit, moved by this person's taste."""
+    """The model's logit, moved by this person's taste."""
     passes: bool
     """Whether the score exceeds the threshold."""
     model: ModelInUse
@@ -114,7 +115,11 @@ class SuggestionEngine:
         self._timezone = timezone
         self._sensitive_allowed = frozenset(sensitive_allowed)
         self._featurizer = Featurizer(bundle) if featurizer is None else featurizer
-        self._ranker = Ranker(bundle) if ranker is None else ranker
+        self._scorers: dict[Head, Scorer] = {
+            Head.RANKER: RankerScorer(Ranker(bundle) if ranker is None else ranker),
+            Head.TRIGGER: TriggerScorer(self._featurizer, bundle.architecture.hash_buckets),
+        }
+        self._scorer = self._scorers[Head.RANKER]
         self._lock = threading.Lock()
         self._model = ModelInUse(0, bundle.threshold0, arm)
         self._tastes: dict[str, float] = {}
@@ -136,6 +141,7 @@ class SuggestionEngine:
         threshold: float,
         arm: str | None = None,
         tastes: Mapping[str, float] = MappingProxyType({}),
+        head: Head = Head.RANKER,
     ) -> None:
         """Rank with these weights from the next key press on.
 
@@ -144,7 +150,7 @@ class SuggestionEngine:
         version
             Model version, booked with every impression and line.
         weights
-            float32[dimension].
+            float32[d] of ``head``.
         threshold
             Trigger threshold, a logit.
         arm
@@ -152,6 +158,8 @@ class SuggestionEngine:
         tastes
             How much more often than the model foresees this person taps, by category
             (:mod:`suggestion_model.personalization`).
+        head
+            Which of the bundle's models the weights belong to.
 
         Raises
         ------
@@ -162,8 +170,9 @@ class SuggestionEngine:
             arm = self._model.arm if arm is None else arm
             if arm == HOLDBACK:
                 version, weights, threshold = 0, self._bundle.weights0, self._bundle.threshold0
-                tastes = {}
-            self._ranker.set_weights(np.ascontiguousarray(weights, np.float32))
+                tastes, head = {}, Head.RANKER
+            self._scorers[head].set_weights(weights)
+            self._scorer = self._scorers[head]
             self._model = ModelInUse(version, float(threshold), arm)
             self._tastes = dict(tastes)
 
@@ -216,8 +225,9 @@ class SuggestionEngine:
         when = datetime.fromtimestamp(self.clock() if at is None else at, self._timezone)
         inputs = self._featurizer.inputs(context, candidates[:1], self._habits, when)
         with self._lock:
-            shared = self._ranker.scores(replace(inputs, dense=to_a_stranger(inputs.dense)))
-            score = float(adjust(shared, [candidates[0].category], self._tastes)[0] if self._tastes else shared[0])
+            score = self._scorer.score(inputs, candidates[0])
+            if self._tastes:
+                score = float(adjust(np.array([score]), [candidates[0].category], self._tastes)[0])
             model = self._model
         return Decision(
             context=context,

@@ -251,8 +251,9 @@ def _open_log(path: Path, clock: Callable[[], float], notes: list[str]) -> Impre
 def _use_stored_model(home: Path, bundle: Bundle, engine: SuggestionEngine) -> None:
     """Where nothing can be learned, the newest model that ever arrived goes on ranking."""
     identity = DeviceIdentity.open(home)
-    model = ModelStore(home / "models", bundle.digest, bundle.weights0, bundle.threshold0).in_use
-    engine.use_model(model.version, model.weights, model.threshold, identity.arm())
+    store = ModelStore(home / "models", bundle.digest, bundle.weights0, bundle.threshold0, heads=bundle.heads)
+    model = store.in_use
+    engine.use_model(model.version, model.weights, model.threshold, identity.arm(), head=model.head)
 
 
 def _make_runtime(

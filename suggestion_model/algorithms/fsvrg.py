@@ -49,10 +49,21 @@ class Spread:
         """The diagonal of A, float64[d]; 1 where nobody holds the feature."""
         return np.where(self.holders > 0, self.devices / np.maximum(self.holders, 1), 1.0)
 
-    def device_scale(self, own: NDArray[np.int64], examples: int) -> Floats:
-        """The diagonal of S_k for a device with these counts, float64[d]; 1 where it lacks the feature."""
-        share = self.examples / max(self.total, 1)
-        return np.where(own > 0, share * examples / np.maximum(own, 1), 1.0)
+    @property
+    def share(self) -> Floats:
+        """phi, float64[d]: all of the spread that a device needs."""
+        return self.examples / max(self.total, 1)
+
+
+def device_scale(share: Floats, own: NDArray[np.int64], examples: int) -> Floats:
+    """The diagonal of S_k, float64[d]; 1 where the device lacks the feature.
+
+    Args:
+        share: phi, float64[d].
+        own: n_k^j, [d].
+        examples: n_k.
+    """
+    return np.where(own > 0, share * examples / np.maximum(own, 1), 1.0)
 
 
 def count_vector(rows: SparseRows, dimension: int) -> NDArray[np.int64]:
@@ -81,7 +92,7 @@ class Fsvrg:
         weights: Floats,
         gradient: Floats,
         rows: SparseRows,
-        spread: Spread,
+        share: Floats,
         rng: np.random.Generator,
     ) -> Floats:
         """One device's pass over its examples.
@@ -90,7 +101,7 @@ class Fsvrg:
             weights: w, float64[d].
             gradient: G, the gradient of the whole objective at w, ridge included, float64[d].
             rows: the device's n_k >= 1 examples.
-            spread: of all devices.
+            share: phi, the share of all examples that hold each feature, float64[d].
             rng: the order.
 
         Returns:
@@ -99,7 +110,7 @@ class Fsvrg:
         h = self.step / len(rows)
         scale = np.ones(len(weights))
         if self.scale_device:
-            scale = spread.device_scale(feature_counts(rows, len(weights)), len(rows))
+            scale = device_scale(share, feature_counts(rows, len(weights)), len(rows))
         start = logits(weights, rows)
         anchor, common = sigmoid(start), logits(gradient, rows)
         # w_k - w = shrunk * own - pulled * G: every step touches all of the latter, but is written down by two numbers.
@@ -115,7 +126,10 @@ class Fsvrg:
 
     def step_server(self, weights: Floats, update_sum: Floats, spread: Spread) -> Floats:
         """The next weights from the sum over devices of n_k (w_k - w), float64[d]."""
-        mean = update_sum / spread.total
+        return self.step_by_mean(weights, update_sum / spread.total, spread)
+
+    def step_by_mean(self, weights: Floats, mean: Floats, spread: Spread) -> Floats:
+        """The next weights from the mean of w_k - w, weighted by n_k, float64[d]."""
         return weights + (spread.server_scale() * mean if self.scale_server else mean)
 
     def round(self, weights: Floats, devices: list[SparseRows], spread: Spread, rng: np.random.Generator) -> Floats:
@@ -124,5 +138,5 @@ class Fsvrg:
         gradient = gradient + self.l2 * weights
         total = np.zeros(len(weights))
         for rows in devices:
-            total += len(rows) * self.update(weights, gradient, rows, spread, rng)
+            total += len(rows) * self.update(weights, gradient, rows, spread.share, rng)
         return self.step_server(weights, total, spread)

@@ -14,7 +14,8 @@ from coordinator.operation import backup
 from coordinator.operation.high_water import high_water_path
 from coordinator.privacy import EpsilonReporter, accounted_epsilon, privacy_sentence, spending, spending_of_all
 from coordinator.reports import Reports
-from coordinator.rounds.tasks import AnalyticsTask, TrainingTask, tasks_of
+from coordinator.rounds.deployment import tasks_of
+from coordinator.rounds.tasks import AnalyticsTask, TrainingTask
 from coordinator.settings import PrivacySettings, Settings, validate
 from coordinator.storage import Database
 from federated_protocol.messages import AbandonReason, ComeBack, ComeBackReason, Phase
@@ -72,7 +73,7 @@ def test_usage_of_a_private_task_is_estimated_inside_the_noised_vector_and_charg
     plan = devices[0].plan
     assert plan.kind is TaskKind.ANALYTICS
     assert [field.name for field in layout(plan.codec, 0).fields] == ["update"]
-    DevicePolicy(smallest_aggregate=3, threat=plan.aggregation.threat).check(plan, dimension=999)
+    DevicePolicy(smallest_aggregate=3, threat=plan.aggregation.threat).check(plan, 999)
     for device in devices:
         device.update = usage_vector(plan.metrics, {"treatment/1/lines": 80, "treatment/1/offers": 9})
     deployment.run_round(devices)

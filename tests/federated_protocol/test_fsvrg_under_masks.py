@@ -90,7 +90,8 @@ def test_a_round_of_fsvrg_is_three_sums_that_open_nothing_else(
     gradient = gradient_total / spread.total + ALGORITHM.l2 * start
 
     updates = {
-        k: ALGORITHM.update(start, gradient, rows, spread, np.random.default_rng(k)) for k, rows in devices.items()
+        k: ALGORITHM.update(start, gradient, rows, spread.share, np.random.default_rng(k))
+        for k, rows in devices.items()
     }
     update_total = summed(updates, clip=16.0)
     exact = np.sum([len(rows) * updates[k] for k, rows in there.items()], axis=0)

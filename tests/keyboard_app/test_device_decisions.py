@@ -25,6 +25,7 @@ from keyboard_app.device.schedule import ScheduleSetting, WaitReason
 from suggestion_model.bundle import Bundle
 from suggestion_model.features import DENSE_FEATURES
 from suggestion_model.runtime import Ranker
+from suggestion_model.types import Head
 
 START = 1_800_000_000.0
 
@@ -46,7 +47,13 @@ class Engine:
         self.tastes: dict[str, float] = {}
 
     def use_model(
-        self, version: int, weights: NDArray[np.float32], threshold: float, arm: str, tastes: Mapping[str, float]
+        self,
+        version: int,
+        weights: NDArray[np.float32],
+        threshold: float,
+        arm: str,
+        tastes: Mapping[str, float],
+        head: Head,
     ) -> None:
         self.version, self.weights, self.tastes = version, weights, dict(tastes)
 

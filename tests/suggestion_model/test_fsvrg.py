@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks._sparse_clicks import sparse_clicks
 from federated_protocol.vector_layout import VectorField, VectorLayout, pack, unpack
-from suggestion_model.algorithms.fsvrg import Fsvrg, Spread, count_vector
+from suggestion_model.algorithms.fsvrg import Fsvrg, Spread, count_vector, device_scale
 from suggestion_model.sparse import SparseRows, feature_counts, objective, objective_gradient
 
 D = 251
@@ -100,7 +100,7 @@ def test_scaled_by_s_every_device_sees_features_as_often_as_all_devices_together
     spread = spread_of(devices)
     for rows in devices:
         own = feature_counts(rows, D)
-        scale = spread.device_scale(own, len(rows))
+        scale = device_scale(spread.share, own, len(rows))
         held = own > 0
         assert (scale * own / len(rows))[held] == pytest.approx((spread.examples / spread.total)[held])
         assert (scale[~held] == 1).all()
