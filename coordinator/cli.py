@@ -7,7 +7,7 @@ import secrets
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
@@ -30,8 +30,15 @@ def coordinator() -> None:
 @coordinator.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--authority-public-key", required=True, help="Hex, or the public.key that `authority init` wrote.")
+@click.option(
+    "--algorithm",
+    type=click.Choice(["fedavg", "fsvrg"]),
+    default="fedavg",
+    show_default=True,
+    help="What the training task does: fedavg trains the ranker, fsvrg the sparse trigger.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def init(directory: Path, authority_public_key: str, as_json: bool) -> None:
+def init(directory: Path, authority_public_key: str, algorithm: Literal["fedavg", "fsvrg"], as_json: bool) -> None:
     """Write coordinator.toml with every setting to DIRECTORY: defaults, and new versions judged before they go out."""
     anchor = read_trust_anchor(authority_public_key)
     target = directory / "coordinator.toml"
@@ -42,6 +49,7 @@ def init(directory: Path, authority_public_key: str, as_json: bool) -> None:
         authority_public_key=anchor.public_key.hex(),
         allow_insecure_demo=anchor.insecure_demo,
         database_url=f"sqlite:///{directory.resolve() / 'coordinator.sqlite'}",
+        algorithm=algorithm,
         releases=ReleaseSettings(evaluation_gate=True),
     )
     target.write_text(_as_toml(settings), "utf-8")

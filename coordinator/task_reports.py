@@ -23,6 +23,11 @@ class TaskReport(msgspec.Struct, frozen=True):
     name: str
     kind: str
     """``training``, ``evaluation`` or ``analytics``."""
+    algorithm: str
+    """How its model is trained: ``fedavg`` or ``fsvrg``; of every task that model's."""
+    next_sum: str
+    """What its next round, or the one that selects, sums: its kind; of FSVRG ``feature_counts``, ``gradient`` or
+    ``descent``."""
     wanted: bool
     """Whether a round of it may open now, apart from pauses."""
     state: str | None
@@ -113,6 +118,8 @@ class TaskReports:
         return TaskReport(
             name=task.name,
             kind=task.kind.value,
+            algorithm=self._settings.algorithm,
+            next_sum=task.next_sum(connection).value,
             wanted=task.wanted(connection),
             state=None if running is None else running.state.value,
             published=round_store.published_count(connection, task.name),

@@ -340,11 +340,11 @@ def tasks(config: Path | None, database: str | None, as_json: bool) -> None:
         click.echo(msgspec.json.encode([{"task": task, "privacy": privacy[task.name]} for task in found]))
         return
     rows = [
-        (t.name, t.state or ("waits" if t.wanted else "idle"), t.published, sum(t.abandoned.values()), t.last_devices,
-         privacy[t.name].smallest_sum)
+        (t.name, t.next_sum.replace("_", " "), t.state or ("waits" if t.wanted else "idle"), t.published,
+         sum(t.abandoned.values()), t.last_devices, privacy[t.name].smallest_sum)
         for t in found
     ]  # fmt: skip
-    show(False, None, ("task", "now", "sums", "abandoned", "last sum", "smallest sum"), rows)
+    show(False, None, ("task", "next sum", "now", "sums", "abandoned", "last sum", "smallest sum"), rows)
     for name, report in privacy.items():
         click.echo(f"{name}: {report.sentence}")
 

@@ -70,11 +70,15 @@ class FsvrgTask(TrainingTask):
         """No: what a round sums follows from the one before it."""
         return False
 
+    def next_sum(self, connection: Connection) -> TaskKind:
+        """The one that is missing at the newest version."""
+        known = state_at(connection, current_model(connection).version)
+        return known.next_sum(self.settings.fsvrg.recount_every)
+
     def prepare(self, connection: Connection, row: Round, devices: int, rng: ByteSource) -> Prepared | None:
-        """Ask for the sum that is missing at the newest version."""
+        """Ask for the sum that is missing."""
         base = current_model(connection)
-        kind = state_at(connection, base.version).next_sum(self.settings.fsvrg.recount_every)
-        return Prepared(base, _PLANS[kind](self.settings, connection, row, base, devices, rng))
+        return Prepared(base, _PLANS[self.next_sum(connection)](self.settings, connection, row, base, devices, rng))
 
     def finish(self, database: Database, cohorts: Sequence[Round], now: float) -> int | None:
         """Keep the sum beside the version, or publish the next version."""

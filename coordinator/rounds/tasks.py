@@ -64,6 +64,10 @@ class RoundTask(Protocol):
         """Whether the next selection may open while a round is under way: nothing in that round can forbid it."""
         ...
 
+    def next_sum(self, connection: Connection) -> TaskKind:
+        """What the plan of its next round asks for."""
+        ...
+
     def wanted(self, connection: Connection, under_way: int = 0) -> bool:
         """Whether a round may open beside ``under_way`` others, apart from the pause and from the kill switch."""
         ...
@@ -108,6 +112,10 @@ class TrainingTask:
         settings = self.settings
         decides = settings.releases.evaluation_gate or settings.privacy.noise_multiplier > 0
         return settings.rounds.pipelined and not decides
+
+    def next_sum(self, connection: Connection) -> TaskKind:
+        """Always the same."""
+        return self.kind
 
     def wanted(self, connection: Connection, under_way: int = 0) -> bool:
         """Until enough rounds were published or the budget is spent."""
@@ -161,6 +169,10 @@ class EvaluationTask:
     def pipelined(self) -> bool:
         """No: a version is judged once."""
         return False
+
+    def next_sum(self, connection: Connection) -> TaskKind:
+        """Always the same."""
+        return self.kind
 
     def wanted(self, connection: Connection, under_way: int = 0) -> bool:
         """While a version awaits its evaluation."""
@@ -217,6 +229,10 @@ class AnalyticsTask:
     def pipelined(self) -> bool:
         """No: usage is counted at intervals."""
         return False
+
+    def next_sum(self, connection: Connection) -> TaskKind:
+        """Always the same."""
+        return self.kind
 
     def wanted(self, connection: Connection, under_way: int = 0) -> bool:
         """Until the budget is spent."""

@@ -68,7 +68,8 @@ class LocalTrainer:
     ) -> None:
         self._bench = bench
         self._unfinished = unfinished or UnfinishedTraining(None)
-        self._pace = pace or Pace()
+        self.pace = pace or Pace()
+        """Shared with whatever else works on the log."""
         self._rng = rng if rng is not None else np.random.default_rng()
         self.progress: TrainingProgress | None = None
         """How far training is, None while none runs; may be read from any thread."""
@@ -97,8 +98,8 @@ class LocalTrainer:
             TrainingStoppedError: it was cancelled; what was reached is kept for the next time.
             RankerInputError: the model does not fit the model file.
         """
-        self._pace.begin()
-        rows = self._bench.head_rows(offers, should_stop, self._pace.rest)
+        self.pace.begin()
+        rows = self._bench.head_rows(offers, should_stop, self.pace.rest)
         return self.train_rows(model, rows, offers[-1].id, setting, should_stop), rows
 
     def train_rows(
@@ -119,7 +120,7 @@ class LocalTrainer:
 
         def between(run: LocalRun) -> None:
             self.progress = TrainingProgress(run.progress.steps, run.steps_in_all, len(rows))
-            self._pace.rest()
+            self.pace.rest()
 
         try:
             head = self._bench.ranker.head

@@ -20,7 +20,6 @@ from federated_protocol.plan import USAGE_MOMENTS, MetricSetting, Plan, TaskKind
 from keyboard_app.device.local_evaluation import ScoredOffers, histograms, judgement
 from keyboard_app.device.local_training import LocalTrainer, Trained
 from keyboard_app.device.model_store import StoredModel
-from keyboard_app.device.pace import Pace
 from keyboard_app.device.policy import PlanRefusal, PlanRefusedError
 from keyboard_app.device.sparse_descent import AnchorPoint, SparseDescent
 from keyboard_app.device.workbench import LABELLED, TrainingStoppedError, Workbench
@@ -62,7 +61,7 @@ class LocalWorker:
         self._bench = bench
         self._log = log
         self._trainer = trainer
-        sparse = descent or SparseDescent(bench, Pace(), np.random.default_rng())
+        sparse = descent or SparseDescent(bench, trainer.pace, np.random.default_rng())
         self._learning = {
             TaskKind.TRAINING: self._descend,
             TaskKind.FEATURE_COUNTS: sparse.counts,

@@ -122,8 +122,12 @@ class DeviceRuntime:
         self._stop_wanted = threading.Event()
         self._background = Background(self._guarded_step, self._leave_at_the_end)
         bench = Workbench(bundle, log, policy.most_examples, training_ranker)
-        pace = Pace(self._schedule.setting.training_share, pause=self._background.pause)
-        self._trainer = LocalTrainer(bench, UnfinishedTraining(home / "models" / "unfinished.msgpack"), pace, shuffles)
+        self._trainer = LocalTrainer(
+            bench,
+            UnfinishedTraining(home / "models" / "unfinished.msgpack"),
+            Pace(self._schedule.setting.training_share, pause=self._background.pause),
+            shuffles,
+        )
         self._personal_training = PersonalTraining(
             log,
             bench,
@@ -143,7 +147,7 @@ class DeviceRuntime:
                 identity=identity,
                 policy=policy,
                 store=self._store,
-                worker=LocalWorker(bench, log, self._trainer, SparseDescent(bench, pace, shuffles)),
+                worker=LocalWorker(bench, log, self._trainer, SparseDescent(bench, self._trainer.pace, shuffles)),
                 log=log,
                 history=self._history,
                 budget=self._budget,

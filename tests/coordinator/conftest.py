@@ -43,7 +43,7 @@ from federated_protocol.messages import (
     SessionAnswer,
     SignedMessage,
 )
-from federated_protocol.plan import PROTOCOL_VERSION, Plan, counter_names
+from federated_protocol.plan import PROTOCOL_VERSION, Plan, number_of_counters
 from federated_protocol.secure_aggregation import AggregationClient, RoundBinding
 from federated_protocol.signing import CHECK_IN, Identity, sign
 from federated_protocol.trust import TrustStore
@@ -135,7 +135,7 @@ class Device:
             trust = TrustStore.pinned(wire.decode(self.certificate, Certificate).authority_key)
             self.client = AggregationClient(
                 RoundBinding.of(self.plan),
-                layout(self.plan.codec, len(counter_names(self.plan.metrics))),
+                layout(self.plan.codec, number_of_counters(self.plan)),
                 device_key=self.identity.public_key,
                 vouch=lambda certificate: trust.verify(certificate, self.clock.now),
                 floor=2,
@@ -145,8 +145,8 @@ class Device:
 
     def vector(self) -> NDArray[np.uint32]:
         assert self.plan is not None
-        names = counter_names(self.plan.metrics)
-        counters = self.counters if self.counters is not None else np.arange(len(names), dtype=np.uint64)
+        count = number_of_counters(self.plan)
+        counters = self.counters if self.counters is not None else np.arange(count, dtype=np.uint64)
         return encode(self.update, self.weight, counters, self.plan.codec)
 
     def message(self, phase: Phase, vector: NDArray[np.uint32] | None = None) -> Message:

@@ -6,10 +6,12 @@ import re
 import time
 
 import msgspec
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import func, select
 
+from coordinator.aggregation.fsvrg import FsvrgState
 from coordinator.errors import StorageError
 from coordinator.operation import api_description, backup
 from coordinator.operation.api_description import ADMIN_CALLS, DEVICE_CALLS, describe
@@ -17,9 +19,11 @@ from coordinator.operation.high_water import HighWater
 from coordinator.operation.population import check_ins_by_hour
 from coordinator.releases import ModelStore, signing_keys
 from coordinator.releases.metadata_publisher import MetadataPublisher
+from coordinator.releases.model_store import set_optimizer_state
 from coordinator.releases.rollout import roll_back
 from coordinator.storage import Database, tables
 from federated_protocol.messages import Phase, Refusal
+from suggestion_model.algorithms.fsvrg import Spread
 
 
 def a_round(deployment, devices=6):
@@ -93,6 +97,9 @@ def test_every_call_of_the_running_server_is_described_and_every_described_call_
 
 def test_answers_are_of_the_described_types(deployment):
     a_round(deployment)
+    known = FsvrgState(Spread(np.ones(2), np.ones(2), 1, 1), np.zeros(2))  # or version 1 had no anchor
+    with deployment.coordinator.database.writing() as connection:
+        set_optimizer_state(connection, 1, known.stored().encode())
     values = {"version": "1", "name": "timestamp.json"}
     for call in (*DEVICE_CALLS, *ADMIN_CALLS):
         if call.method != "get" or call.answer is None or "{session}" in call.path or "{name}" in call.path:

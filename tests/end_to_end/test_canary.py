@@ -30,7 +30,8 @@ from federated_protocol.plan import Plan, counter_names
 from federated_protocol.secure_aggregation.uniformity import uniformity
 from federated_protocol.update_codec import layout
 from federated_protocol.vector_layout import VectorLayout, pack
-from keyboard_app.device.local_work import Contribution, LocalWorker, Trained
+from keyboard_app.device.local_training import Trained
+from keyboard_app.device.local_work import Contribution, LocalWorker
 from keyboard_app.simulation.coordinator_reports import CoordinatorReports
 from keyboard_app.simulation.demo_programs import coordinator_settings
 from keyboard_app.simulation.fleet import Fleet, FleetSetting

@@ -5,6 +5,9 @@ const ABOUT = {
   training: "Each device improves the newest model on its own log; the masked sum of the changes makes the next version.",
   evaluation: "Devices score offers that no training has seen with the new version and the one before; only histograms are summed. What is worse goes to nobody.",
   analytics: "Devices add up lines, offers and clicks by arm and version. Nothing is trained.",
+  feature_counts: "The trigger is trained by FSVRG. Next sum: in how many examples, and on how many devices, each feature occurs.",
+  gradient: "The trigger is trained by FSVRG. Next sum: the gradient at the newest version, from which the steps of the sum after it vary little.",
+  descent: "The trigger is trained by FSVRG. Next sum: each device's pass of variance-reduced steps; it makes the next version.",
 };
 
 function card(task) {
@@ -13,7 +16,7 @@ function card(task) {
   const small = (value, note) => { const made = document.createDocumentFragment(); made.append(value, element("small", {}, note)); return made; };
   return element("section", { class: "card task", "aria-label": task.kind },
     element("div", { class: "head" }, element("h2", {}, task.name), element("span", { class: `tag ${task.state ? "" : "plain"}` }, task.state || (task.wanted ? "waits for its next round" : "nothing to do"))),
-    element("p", { class: "quiet" }, ABOUT[task.kind]),
+    element("p", { class: "quiet" }, ABOUT[task.next_sum]),
     definitions("numbers", [
       ["Sums opened", small(count(task.published), ended ? `${((100 * task.published) / ended).toFixed(0)} % of ${count(ended)}` : "none ended yet")],
       ["Abandoned", small(count(abandoned), reasons || "none")],
