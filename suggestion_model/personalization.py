@@ -26,8 +26,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .head_trainer import HeadRows, HeadTrainer
-
 Floats = NDArray[np.float64]
 
 _CELLS = 24
@@ -142,37 +140,6 @@ def adjust(
     moved = (p > setting.floor) & (factor != 1.0)
     q = np.where(moved, q, 0.5)
     return np.where(moved, np.log(q / (1.0 - q)), logits).astype(np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class PersonalScorer:
-    """The shared model and one person's taste; make it with :func:`personalise`."""
-
-    weights: NDArray[np.float32]
-    """The shared model's, float32[d]."""
-    taste: Taste
-
-    def logits(self, head: HeadTrainer, rows: HeadRows, categories: Sequence[str]) -> NDArray[np.float32]:
-        """Logits of n rows for this person, float32[n]; the shared model's where the taste was not kept."""
-        shared = head.logits(self.weights, rows)
-        return adjust(shared, categories, self.taste.multipliers) if self.taste.kept else shared
-
-
-def personalise(
-    head: HeadTrainer, weights: NDArray[np.float32], rows: HeadRows, categories: Sequence[str]
-) -> PersonalScorer:
-    """Make the shared model one person's own.
-
-    Args:
-        head: of the shared model's file.
-        weights: the shared model, float32[d].
-        rows: the person's n resolved offers as the head sees them, with their labels, in any order.
-        categories: of each offer.
-
-    Raises:
-        RankerInputError: weights or rows do not fit the head.
-    """
-    return PersonalScorer(weights, infer_taste(head.logits(weights, rows), rows.label > 0.5, categories))
 
 
 @lru_cache(maxsize=16)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from federated_protocol import enrolment, messages, wire
 from federated_protocol.errors import FederatedProtocolError
 from federated_protocol.plan import (
+    NO_DP_GUARANTEE,
     PROTOCOL_VERSION,
     AggregationSetting,
     MetricSetting,
@@ -29,7 +30,8 @@ from federated_protocol.plan import (
     SubsetBlock,
     TaskKind,
     TrainingSetting,
-    counter_names,
+    VarianceReduction,
+    number_of_counters,
 )
 from federated_protocol.privacy import charge, privacy_label
 from federated_protocol.renewal import open_renewal
@@ -45,6 +47,7 @@ from federated_protocol.vector_layout import VectorField, VectorLayout, unpack
 from keyboard_app.device.identity import IdentityError, _open_certificate
 from keyboard_app.device.model_store import ModelRejectedError, ModelStore
 from keyboard_app.device.policy import DevicePolicy, PlanRefusedError
+from keyboard_app.device.sparse_descent import read_anchor
 from suggestion_model.bundle import Bundle, write_manifest
 from suggestion_model.errors import BundleError
 
@@ -152,6 +155,11 @@ def honest_plan(kind: TaskKind) -> dict[str, Any]:
         privacy=privacy_label(noise, charge(codec, aggregation, noise)),
         noise=noise,
     )
+    if kind in (TaskKind.FEATURE_COUNTS, TaskKind.DESCENT):
+        codec = solve_codec(50, 1.0, 0.02, bytes(32), 64, 100)
+        reduction = VarianceReduction(5.0, 1e-5, "ab" * 32) if kind is TaskKind.DESCENT else msgspec.UNSET
+        exact = {"noise": None, "privacy": NO_DP_GUARANTEE, "metrics": MetricSetting((), ())}
+        plan = msgspec.structs.replace(plan, codec=codec, variance_reduction=reduction, **exact)
     DevicePolicy().check(plan, 50)
     found: dict[str, Any] = msgspec.to_builtins(plan, builtin_types=(bytes,))
     return found
@@ -162,7 +170,10 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(found for key, part in inner for found in leaves(part, (*path, key)))]
 
 
-HONEST_PLANS = [honest_plan(kind) for kind in (TaskKind.TRAINING, TaskKind.ANALYTICS)]
+HONEST_PLANS = [
+    honest_plan(kind) for kind in (TaskKind.TRAINING, TaskKind.ANALYTICS, TaskKind.FEATURE_COUNTS, TaskKind.DESCENT)
+]
+SHORT = st.binary(max_size=16) | st.just(b"\0" * 12)
 ODD_NUMBERS = [0, 1, -1, 2**31, 2**63 - 1, -(2**63), 0.0, -0.0, 5e-324, 1e308, math.inf, math.nan]
 ODD_BYTES = [b"", b"x" * 31, b"x" * 999, "", "x", "\0", "f" * 64, "holdback"]
 ODD_VALUES = st.sampled_from([*ODD_NUMBERS, *ODD_BYTES, [], [0], {}, None, True])
@@ -188,9 +199,9 @@ def test_a_plan_of_odd_values_is_refused_by_name_or_can_be_carried_out(
         decoded = wire.decode(msgspec.msgpack.encode(plan), Plan)
         DevicePolicy().check(decoded, 50)
         codec = decoded.codec
-        shape = layout(codec, len(counter_names(decoded.metrics)))
+        shape = layout(codec, number_of_counters(decoded))
         RoundBinding.of(decoded)
-        vector = encode(np.ones(codec.dimension), 1.0, np.zeros(len(counter_names(decoded.metrics)), np.int64), codec)
+        vector = encode(np.ones(codec.dimension), 1.0, np.zeros(number_of_counters(decoded), np.int64), codec)
         shape.check(vector)
     assert time.process_time() - started < 1.0
 
@@ -214,6 +225,22 @@ def test_a_model_that_was_announced_truthfully_but_is_garbage_is_refused(
             assert raw == made
             assert np.isfinite(model.weights).all()
             assert math.isfinite(model.threshold)
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(
+    data=st.binary(max_size=60), gradient=st.binary(max_size=16), share=st.binary(max_size=16), cut=st.integers(0, 40)
+)
+def test_an_anchor_that_was_announced_truthfully_but_is_garbage_is_refused(
+    data: bytes, gradient: bytes, share: bytes, cut: int
+) -> None:
+    made = wire.encode(messages.Anchor(gradient, share))
+    for raw in (data, made, made[:cut], made + data):
+        with contextlib.suppress(ModelRejectedError):
+            anchor = read_anchor(raw, hashlib.sha256(raw).hexdigest(), 3)
+            assert raw == made
+            assert np.isfinite(anchor.gradient).all()
+            assert ((anchor.feature_share >= 0) & (anchor.feature_share <= 1)).all()
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "card.json", "weights.npy"])

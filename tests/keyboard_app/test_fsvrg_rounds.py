@@ -186,5 +186,14 @@ def test_seven_devices_make_the_models_that_the_laboratory_makes_of_the_same_exa
         assert objective(made.weights.astype(float), together, L2) < objective(expected[version - 1], together, L2)
 
 
+def test_the_keyboard_ranks_with_the_newest_version_and_usage_is_reported_once(world: World) -> None:
+    run_rounds(world, 3)
+    status = world.devices[0].runtime.status
+    assert (status.model_version, status.ranking_version) == (1, 1)
+    assert all(device.log.usage_unreported() == [] for device in world.devices)
+    sent = [len(device.transport.masked_inputs) for device in world.devices]
+    assert sent == [3] * DEVICES
+
+
 def digest_of(world: World, version: int) -> str:
     return next(model.digest for model in world.coordinator.models.all() if model.version == version)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suggestion_model.personalization import TasteSetting, adjust, infer_taste, personalise, relative_tastes
+from suggestion_model.personalization import TasteSetting, adjust, infer_taste, relative_tastes
 from suggestion_model.runtime import Ranker
 from suggestion_model.types import Example
 
@@ -111,12 +111,13 @@ def test_the_order_of_the_offers_does_not_matter() -> None:
     assert there.multipliers == pytest.approx(back.multipliers)
 
 
-def test_a_personal_scorer_moves_the_shared_models_scores_by_category(ranker: Ranker, examples: list[Example]) -> None:
+def test_a_taste_moves_the_shared_models_scores_by_category(ranker: Ranker, examples: list[Example]) -> None:
     rows, weights = ranker.head_rows(examples), np.zeros_like(ranker.weights())
     categories = [CATEGORIES[int(row.label)] for row in examples]
-    scorer = personalise(ranker.head, weights, rows, categories)
-    shared, own = ranker.head.logits(weights, rows), scorer.logits(ranker.head, rows, categories)
-    assert scorer.taste.kept
+    shared = ranker.head.logits(weights, rows)
+    taste = infer_taste(shared, rows.label > 0.5, categories)
+    own = adjust(shared, categories, taste.multipliers)
+    assert taste.kept
     ignored = rows.label < 0.5
     assert (own[ignored] < shared[ignored]).all()
 
