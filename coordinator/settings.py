@@ -149,9 +149,9 @@ class FsvrgSettings(_Group, frozen=True):
     """A device's gradient and update weigh min(n_k, this)."""
     recount_every: int = 10
     """Features are counted anew after so many versions; 0 counts once."""
-    gradient_clip: float = 8.0
+    gradient_clip: float = 1.0
     """Largest L2 norm of one device's mean gradient."""
-    gradient_step: float = 0.004
+    gradient_step: float = 0.0001
     """Width of one quantisation level of it."""
     update_clip: float = 20.0
     """Largest L2 norm of one device's update."""

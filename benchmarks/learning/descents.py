@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,29 @@ DESCENT_ROUNDS = 60
 FSVRG_STEPS = (3.0, 10.0, 30.0, 100.0)
 
 
+@dataclass(frozen=True)
+class Gap:
+    """How far weights are from the optimum of everybody's objective, relative to the start."""
+
+    everything: SparseRows
+    least: float
+    """The objective at its optimum."""
+    whole: float
+    """The start's own gap."""
+
+    @classmethod
+    def at(cls, start: Floats, everything: SparseRows) -> Gap:
+        """Of a start, float64[d]."""
+        least = objective(_optimum(everything, len(start)), everything, L2)
+        return cls(everything, least, objective(start, everything, L2) - least)
+
+    def __call__(self, weights: Floats) -> float:
+        """1 at the start, 0 at the optimum; 1e9 where weights have diverged."""
+        with np.errstate(all="ignore"):
+            value = (objective(weights, self.everything, L2) - self.least) / self.whole
+        return float(value) if np.isfinite(value) else 1e9
+
+
 def compare(devices: Sequence[SparseRows], start: Floats, fsvrg_steps: Sequence[float] = FSVRG_STEPS) -> dict[str, Any]:
     """FSVRG after 12 rounds against the best fixed-step gradient descent after 60, everybody taking part in each.
 
@@ -26,13 +49,7 @@ def compare(devices: Sequence[SparseRows], start: Floats, fsvrg_steps: Sequence[
     """
     devices = list(devices)
     everything, d = SparseRows.join(devices), len(start)
-    least = objective(_optimum(everything, d), everything, L2)
-    whole = objective(start, everything, L2) - least
-
-    def gap(weights: Floats) -> float:
-        with np.errstate(all="ignore"):
-            value = (objective(weights, everything, L2) - least) / whole
-        return float(value) if np.isfinite(value) else 1e9
+    gap = Gap.at(start, everything)
 
     def descend(step: float) -> float:
         weights = start.copy()
@@ -55,7 +72,7 @@ def compare(devices: Sequence[SparseRows], start: Floats, fsvrg_steps: Sequence[
     found: dict[str, Any] = {
         "devices": len(devices),
         "examples": len(everything),
-        "gap_at_start": whole,
+        "gap_at_start": gap.whole,
         "descent": {"step": descent, "step_inside_grid": inside, "gap_after_60": -max(tried.values())},
     }
     full = Fsvrg(1.0, L2)

@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.learning.centralised import fit_centralised
 from benchmarks.learning.descents import compare
 from benchmarks.learning.federated import Algorithm, Gradient, LocalRule, Run, Steps, train
+from benchmarks.learning.fsvrg_rounds import in_rounds
 from benchmarks.learning.judging import rounds_to
 from benchmarks.learning.learners import Learner, trigger_learner
 from benchmarks.learning.population import Index, Population
@@ -137,7 +138,8 @@ def compare_descents(population: Population) -> dict[str, Any]:
     """FSVRG against gradient descent on the trigger, from version 0; see :func:`benchmarks.learning.descents`."""
     stride = max(1, len(population.devices) // DESCENT_DEVICES)
     devices = [_sparse(population, rows) for rows in population.devices[::stride]]
-    return compare(devices, Bundle.shipped().trigger_weights0.astype(np.float64))
+    start = Bundle.shipped().trigger_weights0.astype(np.float64)
+    return {**compare(devices, start), "in_rounds": in_rounds(devices, start)}
 
 
 def _sparse(population: Population, rows: Index) -> SparseRows:

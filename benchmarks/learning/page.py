@@ -146,6 +146,16 @@ def _studies(found: Mapping[str, Any]) -> str:
             for key, title in (("fsvrg", "FSVRG"), ("without_A", "without A"), ("without_S", "without S"))
         ]
         parts.append(_table(["hashed trigger, everybody in each round", "step", "relative gap to the optimum"], rows))
+        rounds = values["in_rounds"]
+        rows = [
+            [title, f"{rounds[key]['gap_after_12']:.4f}"]
+            for key, title in (
+                ("everybody_in_the_clear", f"everybody ({rounds['devices']}), sums in the clear"),
+                ("everybody", "everybody, sums through the codec"),
+                ("cohorts", f"{rounds['cohort']} devices drawn anew for each sum, through the codec"),
+            )
+        ]
+        parts.append(_table([f"FSVRG as rounds run it, step {rounds['step']:g}", "gap after 12 versions"], rows))
     return "\n\n".join(parts)
 
 
