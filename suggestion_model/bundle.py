@@ -210,6 +210,10 @@ class Bundle:
             HeadShape(Head.TRIGGER, trigger, self.architecture.hash_buckets),
         )
 
+    def head_of(self, digest: str) -> Head | None:
+        """Which head weights are for whose artifact bears this digest; None when they are not of this bundle."""
+        return next((shape.head for shape in self.heads if shape.digest == digest), None)
+
     def start(self, head: Head) -> tuple[HeadShape, NDArray[np.float32]]:
         """Shape and version 0's weights of a head, float32[dimension]."""
         weights = {Head.RANKER: self.weights0, Head.TRIGGER: self.trigger_weights0}

@@ -18,8 +18,10 @@ class ModelCard(msgspec.Struct, frozen=True):
     """Everything known about one version."""
 
     model: ModelReport
+    head: str
+    """Which of the bundle's models it is: ``ranker`` or ``trigger``."""
     bundle_digest: str
-    """The release bundle the weights belong to; its own card says how it was made."""
+    """Names the release bundle and the model of it that the weights belong to; its own card says how it was made."""
     lineage: tuple[int, ...]
     """From this version back to 0."""
     rounds: tuple[int, ...]
@@ -51,6 +53,7 @@ def model_card(database: Database, settings: Settings, version: int) -> ModelCar
     bundle = next(m.bundle_digest for m in ModelStore(database).all() if m.version == version)
     return ModelCard(
         model=known[version],
+        head=settings.head.value,
         bundle_digest=bundle,
         lineage=tuple(lineage),
         rounds=tuple(made for found in lineage if (made := known[found].round) is not None),
@@ -78,7 +81,7 @@ def as_markdown(card: ModelCard) -> str:
         f"- Trigger threshold: {model.threshold:.3f} (logit)",
         f"- Privacy: {card.privacy}",
         f"- SHA-256: {model.digest}",
-        f"- Bundle: {card.bundle_digest}",
+        f"- Bundle: {card.bundle_digest} ({card.head})",
         "",
         *_judged(card.evaluation),
         "## Against the holdback, at the same time",

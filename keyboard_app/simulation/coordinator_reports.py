@@ -14,6 +14,7 @@ from federated_protocol import wire
 from federated_protocol.errors import FederatedProtocolError
 from federated_protocol.messages import ModelArtifact
 from keyboard_app.simulation.evaluation import ModelUnderTest
+from suggestion_model.bundle import Bundle
 
 LARGEST_REPORT_BYTES = 4 * 1024 * 1024
 LARGEST_MODEL_BYTES = 64 * 1024 * 1024
@@ -125,7 +126,10 @@ class CoordinatorReports:
         except FederatedProtocolError as error:
             raise ReportError(f"model {version} is not understood: {error}") from None
         weights = np.frombuffer(artifact.weights, "<f4").astype(np.float32)
-        return ModelUnderTest(artifact.version, weights, artifact.threshold)
+        head = Bundle.shipped().head_of(artifact.bundle_digest)
+        if head is None:
+            raise ReportError(f"model {version} was trained on another release bundle")
+        return ModelUnderTest(artifact.version, weights, artifact.threshold, head)
 
     def wait_until_ready(
         self, timeout_s: float, check: Callable[[], None], sleep: Callable[[float], None] = time.sleep

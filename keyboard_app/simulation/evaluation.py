@@ -30,7 +30,7 @@ from keyboard_app.suggestions import Exploration, SuggestionEngine, TypingSessio
 from suggestion_model.bundle import Bundle
 from suggestion_model.catalog import load_catalog, shipped_catalog
 from suggestion_model.runtime import Ranker
-from suggestion_model.types import Candidate, CandidateSource, Context
+from suggestion_model.types import Candidate, CandidateSource, Context, Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class ModelUnderTest:
     """float32[d]"""
     threshold: float
     """A logit."""
+    head: Head = Head.RANKER
 
     @classmethod
     def shipped(cls) -> ModelUnderTest:
@@ -137,7 +138,7 @@ class Examiner:
             timezone=UTC,
             ranker=self._ranker,
         )
-        engine.use_model(model.version, model.weights, model.threshold)
+        engine.use_model(model.version, model.weights, model.threshold, head=model.head)
         session = TypingSession(engine, clock=clock, examined_after_s=self._typist.setting.dwell_s)
         owner = SimulatedPerson(session, self._typist, clock, "line")
         owner.type_lines(person.training)

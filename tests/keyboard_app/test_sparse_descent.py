@@ -25,6 +25,7 @@ from federated_protocol.plan import (
     TaskKind,
     TrainingSetting,
     VarianceReduction,
+    counter_names,
     number_of_counters,
 )
 from federated_protocol.update_codec import decode_sum, solve_codec
@@ -215,6 +216,27 @@ def test_a_device_without_examples_adds_zeros_of_the_right_shape(
         assert not update.any()
         assert not counters.any()
     log.close()
+
+
+def test_an_evaluation_scores_with_the_trigger_where_that_is_judged(
+    worker: LocalWorker, model: StoredModel, rows: SparseRows, dimension: int
+) -> None:
+    plan = plan_of(
+        TaskKind.EVALUATION,
+        dimension,
+        codec=plan_of(TaskKind.FEATURE_COUNTS, dimension).codec,
+        metrics=MetricSetting((), (0.0,), paired=True),
+        baseline=ModelReference(0, "b" * 64),
+    )
+    baseline = StoredModel(0, "b" * 64, np.zeros(dimension, np.float32), 0.0, Head.TRIGGER)
+    trained = worker.train(plan, model, lambda: False)
+    counters = decode_sum(worker.contribute(plan, model, trained, baseline).vector, plan.codec, 1).counters
+    said = dict(zip(counter_names(plan.metrics), counters.tolist(), strict=True))
+    above = int((logits(model.weights.astype(float), rows) > 0).sum())
+    assert 0 < above < EXAMPLES
+    scale = plan.metrics.propensity_scale
+    assert (said["offers_by_score/0"], said["offers_by_score/1"]) == ((EXAMPLES - above) * scale, above * scale)
+    assert said["baseline_offers_by_score/0"] == EXAMPLES * scale
 
 
 def test_it_stops_when_told_to(worker: LocalWorker, model: StoredModel, dimension: int) -> None:

@@ -42,7 +42,7 @@ function modelCard(version) {
     if (!card) return;
     const calibration = card.evaluation ? [["Calibration error", three(card.evaluation.judged.calibration_error)]] : [];
     const ratio = card.comparison ? [["Sample ratio, p", card.comparison.sample_ratio_p.toPrecision(2)]] : [];
-    box.append(definitions("rows card-rows", [["Lineage", card.lineage.map((v) => `v${v}`).join(" ← ")], ["Rounds in it", card.rounds.length ? card.rounds.join(", ") : "none"], ...calibration, ...ratio, ["Privacy", card.privacy], ["SHA-256", card.model.digest], ["Bundle", card.bundle_digest]]));
+    box.append(definitions("rows card-rows", [["Lineage", card.lineage.map((v) => `v${v}`).join(" ← ")], ["Rounds in it", card.rounds.length ? card.rounds.join(", ") : "none"], ...calibration, ...ratio, ["Privacy", card.privacy], ["SHA-256", card.model.digest], ["Bundle", `${card.bundle_digest} (${card.head})`]]));
   });
   box.open = opened.has(version);
   return box;
