@@ -195,3 +195,20 @@ def test_a_database_that_was_begun_with_the_ranker_does_not_go_on_with_the_trigg
     create_app(settings, clock=clock).extensions["coordinator"].close()
     with pytest.raises(ReleaseError, match="another algorithm"):
         create_app(msgspec.structs.replace(settings, algorithm="fsvrg"), clock=clock)
+
+
+def test_the_sums_of_a_rounds_cohorts_are_one_sum(deploy):
+    cut = deploy(
+        algorithm="fsvrg",
+        fsvrg={"l2": L2, "weight_cap": 10, "gradient_step": 1e-6, "update_step": 1e-6},
+        rounds={"cohort_size": 5},
+    )
+    run(cut, 10)
+    assert {row.cohorts for row in cut.coordinator_rounds()} == {2}
+    spread = known(cut, 0).spread
+    assert (spread.total, spread.devices) == (30, 10)
+    _, devices = run(cut, 10)
+    assert len({device.session for device in devices}) == 2
+    assert known(cut, 0).gradient == pytest.approx(mean_of(devices) + L2 * weights(cut, 0), abs=0.02)
+    run(cut, 10)
+    assert newest(cut) == 1

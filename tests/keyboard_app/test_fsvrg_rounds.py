@@ -56,6 +56,7 @@ def world(tmp_path: Path, bundle: Bundle, ranker: Ranker) -> Iterator[World]:
             l2=L2,
             weight_cap=32,
             recount_every=2,
+            gradient_clip=8.0,
             gradient_step=1e-6,
             update_clip=50.0,
             update_step=1e-5,
