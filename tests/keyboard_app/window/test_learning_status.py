@@ -14,6 +14,7 @@ from federated_protocol.messages import ModelArtifact, ModelNotice
 from keyboard_app.device import ConditionReport
 from keyboard_app.device.schedule import WaitReason
 from keyboard_app.window.learning_status import duration
+from suggestion_model.bundle import Bundle
 
 pytestmark = pytest.mark.xdist_group("window")
 
@@ -25,7 +26,7 @@ def admit(rig: Any, version: int, threshold: float = -1.0) -> None:
     runtime = rig.keyboard.runtime
     v0 = runtime.store.v0
     weights = v0.weights * np.float32(1 + version / 100)
-    digest = runtime.store._bundle_digest
+    digest = Bundle.shipped().digest
     raw = wire.encode(ModelArtifact(version, version - 1, digest, weights.astype("<f4").tobytes(), threshold))
     runtime.store.admit(raw, ModelNotice(version, hashlib.sha256(raw).hexdigest()))
     runtime._arrived(runtime.store.current)
