@@ -192,9 +192,7 @@ class Reports:
         """The state of affairs at ``now``."""
         task = self._settings.task
         with self._database.reading() as connection:
-            rows = [
-                row for task_ in tasks_of(self._settings) for row in round_store.running_rounds(connection, task_.name)
-            ]
+            rows = round_store.running_rounds_of(connection, [task_.name for task_ in tasks_of(self._settings)])
             first = {(row.task, row.number, row.attempt): row for row in reversed(rows)}
             live = tuple(
                 self._live(round_store.cohorts_of(connection, row), connection) for row in reversed(first.values())

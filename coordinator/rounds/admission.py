@@ -101,7 +101,8 @@ class Admission:
             )
         if not check_in.wants_round:
             with self._database.reading() as connection:
-                return wire.encode(self._come_back(connection, signed.device, ComeBackReason.NO_ROUND, now))
+                running = self._running(connection)
+                return wire.encode(self._come_back(connection, running, signed.device, ComeBackReason.NO_ROUND, now))
         answer, full = self._answer_once(signed, check_in, public_key, now)
         if full:
             self._wake()
@@ -159,22 +160,22 @@ class Admission:
     def _decide(
         self, connection: Connection, device: bytes, public_key: bytes, check_in: CheckIn, now: float
     ) -> tuple[CheckInAnswer, bool]:
-        running = [row for task in self._tasks for row in round_store.running_rounds(connection, task.name)]
+        running = self._running(connection)
         if not running:
             spent = overspends(connection, self._settings)
             reason = ComeBackReason.PRIVACY_BUDGET if spent else ComeBackReason.NO_ROUND
-            return self._come_back(connection, device, reason, now), False
+            return self._come_back(connection, running, device, reason, now), False
         row = self._selecting(connection, running)
         spoken = check_in.protocol_version
         if row is None or (row.protocol_version or spoken) != spoken:  # whoever joins first says what a cohort speaks
-            return self._come_back(connection, device, ComeBackReason.PACE, now), False
+            return self._come_back(connection, running, device, ComeBackReason.PACE, now), False
         others = [other for other in running if other.id != row.id]
         if participant_store.takes_part(connection, others, device):  # of two rounds it could answer one
-            return self._come_back(connection, device, ComeBackReason.PACE, now), False
+            return self._come_back(connection, running, device, ComeBackReason.PACE, now), False
         cohort = row.still_in
         known = participant_store.participant(connection, row.id, device) is not None
         if not known and cohort >= self._settings.most_selected:
-            return self._come_back(connection, device, ComeBackReason.ROUND_FULL, now), True
+            return self._come_back(connection, running, device, ComeBackReason.ROUND_FULL, now), True
         if not known:
             participant_store.join(connection, row.id, device, public_key, check_in.certificate, now)
             if row.protocol_version is None:
@@ -193,20 +194,28 @@ class Admission:
         row = None if seen is None else round_store.round_by_id(connection, seen.id, lock=True)
         return row if row is not None and row.state is RoundState.SELECTING else None
 
-    def _come_back(self, connection: Connection, device: bytes, reason: ComeBackReason, now: float) -> ComeBack:
+    def _running(self, connection: Connection) -> list[Round]:
+        """What is under way, the most urgent task first."""
+        return round_store.running_rounds_of(connection, [task.name for task in self._tasks])
+
+    def _come_back(
+        self, connection: Connection, running: Sequence[Round], device: bytes, reason: ComeBackReason, now: float
+    ) -> ComeBack:
         limit = self._settings.rounds.max_rounds
         if limit and round_store.published_count(connection, self._settings.task) >= limit:
             return ComeBack(
                 after_s=self._settings.pace.longest_s, reason=reason, current=self._current(connection, device)
             )
-        hints = [self._next_selection_s(connection, task, now) for task in self._tasks if self._runs(connection, task)]
+        at_work = {row.task for row in running}
+        alone = len(self._tasks) == 1
+        hints = [
+            self._next_selection_s(connection, task, now)
+            for task in self._tasks
+            if alone or task.name in at_work or task.wanted(connection)
+        ]
         after_s = min(hints, default=self._settings.pace.longest_s)
         self.on_come_back(after_s, now)
         return ComeBack(after_s=after_s, reason=reason, current=self._current(connection, device))
-
-    def _runs(self, connection: Connection, task: RoundTask) -> bool:
-        running = len(self._tasks) > 1 and round_store.running_round(connection, task.name) is not None
-        return running or len(self._tasks) == 1 or task.wanted(connection)
 
     def _next_selection_s(self, connection: Connection, task: RoundTask, now: float) -> float:
         newest = round_store.newest_rounds(connection, task.name, 5)
