@@ -159,7 +159,7 @@ def recalibrate(connection: Connection, candidate: int, threshold: float, *, now
 def roll_back(connection: Connection, bad: int, *, now: float, actor: str, reason: str) -> int:
     """Withdraw ``bad`` and everything trained on top of it; publish the weights from before it. Returns the version.
 
-    A round that is under way on a withdrawn base is abandoned in the same transaction.
+    A round that is under way on a withdrawn base is abandoned in the same transaction; a selection has no base yet.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def roll_back(connection: Connection, bad: int, *, now: float, actor: str, reaso
     for version in sorted(tainted - withdrawn):
         _decide(connection, version, WITHDRAWN, 0.0, reason, now)
     for row in running:
-        if row.base_version in tainted:
+        if row.plan is not None and row.base_version in tainted:
             round_store.move(connection, row, RoundEvent.STOPPED, now, reason=AbandonReason.OPERATOR, actor=actor)
     version = republish(connection, good, now=now)
     _decide(connection, version, LIVE, 100.0, f"again version {good}", now)

@@ -207,36 +207,37 @@ class Admission:
                 after_s=self._settings.pace.longest_s, reason=reason, current=self._current(connection, device)
             )
         at_work = {row.task for row in running}
-        alone = len(self._tasks) == 1
-        hints = [
-            self._next_selection_s(connection, task, now)
-            for task in self._tasks
-            if alone or task.name in at_work or task.wanted(connection)
-        ]
+        hints = []
+        for task in self._tasks:
+            opens_at = self._opens_beside(connection, task, running)
+            alone = len(self._tasks) == 1
+            if alone or opens_at is not None or task.name in at_work or task.wanted(connection):
+                hints.append(self._next_selection_s(connection, task, opens_at, now))
         after_s = min(hints, default=self._settings.pace.longest_s)
         self.on_come_back(after_s, now)
         return ComeBack(after_s=after_s, reason=reason, current=self._current(connection, device))
 
-    def _next_selection_s(self, connection: Connection, task: RoundTask, now: float) -> float:
+    def _next_selection_s(self, connection: Connection, task: RoundTask, opens_at: float | None, now: float) -> float:
         newest = round_store.newest_rounds(connection, task.name, 5)
-        running = next((row for row in reversed(newest) if row.running), None)
         return pace_steering.come_back_after_s(
             now,
-            running,
+            next((row for row in reversed(newest) if row.running), None),
             [row for row in newest if not row.running],
             task.pause_s,
             self._settings.pace,
             self._rng.random,
             self.active_devices(now),
             self._settings.most_selected,
-            self._opens_beside(connection, running, newest) if task.pipelined else None,
+            opens_at,
         )
 
-    def _opens_beside(self, connection: Connection, running: Round | None, newest: Sequence[Round]) -> float | None:
-        """When a selection is expected beside the running round: as soon as that collects."""
-        if running is None or running.state is RoundState.SELECTING:
+    def _opens_beside(self, connection: Connection, task: RoundTask, running: Sequence[Round]) -> float | None:
+        """When a selection is expected beside the running round that it follows: as soon as that collects."""
+        before = next((row for row in running if row.task == task.follows), None)
+        if before is None or before.state is RoundState.SELECTING:
             return None
-        began = round_store.entered_at(connection, running.id, RoundState.ADVERTISING)
+        began = round_store.entered_at(connection, before.id, RoundState.ADVERTISING)
+        newest = round_store.newest_rounds(connection, before.task, 5)
         return None if began is None else began + round_store.mean_time_to_collect_s(connection, newest)
 
     def _current(self, connection: Connection, device: bytes) -> ModelNotice:

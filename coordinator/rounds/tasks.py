@@ -54,12 +54,19 @@ class RoundTask(Protocol):
         ...
 
     @property
-    def pipelined(self) -> bool:
-        """Whether the next selection may open while a round is under way: nothing in that round can forbid it."""
+    def follows(self) -> str | None:
+        """The task whose end the next plan builds on, if the next selection may open while that one reports."""
         ...
 
-    def wanted(self, connection: Connection, under_way: int = 0) -> bool:
-        """Whether a round may open beside ``under_way`` others, apart from the pause and from the kill switch."""
+    def wanted(self, connection: Connection, beside: Sequence[Round] = ()) -> bool:
+        """Whether a round may open, apart from the pause and from the kill switch.
+
+        With rounds ``beside``, of the task that it :attr:`follows`: whether one may be wanted when those have ended.
+        """
+        ...
+
+    def ready(self, connection: Connection) -> bool:
+        """Whether what the next plan builds on is decided."""
         ...
 
     def prepare(self, connection: Connection, row: Round, devices: int, rng: ByteSource) -> Prepared | None:
@@ -92,20 +99,22 @@ class TrainingTask:
         return self.settings.rounds.pause_s
 
     @property
-    def pipelined(self) -> bool:
-        """Unless a round's end decides whether another one opens: by the gate's verdict, or by what it has spent."""
-        settings = self.settings
-        decides = settings.releases.evaluation_gate or settings.privacy.noise_multiplier > 0
-        return settings.rounds.pipelined and not decides
+    def follows(self) -> str | None:
+        """The evaluation that judges what training made, or the last training where nothing is judged."""
+        before = self.settings.evaluation_task if self.settings.releases.evaluation_gate else self.name
+        return before if _selects_early(self.settings, self.pause_s) else None
 
-    def wanted(self, connection: Connection, under_way: int = 0) -> bool:
-        """Until enough rounds were published or the budget is spent."""
+    def wanted(self, connection: Connection, beside: Sequence[Round] = ()) -> bool:
+        """Until enough rounds were published or the budget, less what the rounds under way will cost, is spent."""
         limit = self.settings.rounds.max_rounds
-        if limit and round_store.published_count(connection, self.name) + under_way >= limit:
+        training = any(row.task == self.name for row in beside)
+        if limit and round_store.published_count(connection, self.name) + training >= limit:
             return False
-        if self.settings.releases.evaluation_gate and awaiting_evaluation(connection) is not None:
-            return False
-        return not overspends(connection, self.settings)
+        return (bool(beside) or self.ready(connection)) and not overspends(connection, self.settings)
+
+    def ready(self, connection: Connection) -> bool:
+        """Unless a version waits for its verdict: the next one is trained on it, or on what takes its place."""
+        return not self.settings.releases.evaluation_gate or awaiting_evaluation(connection) is None
 
     def prepare(self, connection: Connection, row: Round, devices: int, rng: ByteSource) -> Prepared | None:
         """Train on top of the newest version."""
@@ -139,12 +148,16 @@ class EvaluationTask:
         return min(self.settings.rounds.pause_s, LONGEST_EVALUATION_PAUSE_S)
 
     @property
-    def pipelined(self) -> bool:
-        """No: a version is judged once."""
-        return False
+    def follows(self) -> str | None:
+        """The training that makes what is to be judged."""
+        return self.settings.task if _selects_early(self.settings, self.pause_s) else None
 
-    def wanted(self, connection: Connection, under_way: int = 0) -> bool:
-        """While a version awaits its evaluation."""
+    def wanted(self, connection: Connection, beside: Sequence[Round] = ()) -> bool:
+        """While a version awaits its evaluation; beside a training, which will make one."""
+        return bool(beside) or self.ready(connection)
+
+    def ready(self, connection: Connection) -> bool:
+        """When there is a version to judge."""
         return awaiting_evaluation(connection) is not None
 
     def prepare(self, connection: Connection, row: Round, devices: int, rng: ByteSource) -> Prepared | None:
@@ -190,13 +203,17 @@ class AnalyticsTask:
         return self.settings.metrics.analytics_every_s
 
     @property
-    def pipelined(self) -> bool:
-        """No: usage is counted at intervals."""
-        return False
+    def follows(self) -> str | None:
+        """Nothing: usage is counted at intervals."""
+        return None
 
-    def wanted(self, connection: Connection, under_way: int = 0) -> bool:
+    def wanted(self, connection: Connection, beside: Sequence[Round] = ()) -> bool:
         """Until the budget is spent."""
         return not overspends(connection, self.settings, usage=True)
+
+    def ready(self, connection: Connection) -> bool:
+        """Always: it counts the newest versions, whatever they are."""
+        return True
 
     def prepare(self, connection: Connection, row: Round, devices: int, rng: ByteSource) -> Prepared | None:
         """Count the newest versions."""
@@ -218,6 +235,14 @@ class AnalyticsTask:
         with database.writing() as connection:
             take_all(connection, cohorts, RoundEvent.PASSED, now)
         return cohorts[0].base_version
+
+
+def _selects_early(settings: Settings, pause_s: float) -> bool:
+    """Whether a selection may open beside a round.
+
+    Whoever joins early waits for the plan until the pause is over: not longer than a selection may last.
+    """
+    return settings.rounds.pipelined and pause_s <= settings.deadlines.selecting_s
 
 
 def _dimension(connection: Connection, version: int) -> int:
