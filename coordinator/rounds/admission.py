@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from coordinator.errors import RequestRefusedError
 from coordinator.privacy.ledger import overspends
-from coordinator.releases.rollout import offered_model
+from coordinator.releases.rollout import offered_notice
 from coordinator.rounds import pace_steering, versions
 from coordinator.rounds.states import RoundState
 from coordinator.rounds.tasks import RoundTask, tasks_of
@@ -241,4 +241,4 @@ class Admission:
         return None if began is None else began + round_store.mean_time_to_collect_s(connection, newest)
 
     def _current(self, connection: Connection, device: bytes) -> ModelNotice:
-        return offered_model(connection, device, self._settings.releases.rollout_stages[0]).notice
+        return offered_notice(connection, device, self._settings.releases.rollout_stages[0])

@@ -17,7 +17,7 @@ from coordinator.privacy.ledger import affords, overspends
 from coordinator.privacy.planning import plan_usage_privacy
 from coordinator.releases.evaluation_gate import settle
 from coordinator.releases.model_store import PublishedModel, current_model, load_artifact, published_model
-from coordinator.releases.rollout import awaiting_evaluation
+from coordinator.releases.rollout import awaiting_evaluation, holdback_versions
 from coordinator.rounds import planning
 from coordinator.rounds.publication import publish
 from coordinator.rounds.states import RoundEvent
@@ -25,7 +25,7 @@ from coordinator.rounds.transitions import take_all
 from coordinator.settings import Settings
 from coordinator.storage import Database, round_store
 from coordinator.storage.round_store import Round
-from federated_protocol.plan import MetricSetting, Plan, TaskKind
+from federated_protocol.plan import MetricSetting, MetricSlot, Plan, TaskKind
 from federated_protocol.randomness import ByteSource
 
 LONGEST_EVALUATION_PAUSE_S = 60.0
@@ -120,7 +120,9 @@ class TrainingTask:
         """Train on top of the newest version."""
         base = current_model(connection)
         dimension = _dimension(connection, base.version)
-        return Prepared(base, planning.make_plan(self.settings, row, base, dimension, cohort=devices, rng=rng))
+        slots = _slots(connection, self.settings, base.version)
+        plan = planning.make_plan(self.settings, row, base, dimension, cohort=devices, rng=rng, slots=slots)
+        return Prepared(base, plan)
 
     def affords(self, connection: Connection, plan: Plan, cohorts: int) -> bool:
         """By the ledger."""
@@ -218,7 +220,7 @@ class AnalyticsTask:
     def prepare(self, connection: Connection, row: Round, devices: int, rng: ByteSource) -> Prepared | None:
         """Count the newest versions."""
         newest = current_model(connection)
-        slots = metric_slots(newest.version, self.settings.metrics.newest_versions)
+        slots = _slots(connection, self.settings, newest.version)
         metrics = MetricSetting(slots, (), usage_clip=planning.usage_clip(self.settings))
         plan = planning.make_counting_plan(
             self.settings, row, devices, TaskKind.ANALYTICS, newest, _dimension(connection, newest.version), rng,
@@ -235,6 +237,10 @@ class AnalyticsTask:
         with database.writing() as connection:
             take_all(connection, cohorts, RoundEvent.PASSED, now)
         return cohorts[0].base_version
+
+
+def _slots(connection: Connection, settings: Settings, newest: int) -> tuple[MetricSlot, ...]:
+    return metric_slots(newest, settings.metrics.newest_versions, holdback_versions(connection)[-1])
 
 
 def _selects_early(settings: Settings, pause_s: float) -> bool:

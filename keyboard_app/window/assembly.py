@@ -23,6 +23,7 @@ from keyboard_app.device import (
     SwitchedConditions,
     SystemConditions,
 )
+from keyboard_app.device.identity import HOLDBACK
 from keyboard_app.device.model_store import ModelStore
 from keyboard_app.device.release_client import pin_root
 from keyboard_app.suggestions import Preferences, SuggestionEngine, TypingSession
@@ -251,8 +252,9 @@ def _open_log(path: Path, clock: Callable[[], float], notes: list[str]) -> Impre
 def _use_stored_model(home: Path, bundle: Bundle, engine: SuggestionEngine) -> None:
     """Where nothing can be learned, the newest model that ever arrived goes on ranking."""
     identity = DeviceIdentity.open(home)
-    model = ModelStore(home / "models", bundle.digest, bundle.weights0, bundle.threshold0).in_use
-    engine.use_model(model.version, model.weights, model.threshold, identity.arm())
+    store, arm = ModelStore(home / "models", bundle.digest, bundle.weights0, bundle.threshold0), identity.arm()
+    model = store.holdback if arm == HOLDBACK else store.in_use
+    engine.use_model(model.version, model.weights, model.threshold, arm)
 
 
 def _make_runtime(

@@ -20,14 +20,22 @@ const points = (value) => (100 * value).toFixed(1);
 const ratio = (value) => `${(100 * value).toFixed(0)}`;
 const three = (value) => (value === null ? "–" : value.toFixed(3));
 
+const ARMS = { treatment: "all but the holdback", all: "the holdback as well" };
+
 function rolloutPart(model, rollout, deciding) {
   const id = `percent-${model.version}`;
   const shown = element("output", { for: id }, `${rollout.percent} %`);
   const slider = element("input", { type: "range", id, min: "0", max: "100", step: "1", value: String(rollout.percent) });
   slider.disabled = !deciding;
   slider.addEventListener("input", () => { shown.textContent = `${slider.value} %`; });
-  slider.addEventListener("change", () => decide(`/admin/models/${model.version}/rollout`, { percent: Number(slider.value) }));
-  return element("div", { class: "rollout" }, element("label", { for: id }, rollout.state === "candidate" ? "Told to (waits for its evaluation)" : "Devices told of it"), shown, slider);
+  const arms = element("select", { id: `arms-${model.version}` }, ...Object.entries(ARMS).map(([value, text]) => element("option", { value }, text)));
+  arms.value = rollout.arms;
+  arms.disabled = !deciding;
+  const roll = () => decide(`/admin/models/${model.version}/rollout`, { percent: Number(slider.value), arms: arms.value });
+  slider.addEventListener("change", roll);
+  arms.addEventListener("change", () => { arms.blur(); roll(); }); // cards are not drawn anew under an open list
+  return element("div", { class: "rollout" }, element("label", { for: id }, rollout.state === "candidate" ? "Told to (waits for its evaluation)" : "Devices told of it"), shown, slider,
+    element("label", { for: arms.id }, "Those who rank with it"), arms);
 }
 
 // What else is known of a version; asked for when somebody opens it, and again whenever the page is drawn anew.
@@ -59,7 +67,7 @@ function versionCard(model, rollout, comparison, evaluation, deciding) {
     card.append(element("p", { class: "group" }, "Before it went out"), definitions("rows", [["Area under the curve", pair("auc")], ["Log loss", pair("log_loss")], ["Clicks its threshold keeps", percent(evaluation.judged.clicks_kept, 0)], ["Verdict", `${words(evaluation.verdict)}, ${count(evaluation.devices)} devices`]]));
   }
   if (comparison) {
-    card.append(element("p", { class: "group" }, "In the field, against the holdback"), definitions("rows", [["Click-through, %", bounded(comparison.ctr, points)], ["Difference, points", bounded(comparison.ctr_difference, points)], ["Clicks retained, %", bounded(comparison.clicks_retained, ratio)], ["Offers retained, %", bounded(comparison.offers_retained, ratio)], ["Devices", `${count(comparison.treatment_devices)} against ${count(comparison.holdback_devices)}`], ["Verdict", words(comparison.verdict)]]));
+    card.append(element("p", { class: "group" }, `In the field, against the holdback on v${comparison.compared_with}`), definitions("rows", [["Click-through, %", bounded(comparison.ctr, points)], ["Difference, points", bounded(comparison.ctr_difference, points)], ["Clicks retained, %", bounded(comparison.clicks_retained, ratio)], ["Offers retained, %", bounded(comparison.offers_retained, ratio)], ["Devices", `${count(comparison.treatment_devices)} against ${count(comparison.holdback_devices)}`], ["Verdict", words(comparison.verdict)]]));
   }
   card.append(modelCard(model.version));
   if (model.version && !["withdrawn", "replaced"].includes(rollout.state)) {
@@ -110,7 +118,7 @@ async function draw() {
   const deciding = session.role === "operator", newest = models.slice(-MOST);
   drawLineage(newest, states);
   drawQuality(metrics.comparisons);
-  if (!(document.activeElement && document.activeElement.matches("#versions input:active"))) {
+  if (!(document.activeElement && document.activeElement.matches("#versions input:active, #versions select:focus"))) {
     $("versions").replaceChildren(...[...newest].reverse().map((m) => versionCard(m, states.get(m.version), compared.get(m.version), judged.get(m.version), deciding)));
   }
   $("versions-note").textContent = models.length > MOST ? `the newest ${MOST} of ${models.length}` : "intervals are for one look, 95 %";

@@ -81,7 +81,7 @@ function drawCharts({ metrics, rounds }) {
   const known = (u) => u[metric] !== null;
   const enough = (u, i, all) => u.offers >= FEWEST_OFFERS || Math.max(...all.map((other) => other.offers)) < FEWEST_OFFERS;
   const versions = metrics.by_version.filter((u) => u.arm === "treatment" && known(u)).filter(enough);
-  const holdback = metrics.by_version.find((u) => u.arm === "holdback" && known(u));
+  const holdback = metrics.by_version.filter((u) => u.arm === "holdback" && known(u)).at(-1);
   plot($("by-version"), { label: `${words(metric)} by model version`, x: versions.map((u) => u.version), lines: [{ name: "treatment", values: versions.map((u) => u[metric]), colour: "accent" }], level: holdback ? holdback[metric] : null, y: shown, x_text: (v) => `v${v}`, x_title: (v) => `version ${v}` });
   const counted = metrics.by_round.filter((r) => known(r.treatment) || known(r.holdback));
   plot($("by-round"), { label: `${words(metric)} by training round, treatment and holdback`, x: counted.map((r) => r.round), lines: [{ name: "holdback", values: counted.map((r) => r.holdback[metric]), colour: "warm", dashed: true, dots: false }, { name: "treatment", values: counted.map((r) => r.treatment[metric]), colour: "accent" }], y: shown, x_title: (v) => `round ${v}` });
