@@ -35,7 +35,7 @@ function rolloutPart(model, rollout, deciding) {
   slider.addEventListener("change", roll);
   arms.addEventListener("change", () => { arms.blur(); roll(); }); // cards are not drawn anew under an open list
   return element("div", { class: "rollout" }, element("label", { for: id }, rollout.state === "candidate" ? "Told to (waits for its evaluation)" : "Devices told of it"), shown, slider,
-    element("label", { for: arms.id }, "Those who rank with it"), arms);
+    element("label", { for: arms.id }, "Who ranks with it"), arms);
 }
 
 // What else is known of a version; asked for when somebody opens it, and again whenever the page is drawn anew.
@@ -56,17 +56,17 @@ function modelCard(version) {
   return box;
 }
 
-function versionCard(model, rollout, comparison, evaluation, deciding) {
+function versionCard(model, rollout, parent, comparison, evaluation, deciding) {
   const card = element("article", { class: "card", "data-version": model.version, "data-state": rollout.state },
     element("div", { class: "head" }, element("h3", {}, `Version ${model.version}`), element("span", { class: `tag ${rollout.state}` }, rollout.state)),
     element("p", { class: "reason" }, words(rollout.reason)));
-  const origin = model.round !== null ? `round ${model.round} on v${model.parent}` : model.version ? `v${model.parent}, published again` : "the release bundle";
+  const origin = model.round !== null ? `round ${model.round} on v${model.parent}` : !model.version ? "the release bundle" : parent && parent.state === "replaced" ? `v${model.parent}, threshold calibrated` : `v${model.parent}, published again`;
   card.append(definitions("rows", [["Made by", origin], ...(model.participants ? [["Sum of", `${count(model.participants)} devices, ${count(model.examples)} examples`]] : []), ["Threshold", minus(model.threshold.toFixed(3))]]));
   if (evaluation) {
     const pair = (what) => `${three(evaluation.judged[what])} (v${evaluation.baseline_version}: ${three(evaluation.baseline[what])})`;
     card.append(element("p", { class: "group" }, "Before it went out"), definitions("rows", [["Area under the curve", pair("auc")], ["Log loss", pair("log_loss")], ["Clicks its threshold keeps", percent(evaluation.judged.clicks_kept, 0)], ["Verdict", `${words(evaluation.verdict)}, ${count(evaluation.devices)} devices`]]));
   }
-  if (comparison) {
+  if (comparison && comparison.treatment_devices) {
     card.append(element("p", { class: "group" }, `In the field, against the holdback on v${comparison.compared_with}`), definitions("rows", [["Click-through, %", bounded(comparison.ctr, points)], ["Difference, points", bounded(comparison.ctr_difference, points)], ["Clicks retained, %", bounded(comparison.clicks_retained, ratio)], ["Offers retained, %", bounded(comparison.offers_retained, ratio)], ["Devices", `${count(comparison.treatment_devices)} against ${count(comparison.holdback_devices)}`], ["Verdict", words(comparison.verdict)]]));
   }
   card.append(modelCard(model.version));
@@ -119,7 +119,7 @@ async function draw() {
   drawLineage(newest, states);
   drawQuality(metrics.comparisons);
   if (!(document.activeElement && document.activeElement.matches("#versions input:active, #versions select:focus"))) {
-    $("versions").replaceChildren(...[...newest].reverse().map((m) => versionCard(m, states.get(m.version), compared.get(m.version), judged.get(m.version), deciding)));
+    $("versions").replaceChildren(...[...newest].reverse().map((m) => versionCard(m, states.get(m.version), states.get(m.parent), compared.get(m.version), judged.get(m.version), deciding)));
   }
   $("versions-note").textContent = models.length > MOST ? `the newest ${MOST} of ${models.length}` : "intervals are for one look, 95 %";
   $("pause-note").textContent = releases.paused ? "Paused: no further round opens; devices keep the model they have." : "Rounds open as devices come. Pausing is the kill switch: devices keep the model they have.";

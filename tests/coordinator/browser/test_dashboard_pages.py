@@ -101,7 +101,7 @@ def test_an_operator_signs_in_moves_the_slider_and_rolls_back(page, deployment):
 def test_an_operator_rolls_a_version_out_to_all_arms(page):
     page.goto("/models")
     card = page.locator("article[data-version='2']")
-    arms = card.get_by_label("Those who rank with it")
+    arms = card.get_by_label("Who ranks with it")
     expect(arms).to_be_disabled()
     expect(arms).to_have_value("treatment")
     sign_in(page, "ada")
