@@ -122,6 +122,7 @@ def _collecting(database: Database, task: str, devices: list[Identity]) -> list[
 
     The keys and shares of so many devices are not what is measured here.
     """
+    from coordinator.experiments.click_through import metric_slots
     from coordinator.releases.model_store import current_model
     from coordinator.rounds import planning
 
@@ -132,9 +133,9 @@ def _collecting(database: Database, task: str, devices: list[Identity]) -> list[
         settings = Settings(
             authority_public_key="00" * 32, rounds=RoundSettings(goal_count=2000), codec=CodecTarget(most_sent=0)
         )
-        plan = planning.make_plan(
-            settings, row, current_model(connection), DIMENSION, len(devices), secrets.token_bytes
-        )
+        base = current_model(connection)
+        slots = metric_slots(base.version, settings.metrics.newest_versions)
+        plan = planning.make_plan(settings, row, base, DIMENSION, len(devices), secrets.token_bytes, slots=slots)
         encoded = planning.encode_plan(plan)
         connection.execute(participants.delete().where(participants.c.round_id == row.id))
         members = [

@@ -16,7 +16,7 @@ from coordinator.experiments.evaluation import Evaluation
 from coordinator.privacy import EpsilonReporter, privacy_sentence, spending_of_all
 from coordinator.releases.evaluation_gate import evaluation_of
 from coordinator.releases.model_store import ModelStore, PublishedModel
-from coordinator.releases.rollout import rounds_paused
+from coordinator.releases.rollout import compared_with, holdback_versions, rounds_paused
 from coordinator.rounds.deployment import tasks_of
 from coordinator.rounds.states import ORDER, PHASE_OF_STATE, RoundState
 from coordinator.settings import Settings
@@ -192,9 +192,7 @@ class Reports:
         """The state of affairs at ``now``."""
         task = self._settings.task
         with self._database.reading() as connection:
-            rows = [
-                row for task_ in tasks_of(self._settings) for row in round_store.running_rounds(connection, task_.name)
-            ]
+            rows = round_store.running_rounds_of(connection, [task_.name for task_ in tasks_of(self._settings)])
             first = {(row.task, row.number, row.attempt): row for row in reversed(rows)}
             live = tuple(
                 self._live(round_store.cohorts_of(connection, row), connection) for row in reversed(first.values())
@@ -300,10 +298,17 @@ class Reports:
         """Every version counted in the newest ``limit`` sums against the holdback, oldest version first."""
         with self._database.reading() as connection:
             counted = metric_store.comparison_sums(connection, self._settings.counting_tasks, limit)
+            holdback = holdback_versions(connection)
         setting = self._settings.metrics
         versions = sorted({u.version for row in counted for u in usage_by_arm(row) if u.arm == TREATMENT and u.version})
         return tuple(
-            compare_over_rounds(version, counted, setting.holdback_percent / 100, level=setting.confidence)
+            compare_over_rounds(
+                version,
+                counted,
+                setting.holdback_percent / 100,
+                compared_with=compared_with(version, holdback),
+                level=setting.confidence,
+            )
             for version in versions
         )
 

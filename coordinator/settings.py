@@ -58,7 +58,8 @@ class RoundSettings(_Group, frozen=True):
     """A cohort whose update is so many times farther from the cohorts' median than the median cohort is left out of
     the average; 0 leaves none out. Works from four cohorts on."""
     pipelined: bool = True
-    """Open the next selection while the last round still collects. Not with noise or with the evaluation gate."""
+    """Open the next selection while the round it follows still collects: with the evaluation gate, trainings and
+    evaluations by turns. Not where the pause is longer than a selection may last."""
     overselect: float = 1.3
     """Devices selected for one wanted (arXiv 1902.01046, section 9: 6-10 % drop out)."""
     smallest_aggregate: int = 20

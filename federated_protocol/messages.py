@@ -147,11 +147,20 @@ class Unmasking(Message, frozen=True):
 # -- coordinator to device ---------------------------------------------------------------------------------------
 
 
+class HoldbackModel(Message, frozen=True):
+    """A version that was rolled out to the holdback arm as well, and the SHA-256 (hex) of its artifact."""
+
+    version: int
+    digest: str
+
+
 class ModelNotice(Message, frozen=True):
     """The model version now in the field and the SHA-256 (hex) of its artifact."""
 
     version: int
     digest: str
+    holdback: HoldbackModel | None = None
+    """What devices of the holdback arm rank with meanwhile; None is version 0."""
 
 
 class Selected(Message, frozen=True, tag="selected"):

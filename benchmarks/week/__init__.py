@@ -21,8 +21,10 @@ from benchmarks.postgresql_server import PostgresServer, PostgresUnavailableErro
 from benchmarks.week import taking_part
 from benchmarks.week.run import FAULTY_FROM, START, Week, WeekSetting
 from benchmarks.week.world import DAY, HOUR
+from coordinator.experiments.evaluation import GateVerdict
 from coordinator.operation.audit import newest_entries
 from coordinator.releases import signing_keys
+from coordinator.releases.evaluation_gate import evaluation_of
 from coordinator.reports import Reports
 from coordinator.settings import (
     CodecTarget,
@@ -149,6 +151,8 @@ def summary(week: Week) -> dict[str, Value]:
     after_fault = [entry for entry in decisions if entry.action == "rollback" and "dropped" in entry.detail]
     bad = next(iter(after_fault), None)
     bad_version = None if bad is None else int(bad.detail.split()[1])
+    with coordinator.database.reading() as connection:  # of a calibrated version, the candidate was judged
+        verdict = None if bad_version is None else evaluation_of(connection, coordinator.settings, bad_version)
     judged = {evaluation.version: evaluation for evaluation in reports.evaluations()}
     standing = [c for c in reports.comparisons() if c.verdict.value != "too_early"]
     last = standing[-1] if standing else None
@@ -167,7 +171,7 @@ def summary(week: Week) -> dict[str, Value]:
         "passed_the_gate": counts["passed the gate"],
         "stopped_by_the_gate": sum(not e.verdict.value.startswith(("passed", "too_few")) for e in judged.values()),
         "bad_version": bad_version,
-        "bad_version_passed_the_gate": bad_version in judged and judged[bad_version].verdict.value == "passed",
+        "bad_version_passed_the_gate": verdict is not None and verdict.verdict is GateVerdict.PASSED,
         "bad_version_made_on_day": None if bad_version is None else (made[bad_version] - START) / DAY,
         "faulty_app_from_day": FAULTY_FROM,
         "hours_until_rolled_back": None if bad is None else (bad.at - made[bad_version or 0]) / HOUR,

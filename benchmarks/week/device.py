@@ -49,6 +49,8 @@ class SimulatedDevice:
     rng: np.random.Generator
     told: int = 0
     """The version it ranks with, unless it is held back."""
+    held: int = 0
+    """What it ranks with then."""
     since: float = 0.0
     """Until when its typing was simulated."""
     unreported: Offers = field(default_factory=Offers.none)
@@ -72,11 +74,12 @@ class SimulatedDevice:
 
     def learn(self, notice: ModelNotice, now: float, world: World, models: Callable[[int], Model]) -> bool:
         """Type until now with the old model, then rank with the announced one; whether that is a new one."""
-        if notice.version == self.told:
+        held = 0 if notice.holdback is None else notice.holdback.version
+        if (notice.version, held) == (self.told, self.held):
             return False
         self.type_until(now, world, models)
-        self.told = notice.version
-        return True
+        new, self.told, self.held = notice.version != self.told, notice.version, held
+        return new
 
     def type_until(self, now: float, world: World, models: Callable[[int], Model]) -> None:
         """Catch up with what its person did since the last time."""
@@ -85,7 +88,7 @@ class SimulatedDevice:
         lines = int(self.rng.poisson(expected))
         if not lines:
             return
-        model = models(0 if self.arm == HOLDBACK else self.told)
+        model = models(self.held if self.arm == HOLDBACK else self.told)
         offers, shown = world.live(self.rng, lines, self.taste, model.weights, model.threshold)
         self.unreported = (self.unreported + offers).newest(MOST_OFFERS)
         counted = self.usage.setdefault((self.arm, model.version), [0, 0, 0])

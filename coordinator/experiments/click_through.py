@@ -1,7 +1,8 @@
 """Offers a line, clicks a line and click-through rate by arm and model version.
 
 CTR alone is maximised by offering nothing, so it is never shown without offers a line and clicks a line beside it. The
-holdback arm stays on v0 while treatment moves on: the two are compared at the same time, by sums over the same rounds.
+holdback arm stays on one version (v0, until another is rolled out to all arms) while treatment moves on: the two are
+compared at the same time, by sums over the same rounds.
 """
 
 from __future__ import annotations
@@ -79,11 +80,11 @@ def usage_by_arm(sums: Mapping[str, int]) -> list[ArmUsage]:
     ]
 
 
-def metric_slots(current_version: int, newest: int) -> tuple[MetricSlot, ...]:
-    """The slots a plan counts: the holdback on v0 and treatment on the newest versions, oldest first."""
+def metric_slots(current_version: int, newest: int, holdback: int = 0) -> tuple[MetricSlot, ...]:
+    """The slots a plan counts: the holdback on its version and treatment on the newest versions, oldest first."""
     first = max(0, current_version - newest + 1)
     treatment = (MetricSlot(arm="treatment", version=version) for version in range(first, current_version + 1))
-    return (MetricSlot(arm="holdback", version=0), *treatment)
+    return (MetricSlot(arm="holdback", version=holdback), *treatment)
 
 
 def total_usage(usages: Iterable[ArmUsage], arm: str) -> ArmUsage:

@@ -52,6 +52,8 @@ class Comparison(msgspec.Struct, frozen=True):
     """A version against the holdback over the rounds that counted both; None without enough to say."""
 
     version: int
+    compared_with: int
+    """The version that the holdback ranked with."""
     treatment_devices: int
     holdback_devices: int
     ctr: Bounded | None
@@ -70,6 +72,7 @@ def compare(
     treatment: ArmSums,
     holdback: ArmSums,
     *,
+    compared_with: int = 0,
     clicks: Estimate | None = None,
     offers: Estimate | None = None,
     sample_ratio_p: float = 1.0,
@@ -85,6 +88,7 @@ def compare(
     gap = None if ours is None or theirs is None else statistics.difference(ours, theirs)
     return Comparison(
         version=version,
+        compared_with=compared_with,
         treatment_devices=treatment.n,
         holdback_devices=holdback.n,
         ctr=_bounded(ours, level),
@@ -124,9 +128,14 @@ def _verdict(
 
 
 def compare_over_rounds(
-    version: int, rounds: Sequence[Mapping[str, int]], holdback_share: float, *, level: float = 0.95
+    version: int,
+    rounds: Sequence[Mapping[str, int]],
+    holdback_share: float,
+    *,
+    compared_with: int = 0,
+    level: float = 0.95,
 ) -> Comparison:
-    """Sum the counters of the rounds that asked for ``version`` and compare.
+    """Sum the counters of the rounds that asked for ``version`` and for the holdback's, and compare.
 
     Parameters
     ----------
@@ -140,9 +149,9 @@ def compare_over_rounds(
     usage: list[tuple[ArmUsage, ArmUsage]] = []
     for sums in rounds:
         usages = {(found.arm, found.version): found for found in usage_by_arm(sums)}
-        if (TREATMENT, version) not in usages:
+        if not {(TREATMENT, version), (CONTROL, compared_with)} <= usages.keys():
             continue
-        usage.append((usages[TREATMENT, version], usages.get((CONTROL, 0), ArmUsage(CONTROL, 0, 0, 0, 0))))
+        usage.append((usages[TREATMENT, version], usages[CONTROL, compared_with]))
         treatment += usage[-1][0].moments
         holdback += usage[-1][1].moments
         looks += 1
@@ -153,6 +162,7 @@ def compare_over_rounds(
         version,
         treatment,
         holdback,
+        compared_with=compared_with,
         clicks=_retained(usage, lambda row: row.clicks, treatment.n, holdback.n),
         offers=_retained(usage, lambda row: row.offers, treatment.n, holdback.n),
         sample_ratio_p=min(1.0, smallest_p * max(looks, 1)),

@@ -136,25 +136,35 @@ def list_releases(config: Path | None, database: str | None, as_json: bool) -> N
         paused = rounds_paused(connection)
     if paused and not as_json:
         click.echo("rounds are paused")
-    rows = [(r.version, r.state, f"{r.percent:g} %", r.reason) for r in found]
-    show(as_json, found, ("version", "state", "devices", "reason"), rows)
+    rows = [(r.version, r.state, f"{r.percent:g} %", r.arms.value, r.reason) for r in found]
+    show(as_json, found, ("version", "state", "devices", "arms", "reason"), rows)
 
 
 @releases.command()
 @settings_options
 @click.argument("version", type=int)
 @click.argument("percent", type=float)
+@click.option(
+    "--arms",
+    type=click.Choice(["treatment", "all"]),
+    help="Who ranks with it: the treatment arm alone, or the holdback as well, which then is what later versions are "
+    "compared with. As before when left out; a new version begins with treatment.",
+)
 @_JSON
-def rollout(config: Path | None, database: str | None, version: int, percent: float, as_json: bool) -> None:
+def rollout(
+    config: Path | None, database: str | None, version: int, percent: float, arms: str | None, as_json: bool
+) -> None:
     """Tell PERCENT of the devices of VERSION."""
     from coordinator.operation.audit import COMMAND_LINE
-    from coordinator.releases.rollout import set_percent
+    from coordinator.releases.rollout import RolloutArms, set_percent
 
     opened, _ = _database(config, database)
+    chosen = None if arms is None else RolloutArms(arms)
     with opened.writing() as connection:
-        set_percent(connection, version, percent, now=time.time(), actor=COMMAND_LINE, reason="operator")
-    line = f"version {version} is told to {percent:g} % of devices"
-    _say(as_json, {"version": version, "percent": percent}, line)
+        told = set_percent(connection, version, percent, chosen, now=time.time(), actor=COMMAND_LINE, reason="operator")
+    whom = "devices" if told.arms is RolloutArms.ALL else "devices, and the treatment arm ranks with it"
+    line = f"version {version} is told to {percent:g} % of {whom}"
+    _say(as_json, {"version": version, "percent": percent, "arms": told.arms.value}, line)
 
 
 @releases.command()

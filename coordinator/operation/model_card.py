@@ -92,7 +92,7 @@ def as_markdown(card: ModelCard) -> str:
         return "\n".join([*lines, "No sum has counted it yet.", ""])
     lines += [
         f"- Verdict: {found.verdict.value.replace('_', ' ')} "
-        f"({found.treatment_devices} devices against {found.holdback_devices})",
+        f"({found.treatment_devices} devices against {found.holdback_devices} on version {found.compared_with})",
         f"- Click-through: {_text(found.ctr)}; holdback {_text(found.holdback_ctr)}; "
         f"difference {_text(found.ctr_difference)}",
         f"- Clicks a line, relative to the holdback: {_text(found.clicks_retained)}",

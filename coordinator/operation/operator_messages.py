@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from coordinator.releases.rollout import RolloutArms
+
 
 class SignIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of ``POST /admin/session``."""
@@ -16,6 +18,8 @@ class RolloutChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of ``POST /admin/models/{version}/rollout``."""
 
     percent: float
+    arms: RolloutArms | None = None
+    """Which arms rank with it; as before when left out."""
 
 
 class SessionState(msgspec.Struct, frozen=True):
@@ -32,6 +36,7 @@ class RolloutState(msgspec.Struct, frozen=True):
     version: int
     state: str
     percent: float
+    arms: RolloutArms
     reason: str
 
 

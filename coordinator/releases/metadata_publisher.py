@@ -22,7 +22,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetF
 
 from coordinator.errors import ReleaseError
 from coordinator.operation.high_water import HighWater, raising
-from coordinator.releases.rollout import GONE
+from coordinator.releases.rollout import GONE, holdback_versions
 from coordinator.releases.signing_keys import (
     LIFETIME_DAYS,
     ROOT,
@@ -107,7 +107,8 @@ class MetadataPublisher:
             stamped = connection.scalar(
                 select(func.max(release_metadata.c.version)).where(release_metadata.c.role == TIMESTAMP)
             )
-        return newest, gone, stamped, tuple(sorted(path.name for path in (self._online / "metadata").iterdir()))
+            held = tuple(holdback_versions(connection))
+        return newest, gone, held, stamped, tuple(sorted(path.name for path in (self._online / "metadata").iterdir()))
 
     def _update(self, connection: Connection, now: float) -> bool:
         root = self._adopt(connection, ROOT, None)
@@ -199,12 +200,12 @@ class MetadataPublisher:
 
 
 def _round_targets(connection: Connection) -> dict[str, TargetFile]:
+    """The newest models that stand, and those that the holdback stays on however old they are."""
     gone = select(rollouts.c.version).where(rollouts.c.state.in_(GONE))
-    query = (
-        select(models.c.version, models.c.digest, func.length(models.c.artifact))
-        .where(models.c.version.not_in(gone))
-        .order_by(models.c.version.desc())
-        .limit(MODELS_SIGNED)
+    standing = select(models.c.version).where(models.c.version.not_in(gone))
+    newest = standing.order_by(models.c.version.desc()).limit(MODELS_SIGNED)
+    query = select(models.c.version, models.c.digest, func.length(models.c.artifact)).where(
+        models.c.version.in_([*connection.scalars(newest), *holdback_versions(connection)])
     )
     found = {}
     for version, digest, size in connection.execute(query):

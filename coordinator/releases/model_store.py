@@ -15,7 +15,7 @@ from coordinator.storage import Database
 from coordinator.storage.database import inserted
 from coordinator.storage.tables import models
 from federated_protocol import wire
-from federated_protocol.messages import ModelArtifact, ModelNotice
+from federated_protocol.messages import ModelArtifact
 
 
 def artifact_bytes(artifact: ModelArtifact) -> bytes:
@@ -43,11 +43,6 @@ class PublishedModel:
     update_norm: float | None
     """L2 norm of the averaged update; None for v0."""
     created_at: float
-
-    @property
-    def notice(self) -> ModelNotice:
-        """What devices are told."""
-        return ModelNotice(version=self.version, digest=self.digest)
 
 
 class ModelStore:
@@ -95,12 +90,7 @@ class ModelStore:
 
 def current_model(connection: Connection) -> PublishedModel:
     """The newest version, inside a transaction."""
-    return newest_of(connection, summary().order_by(models.c.version.desc()).limit(1))
-
-
-def newest_of(connection: Connection, query: Select[Any], values: dict[str, Any] | None = None) -> PublishedModel:
-    """The one version that a narrowed :func:`summary` finds; every database holds at least version 0."""
-    row = connection.execute(query, values).one_or_none()
+    row = connection.execute(summary().order_by(models.c.version.desc()).limit(1)).one_or_none()
     if row is None:
         raise ReleaseError("the database holds no model: start the coordinator once with its bundle")
     return _published(row._mapping)

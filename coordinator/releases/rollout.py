@@ -1,14 +1,20 @@
 """Which device is told of which version: staged rollout, withdrawal, rolling back, the kill switch.
 
 A device's place in a rollout is a hash of its key, so a version at ten per cent reaches the same tenth every time and
-nobody has to store who. A version is never taken back by lowering a number: rolling back publishes the good version's
-weights again under the next number, and the bad one, with everything trained on top of it, is withdrawn, which takes
-it out of the signed targets as well. The holdback is apart from all this: those devices rank with version 0 anyway.
+nobody has to store who. Which arm it is in a device knows alone, so every device is told both: the version of the
+treatment arm, and the newest that was rolled out to *all* arms. The holdback ranks with that one (with version 0 until
+there is one), and later versions are compared with it.
+
+A version is never taken back by lowering a number: rolling back publishes the good version's weights again under the
+next number, and the bad one, with everything trained on top of it, is withdrawn, which takes it out of the signed
+targets as well.
 """
 
 from __future__ import annotations
 
+import enum
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -17,26 +23,42 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 from coordinator.errors import ReleaseError
 from coordinator.operation.audit import record
 from coordinator.releases.model_store import (
-    PublishedModel,
     add_model,
     load_artifact,
-    newest_of,
     published_model,
-    summary,
 )
 from coordinator.rounds.states import RoundEvent
 from coordinator.storage import round_store
 from coordinator.storage.tables import meta, models, rollouts, rounds
-from federated_protocol.messages import AbandonReason
+from federated_protocol.messages import AbandonReason, HoldbackModel, ModelNotice
 
 CANDIDATE, STAGED, LIVE, WITHDRAWN, REPLACED = "candidate", "staged", "live", "withdrawn", "replaced"
 GONE = (WITHDRAWN, REPLACED)
 """Told to nobody, for good: it harmed, or went out under the next number with another threshold."""
+
+
+class RolloutArms(enum.StrEnum):
+    """Which arms rank with a version."""
+
+    TREATMENT = "treatment"
+    ALL = "all"
+    """The holdback as well: it is what later versions are compared with."""
+
+
 _SALT = b"federated-keyboard rollout\0"
 _PAUSED = "rounds_paused"
+_REACHED, _HELD = rollouts.alias("reached"), models.alias("held")
+_HOLDBACK = select(func.max(_REACHED.c.version)).where(
+    _REACHED.c.arms == RolloutArms.ALL.value,
+    _REACHED.c.state.not_in(GONE),
+    _REACHED.c.percent > bindparam("bucket"),
+)
 _OFFERED = (
-    summary()
+    select(
+        models.c.version, models.c.digest, _HELD.c.version.label("held_version"), _HELD.c.digest.label("held_digest")
+    )
     .outerjoin(rollouts, rollouts.c.version == models.c.version)
+    .outerjoin(_HELD, _HELD.c.version == _HOLDBACK.scalar_subquery())
     .where(
         (models.c.version == 0)
         | (
@@ -58,6 +80,7 @@ class Rollout:
     version: int
     state: str
     percent: float
+    arms: RolloutArms
     reason: str
     changed_at: float
 
@@ -67,36 +90,62 @@ def rollout_bucket(device: bytes) -> float:
     return int.from_bytes(hashlib.sha256(_SALT + device).digest()[:8], "big") % 10_000 / 100.0
 
 
-def offered_model(connection: Connection, device: bytes, first_percent: float) -> PublishedModel:
-    """The newest version this device is to rank with.
+def offered_notice(connection: Connection, device: bytes, first_percent: float) -> ModelNotice:
+    """The newest version this device is to rank with, in the treatment arm and in the holdback.
 
     ``first_percent`` is the share of devices a version begins with that nobody has decided about yet.
     """
     asked = {"first_percent": first_percent, "bucket": rollout_bucket(device)}
-    return newest_of(connection, _OFFERED, asked)
+    found = connection.execute(_OFFERED, asked).one()  # every database holds at least version 0
+    holdback = None if found.held_version is None else HoldbackModel(found.held_version, found.held_digest)
+    return ModelNotice(found.version, found.digest, holdback)
+
+
+def holdback_versions(connection: Connection) -> list[int]:
+    """What the holdback ranks or has ranked with, oldest first; the last one is what it is given now."""
+    query = select(rollouts.c.version).where(
+        rollouts.c.arms == RolloutArms.ALL.value, rollouts.c.state.not_in(GONE), rollouts.c.percent > 0
+    )
+    return [0, *sorted(connection.scalars(query))]
+
+
+def compared_with(version: int, holdback: Sequence[int]) -> int:
+    """Which of the holdback's versions a version is compared with: the newest before it."""
+    return max((held for held in holdback if held < version), default=0)
 
 
 def all_rollouts(connection: Connection, first_percent: float) -> dict[int, Rollout]:
     """Every version's rollout, those nobody decided about included."""
     query = (
         select(models.c.version, models.c.created_at, rollouts.c.state, rollouts.c.percent)
-        .add_columns(rollouts.c.reason, rollouts.c.changed_at)
+        .add_columns(rollouts.c.arms, rollouts.c.reason, rollouts.c.changed_at)
         .outerjoin(rollouts, rollouts.c.version == models.c.version)
         .order_by(models.c.version)
     )
     found = {}
     for row in connection.execute(query):
         if row.state is not None:
-            found[row.version] = Rollout(row.version, row.state, row.percent, row.reason, row.changed_at)
+            arms = RolloutArms(row.arms)
+            found[row.version] = Rollout(row.version, row.state, row.percent, arms, row.reason, row.changed_at)
         else:
             percent = 100.0 if row.version == 0 else first_percent
             state = LIVE if percent >= 100 else STAGED
-            found[row.version] = Rollout(row.version, state, percent, "published", row.created_at)
+            arms = RolloutArms.TREATMENT if row.version else RolloutArms.ALL
+            found[row.version] = Rollout(row.version, state, percent, arms, "published", row.created_at)
     return found
 
 
-def set_percent(connection: Connection, version: int, percent: float, *, now: float, actor: str, reason: str) -> None:
-    """Tell ``percent`` of the devices of a version.
+def set_percent(
+    connection: Connection,
+    version: int,
+    percent: float,
+    arms: RolloutArms | None = None,
+    *,
+    now: float,
+    actor: str,
+    reason: str,
+) -> Rollout:
+    """Tell ``percent`` of the devices of a version, of the treatment arm alone or of all arms (None: as before).
 
     Raises
     ------
@@ -106,13 +155,18 @@ def set_percent(connection: Connection, version: int, percent: float, *, now: fl
     if not 0 <= percent <= 100:
         raise ReleaseError("a rollout's percentage lies between 0 and 100")
     published_model(connection, version)
-    known = connection.scalar(select(rollouts.c.state).where(rollouts.c.version == version))
-    if known in GONE:
-        raise ReleaseError(f"version {version} was {known} for good: roll a later one out")
+    known = connection.execute(select(rollouts).where(rollouts.c.version == version)).one_or_none()
+    if known is not None and known.state in GONE:
+        raise ReleaseError(f"version {version} was {known.state} for good: roll a later one out")
     if version == 0:
         raise ReleaseError("version 0 ships with the app: every device has it")
-    _decide(connection, version, LIVE if percent >= 100 else STAGED, percent, reason, now)
-    record(connection, now, actor, "rollout", f"version {version} to {percent:g} % ({reason})")
+    if arms is None:
+        arms = RolloutArms.TREATMENT if known is None else RolloutArms(known.arms)
+    state = LIVE if percent >= 100 else STAGED
+    _decide(connection, version, state, percent, reason, now, arms)
+    whom = "all devices" if arms is RolloutArms.ALL else "the treatment arm"
+    record(connection, now, actor, "rollout", f"version {version} to {percent:g} % of {whom} ({reason})")
+    return Rollout(version, state, percent, arms, reason, now)
 
 
 def hold_back(connection: Connection, version: int, *, now: float) -> None:
@@ -159,7 +213,7 @@ def recalibrate(connection: Connection, candidate: int, threshold: float, *, now
 def roll_back(connection: Connection, bad: int, *, now: float, actor: str, reason: str) -> int:
     """Withdraw ``bad`` and everything trained on top of it; publish the weights from before it. Returns the version.
 
-    A round that is under way on a withdrawn base is abandoned in the same transaction.
+    A round that is under way on a withdrawn base is abandoned in the same transaction; a selection has no base yet.
 
     Raises
     ------
@@ -191,7 +245,7 @@ def roll_back(connection: Connection, bad: int, *, now: float, actor: str, reaso
     for version in sorted(tainted - withdrawn):
         _decide(connection, version, WITHDRAWN, 0.0, reason, now)
     for row in running:
-        if row.base_version in tainted:
+        if row.plan is not None and row.base_version in tainted:
             round_store.move(connection, row, RoundEvent.STOPPED, now, reason=AbandonReason.OPERATOR, actor=actor)
     version = republish(connection, good, now=now)
     _decide(connection, version, LIVE, 100.0, f"again version {good}", now)
@@ -222,7 +276,15 @@ def rounds_paused(connection: Connection) -> bool:
     return connection.scalar(select(meta.c.value).where(meta.c.name == _PAUSED)) is not None
 
 
-def _decide(connection: Connection, version: int, state: str, percent: float, reason: str, now: float) -> None:
-    values = {"state": state, "percent": percent, "reason": reason[:64], "changed_at": now}
+def _decide(
+    connection: Connection,
+    version: int,
+    state: str,
+    percent: float,
+    reason: str,
+    now: float,
+    arms: RolloutArms = RolloutArms.TREATMENT,
+) -> None:
+    values = {"state": state, "percent": percent, "arms": arms.value, "reason": reason[:64], "changed_at": now}
     if not connection.execute(update(rollouts).where(rollouts.c.version == version).values(**values)).rowcount:
         connection.execute(insert(rollouts).values(version=version, **values))

@@ -11,7 +11,15 @@ from coordinator.experiments.click_through import usage_by_arm
 from coordinator.experiments.comparison import TREATMENT, compare_over_rounds
 from coordinator.operation.audit import AUTOMATIC
 from coordinator.releases.evaluation_gate import give_up, overdue
-from coordinator.releases.rollout import GONE, STAGED, all_rollouts, roll_back, set_percent
+from coordinator.releases.rollout import (
+    GONE,
+    STAGED,
+    all_rollouts,
+    compared_with,
+    holdback_versions,
+    roll_back,
+    set_percent,
+)
 from coordinator.settings import Settings
 from coordinator.storage import Database
 from coordinator.storage.tables import rollouts
@@ -51,7 +59,8 @@ class RolloutSteward:
         with self._database.reading() as connection:
             sums = metric_store.comparison_sums(connection, self._settings.counting_tasks, ROUNDS_JUDGED)
             known = all_rollouts(connection, 100.0)
-        harmful = self._harmful(sums, [v for v in known if v and known[v].state not in GONE])
+            holdback = holdback_versions(connection)
+        harmful = self._harmful(sums, [v for v in known if v and known[v].state not in GONE], holdback)
         if harmful is None:
             return None
         version, verdict = harmful
@@ -61,11 +70,19 @@ class RolloutSteward:
                 return None
             return roll_back(connection, version, now=now, actor=AUTOMATIC, reason=verdict)
 
-    def _harmful(self, sums: Sequence[dict[str, int]], standing: Sequence[int]) -> tuple[int, str] | None:
+    def _harmful(
+        self, sums: Sequence[dict[str, int]], standing: Sequence[int], holdback: Sequence[int]
+    ) -> tuple[int, str] | None:
         counted = {usage.version for row in sums for usage in usage_by_arm(row) if usage.arm == TREATMENT}
         setting = self._settings.metrics
         for version in sorted(counted & set(standing)):
-            found = compare_over_rounds(version, sums, setting.holdback_percent / 100, level=setting.confidence)
+            found = compare_over_rounds(
+                version,
+                sums,
+                setting.holdback_percent / 100,
+                compared_with=compared_with(version, holdback),
+                level=setting.confidence,
+            )
             if found.verdict.harmful:
                 return version, found.verdict.value
         return None

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from coordinator.errors import RequestRefusedError
 from coordinator.privacy.ledger import overspends
-from coordinator.releases.rollout import offered_model
+from coordinator.releases.rollout import offered_notice
 from coordinator.rounds import pace_steering, versions
 from coordinator.rounds.deployment import tasks_of
 from coordinator.rounds.states import RoundState
@@ -102,7 +102,8 @@ class Admission:
             )
         if not check_in.wants_round:
             with self._database.reading() as connection:
-                return wire.encode(self._come_back(connection, signed.device, ComeBackReason.NO_ROUND, now))
+                running = self._running(connection)
+                return wire.encode(self._come_back(connection, running, signed.device, ComeBackReason.NO_ROUND, now))
         answer, full = self._answer_once(signed, check_in, public_key, now)
         if full:
             self._wake()
@@ -160,22 +161,22 @@ class Admission:
     def _decide(
         self, connection: Connection, device: bytes, public_key: bytes, check_in: CheckIn, now: float
     ) -> tuple[CheckInAnswer, bool]:
-        running = [row for task in self._tasks for row in round_store.running_rounds(connection, task.name)]
+        running = self._running(connection)
         if not running:
             spent = overspends(connection, self._settings)
             reason = ComeBackReason.PRIVACY_BUDGET if spent else ComeBackReason.NO_ROUND
-            return self._come_back(connection, device, reason, now), False
+            return self._come_back(connection, running, device, reason, now), False
         row = self._selecting(connection, running)
         spoken = check_in.protocol_version
         if row is None or (row.protocol_version or spoken) != spoken:  # whoever joins first says what a cohort speaks
-            return self._come_back(connection, device, ComeBackReason.PACE, now), False
+            return self._come_back(connection, running, device, ComeBackReason.PACE, now), False
         others = [other for other in running if other.id != row.id]
         if participant_store.takes_part(connection, others, device):  # of two rounds it could answer one
-            return self._come_back(connection, device, ComeBackReason.PACE, now), False
+            return self._come_back(connection, running, device, ComeBackReason.PACE, now), False
         cohort = row.still_in
         known = participant_store.participant(connection, row.id, device) is not None
         if not known and cohort >= self._settings.most_selected:
-            return self._come_back(connection, device, ComeBackReason.ROUND_FULL, now), True
+            return self._come_back(connection, running, device, ComeBackReason.ROUND_FULL, now), True
         if not known:
             participant_store.join(connection, row.id, device, public_key, check_in.certificate, now)
             if row.protocol_version is None:
@@ -194,42 +195,51 @@ class Admission:
         row = None if seen is None else round_store.round_by_id(connection, seen.id, lock=True)
         return row if row is not None and row.state is RoundState.SELECTING else None
 
-    def _come_back(self, connection: Connection, device: bytes, reason: ComeBackReason, now: float) -> ComeBack:
+    def _running(self, connection: Connection) -> list[Round]:
+        """What is under way, the most urgent task first."""
+        return round_store.running_rounds_of(connection, [task.name for task in self._tasks])
+
+    def _come_back(
+        self, connection: Connection, running: Sequence[Round], device: bytes, reason: ComeBackReason, now: float
+    ) -> ComeBack:
         limit = self._settings.rounds.max_rounds
         if limit and round_store.published_count(connection, self._settings.task) >= limit:
             return ComeBack(
                 after_s=self._settings.pace.longest_s, reason=reason, current=self._current(connection, device)
             )
-        hints = [self._next_selection_s(connection, task, now) for task in self._tasks if self._runs(connection, task)]
+        at_work = {row.task for row in running}
+        hints = []
+        for task in self._tasks:
+            opens_at = self._opens_beside(connection, task, running)
+            alone = len(self._tasks) == 1
+            if alone or opens_at is not None or task.name in at_work or task.wanted(connection):
+                hints.append(self._next_selection_s(connection, task, opens_at, now))
         after_s = min(hints, default=self._settings.pace.longest_s)
         self.on_come_back(after_s, now)
         return ComeBack(after_s=after_s, reason=reason, current=self._current(connection, device))
 
-    def _runs(self, connection: Connection, task: RoundTask) -> bool:
-        running = len(self._tasks) > 1 and round_store.running_round(connection, task.name) is not None
-        return running or len(self._tasks) == 1 or task.wanted(connection)
-
-    def _next_selection_s(self, connection: Connection, task: RoundTask, now: float) -> float:
+    def _next_selection_s(self, connection: Connection, task: RoundTask, opens_at: float | None, now: float) -> float:
         newest = round_store.newest_rounds(connection, task.name, 5)
-        running = next((row for row in reversed(newest) if row.running), None)
         return pace_steering.come_back_after_s(
             now,
-            running,
+            next((row for row in reversed(newest) if row.running), None),
             [row for row in newest if not row.running],
             task.pause_s,
             self._settings.pace,
             self._rng.random,
             self.active_devices(now),
             self._settings.most_selected,
-            self._opens_beside(connection, running, newest) if task.pipelined else None,
+            opens_at,
         )
 
-    def _opens_beside(self, connection: Connection, running: Round | None, newest: Sequence[Round]) -> float | None:
-        """When a selection is expected beside the running round: as soon as that collects."""
-        if running is None or running.state is RoundState.SELECTING:
+    def _opens_beside(self, connection: Connection, task: RoundTask, running: Sequence[Round]) -> float | None:
+        """When a selection is expected beside the running round that it follows: as soon as that collects."""
+        before = next((row for row in running if row.task == task.follows), None)
+        if before is None or before.state is RoundState.SELECTING:
             return None
-        began = round_store.entered_at(connection, running.id, RoundState.ADVERTISING)
+        began = round_store.entered_at(connection, before.id, RoundState.ADVERTISING)
+        newest = round_store.newest_rounds(connection, before.task, 5)
         return None if began is None else began + round_store.mean_time_to_collect_s(connection, newest)
 
     def _current(self, connection: Connection, device: bytes) -> ModelNotice:
-        return offered_model(connection, device, self._settings.releases.rollout_stages[0]).notice
+        return offered_notice(connection, device, self._settings.releases.rollout_stages[0])

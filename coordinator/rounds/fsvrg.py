@@ -37,7 +37,7 @@ from coordinator.releases.model_store import (
 from coordinator.rounds import planning
 from coordinator.rounds.publication import cohort_sum, leave_out, publish
 from coordinator.rounds.states import RoundEvent
-from coordinator.rounds.tasks import Prepared, TrainingTask
+from coordinator.rounds.tasks import Prepared, TrainingTask, reported_slots
 from coordinator.rounds.transitions import take_all
 from coordinator.settings import Settings
 from coordinator.storage import Database
@@ -66,9 +66,9 @@ class FsvrgTask(TrainingTask):
     """Improves the newest version of the trigger; whether a round may open is as for all training."""
 
     @property
-    def pipelined(self) -> bool:
-        """No: what a round sums follows from the one before it."""
-        return False
+    def follows(self) -> str | None:
+        """Nothing: what a round sums follows from the one before it."""
+        return None
 
     def next_sum(self, connection: Connection) -> TaskKind:
         """The one that is missing at the newest version."""
@@ -102,7 +102,8 @@ def _plan_gradient(
     settings: Settings, connection: Connection, row: Round, base: PublishedModel, devices: int, rng: ByteSource
 ) -> Plan:
     setting = _sparse(settings, settings.fsvrg.gradient_clip, settings.fsvrg.gradient_step)
-    plan = planning.make_plan(setting, row, base, planning.dimension_of(connection, base.version), devices, rng)
+    dimension = planning.dimension_of(connection, base.version)
+    plan = planning.make_plan(setting, row, base, dimension, devices, rng, slots=())
     return msgspec.structs.replace(plan, kind=TaskKind.GRADIENT, metrics=_NOTHING_NAMED)
 
 
@@ -111,7 +112,9 @@ def _plan_descent(
 ) -> Plan:
     fsvrg = settings.fsvrg
     setting = _sparse(settings, fsvrg.update_clip, fsvrg.update_step)
-    plan = planning.make_plan(setting, row, base, planning.dimension_of(connection, base.version), devices, rng)
+    dimension = planning.dimension_of(connection, base.version)
+    slots = reported_slots(connection, settings, base.version)
+    plan = planning.make_plan(setting, row, base, dimension, devices, rng, slots=slots)
     anchor = hashlib.sha256(encoded_anchor(connection, base.version) or b"").hexdigest()
     reduction = VarianceReduction(step=fsvrg.step, l2=fsvrg.l2, anchor_digest=anchor)
     return msgspec.structs.replace(plan, kind=TaskKind.DESCENT, variance_reduction=reduction)

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from sqlalchemy import Connection
 
 from coordinator.errors import RequestRefusedError
-from coordinator.releases.rollout import offered_model
+from coordinator.releases.rollout import offered_notice
 from coordinator.rounds.pace_steering import poll_after_s
 from coordinator.rounds.planning import binding_of, decode_plan, run_context, vector_layout
 from coordinator.rounds.states import PHASE_OF_STATE, RoundState, has_passed
@@ -299,8 +299,8 @@ class Intake:
                 raise _out()
             if seen.state is not RoundState.PUBLISHED:
                 return None
-            offered = offered_model(connection, device, self._first_percent)
-            return wire.encode(Finished(current=offered.notice, participants=seen.inputs or 0))
+            notice = offered_notice(connection, device, self._first_percent)
+            return wire.encode(Finished(current=notice, participants=seen.inputs or 0))
         if not seen.answered(phase):
             raise _out()
         if not has_passed(seen.state, phase):

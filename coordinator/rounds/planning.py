@@ -9,7 +9,6 @@ import math
 import msgspec
 from sqlalchemy import Connection
 
-from coordinator.experiments.click_through import metric_slots
 from coordinator.privacy.planning import plan_noise, plan_privacy
 from coordinator.releases.model_store import PublishedModel, load_artifact
 from coordinator.rounds import versions
@@ -23,6 +22,7 @@ from federated_protocol.plan import (
     AggregationSetting,
     CodecSetting,
     MetricSetting,
+    MetricSlot,
     ModelReference,
     Plan,
     SubsetBlock,
@@ -39,7 +39,14 @@ LARGEST_USAGE_CLIP = 64
 
 
 def make_plan(
-    settings: Settings, row: Round, base: PublishedModel, dimension: int, cohort: int, rng: ByteSource
+    settings: Settings,
+    row: Round,
+    base: PublishedModel,
+    dimension: int,
+    cohort: int,
+    rng: ByteSource,
+    *,
+    slots: tuple[MetricSlot, ...],
 ) -> Plan:
     """Say what ``cohort`` devices are asked to do on top of the model ``base`` with ``dimension`` weights."""
     aggregation = AggregationSetting(
@@ -60,7 +67,7 @@ def make_plan(
         codec=codec,
         aggregation=aggregation,
         metrics=MetricSetting(
-            slots=metric_slots(base.version, settings.metrics.newest_versions),
+            slots=slots,
             score_edges=settings.score_edges,
             propensity_scale=settings.metrics.propensity_scale,
             usage_clip=usage_clip(settings),

@@ -1,9 +1,10 @@
 """When a selection opens, when it is over, and how its devices become the cohorts of a round.
 
-Pipelining (arXiv 1902.01046, section 4.3): the next selection may open while the cohorts of the last round still send
-their masked inputs, so that its devices are there when that round ends. Its plan and base model are fixed then and no
-earlier, so no update is stale, and whoever is still in a running round joins no selection
-(:mod:`coordinator.rounds.admission`).
+Pipelining (arXiv 1902.01046, section 4.3): the next selection may open while the cohorts of the round it follows still
+send their masked inputs, so that its devices are there when that round ends. Its plan and base model are fixed then and
+no earlier, so no update is stale, and whoever is still in a running round joins no selection
+(:mod:`coordinator.rounds.admission`). With the evaluation gate trainings and evaluations follow each other by turns; a
+selection whose turn does not come, since a training made no version or an evaluation no verdict, lets its devices go.
 """
 
 from __future__ import annotations
@@ -51,12 +52,13 @@ class Selection:
         """Whether a selection of ``task`` is due, beside its ``running`` rounds."""
         if any(row.state is RoundState.SELECTING for row in running) or rounds_paused(connection):
             return False
-        if running:
-            # Whoever joins early waits for the plan until the pause is over: not longer than a selection may last.
-            soon = task.pipelined and task.pause_s <= self._settings.deadlines.selecting_s
-            late = all(ORDER.index(row.state) >= ORDER.index(RoundState.COLLECTING) for row in running)
-            return soon and late and task.wanted(connection, under_way=1)
-        return task.wanted(connection) and _rested(round_store.last_ended_at(connection, task.name), task, now)
+        if not running and task.wanted(connection):
+            return _rested(connection, task, now)
+        before = _under_way(connection, task)
+        if not before or any(row.task != task.follows for row in running):
+            return False
+        reporting = all(ORDER.index(row.state) >= ORDER.index(RoundState.COLLECTING) for row in before)
+        return reporting and task.wanted(connection, beside=before)
 
     def open(self, connection: Connection, task: RoundTask, now: float) -> bool:
         """Open it, if it is still due."""
@@ -83,9 +85,14 @@ class Selection:
         self, connection: Connection, task: RoundTask, row: Round, running: Sequence[Round], now: float
     ) -> bool:
         """Whether a selection can be closed: it is full, or settled, or late, and no other round is in the way."""
-        ended_at = round_store.last_ended_at(connection, task.name)
-        if any(other.id != row.id for other in running) or not _rested(ended_at, task, now):
+        if any(other.id != row.id for other in running):
             return False
+        before = _under_way(connection, task)  # read first: whoever is not in it has left its version or verdict
+        if not task.ready(connection):
+            return not before
+        if not _rested(connection, task, now):
+            return False
+        ended_at = round_store.last_ended_at(connection, task.follows or task.name)
         setting, deadline = self._settings.rounds, row.deadline
         if ended_at is not None and ended_at > row.opened_at:  # those who were in that round may still come
             deadline = max(deadline, ended_at + self._settings.deadlines.selecting_s)
@@ -95,6 +102,9 @@ class Selection:
 
     def close(self, connection: Connection, task: RoundTask, row: Round, now: float) -> bool:
         """Fix the cohorts and what they are asked; False when nothing changed."""
+        if not task.ready(connection):
+            reason = AbandonReason.EVALUATION_GATE
+            return take(connection, row, RoundEvent.STOPPED, now, reason=reason, selected=row.still_in)
         if row.still_in == 0:  # nobody was there: wait on, an abandoned round would tell nobody anything
             round_store.change_round(connection, row.id, deadline=now + self._settings.deadlines.selecting_s)
             return False
@@ -139,8 +149,14 @@ class Selection:
         return self._rng(8).hex()
 
 
-def _rested(ended_at: float | None, task: RoundTask, now: float) -> bool:
+def _under_way(connection: Connection, task: RoundTask) -> list[Round]:
+    """The running rounds that a selection of this task may wait for."""
+    return [] if task.follows is None else round_store.running_rounds(connection, task.follows)
+
+
+def _rested(connection: Connection, task: RoundTask, now: float) -> bool:
     """Whether the pause after the last round that ended is over."""
+    ended_at = round_store.last_ended_at(connection, task.name)
     return ended_at is None or now >= ended_at + task.pause_s
 
 

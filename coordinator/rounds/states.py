@@ -73,7 +73,7 @@ class RoundEvent(enum.StrEnum):
     REJECTED = "rejected"
     """The next model did not pass the checks, or this cohort's sum is left out of it."""
     STOPPED = "stopped"
-    """An operator ended the round."""
+    """Ended from outside: by an operator, with the model it builds on, or because there is nothing to do."""
 
 
 _S, _E = RoundState, RoundEvent

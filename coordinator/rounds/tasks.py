@@ -18,7 +18,7 @@ from coordinator.privacy.ledger import affords, overspends
 from coordinator.privacy.planning import plan_usage_privacy
 from coordinator.releases.evaluation_gate import settle
 from coordinator.releases.model_store import PublishedModel, current_model, published_model
-from coordinator.releases.rollout import awaiting_evaluation
+from coordinator.releases.rollout import awaiting_evaluation, holdback_versions
 from coordinator.rounds import planning
 from coordinator.rounds.publication import publish
 from coordinator.rounds.states import RoundEvent
@@ -26,7 +26,7 @@ from coordinator.rounds.transitions import take_all
 from coordinator.settings import Settings
 from coordinator.storage import Database, round_store
 from coordinator.storage.round_store import Round
-from federated_protocol.plan import MetricSetting, Plan, TaskKind
+from federated_protocol.plan import MetricSetting, MetricSlot, Plan, TaskKind
 from federated_protocol.randomness import ByteSource
 
 LONGEST_EVALUATION_PAUSE_S = 60.0
@@ -60,16 +60,23 @@ class RoundTask(Protocol):
         ...
 
     @property
-    def pipelined(self) -> bool:
-        """Whether the next selection may open while a round is under way: nothing in that round can forbid it."""
+    def follows(self) -> str | None:
+        """The task whose end the next plan builds on, if the next selection may open while that one reports."""
         ...
 
     def next_sum(self, connection: Connection) -> TaskKind:
         """What the plan of its next round asks for."""
         ...
 
-    def wanted(self, connection: Connection, under_way: int = 0) -> bool:
-        """Whether a round may open beside ``under_way`` others, apart from the pause and from the kill switch."""
+    def wanted(self, connection: Connection, beside: Sequence[Round] = ()) -> bool:
+        """Whether a round may open, apart from the pause and from the kill switch.
+
+        With rounds ``beside``, of the task that it :attr:`follows`: whether one may be wanted when those have ended.
+        """
+        ...
+
+    def ready(self, connection: Connection) -> bool:
+        """Whether what the next plan builds on is decided."""
         ...
 
     def prepare(self, connection: Connection, row: Round, devices: int, rng: ByteSource) -> Prepared | None:
@@ -107,30 +114,34 @@ class TrainingTask:
         return self.settings.rounds.pause_s
 
     @property
-    def pipelined(self) -> bool:
-        """Unless a round's end decides whether another one opens: by the gate's verdict, or by what it has spent."""
-        settings = self.settings
-        decides = settings.releases.evaluation_gate or settings.privacy.noise_multiplier > 0
-        return settings.rounds.pipelined and not decides
+    def follows(self) -> str | None:
+        """The evaluation that judges what training made, or the last training where nothing is judged."""
+        before = self.settings.evaluation_task if self.settings.releases.evaluation_gate else self.name
+        return before if _selects_early(self.settings, self.pause_s) else None
 
     def next_sum(self, connection: Connection) -> TaskKind:
         """Always the same."""
         return self.kind
 
-    def wanted(self, connection: Connection, under_way: int = 0) -> bool:
-        """Until enough rounds were published or the budget is spent."""
+    def wanted(self, connection: Connection, beside: Sequence[Round] = ()) -> bool:
+        """Until enough rounds were published or the budget, less what the rounds under way will cost, is spent."""
         limit = self.settings.rounds.max_rounds
-        if limit and round_store.published_count(connection, self.name) + under_way >= limit:
+        training = any(row.task == self.name for row in beside)
+        if limit and round_store.published_count(connection, self.name) + training >= limit:
             return False
-        if self.settings.releases.evaluation_gate and awaiting_evaluation(connection) is not None:
-            return False
-        return not overspends(connection, self.settings)
+        return (bool(beside) or self.ready(connection)) and not overspends(connection, self.settings)
+
+    def ready(self, connection: Connection) -> bool:
+        """Unless a version waits for its verdict: the next one is trained on it, or on what takes its place."""
+        return not self.settings.releases.evaluation_gate or awaiting_evaluation(connection) is None
 
     def prepare(self, connection: Connection, row: Round, devices: int, rng: ByteSource) -> Prepared | None:
         """Train on top of the newest version."""
         base = current_model(connection)
         dimension = planning.dimension_of(connection, base.version)
-        return Prepared(base, planning.make_plan(self.settings, row, base, dimension, cohort=devices, rng=rng))
+        slots = reported_slots(connection, self.settings, base.version)
+        plan = planning.make_plan(self.settings, row, base, dimension, cohort=devices, rng=rng, slots=slots)
+        return Prepared(base, plan)
 
     def affords(self, connection: Connection, plan: Plan, cohorts: int) -> bool:
         """By the ledger."""
@@ -166,16 +177,20 @@ class EvaluationTask:
         return min(self.settings.rounds.pause_s, LONGEST_EVALUATION_PAUSE_S)
 
     @property
-    def pipelined(self) -> bool:
-        """No: a version is judged once."""
-        return False
+    def follows(self) -> str | None:
+        """The training that makes what is to be judged."""
+        return self.settings.task if _selects_early(self.settings, self.pause_s) else None
 
     def next_sum(self, connection: Connection) -> TaskKind:
         """Always the same."""
         return self.kind
 
-    def wanted(self, connection: Connection, under_way: int = 0) -> bool:
-        """While a version awaits its evaluation."""
+    def wanted(self, connection: Connection, beside: Sequence[Round] = ()) -> bool:
+        """While a version awaits its evaluation; beside a training, which will make one."""
+        return bool(beside) or self.ready(connection)
+
+    def ready(self, connection: Connection) -> bool:
+        """When there is a version to judge."""
         return awaiting_evaluation(connection) is not None
 
     def prepare(self, connection: Connection, row: Round, devices: int, rng: ByteSource) -> Prepared | None:
@@ -226,22 +241,26 @@ class AnalyticsTask:
         return self.settings.metrics.analytics_every_s
 
     @property
-    def pipelined(self) -> bool:
-        """No: usage is counted at intervals."""
-        return False
+    def follows(self) -> str | None:
+        """Nothing: usage is counted at intervals."""
+        return None
 
     def next_sum(self, connection: Connection) -> TaskKind:
         """Always the same."""
         return self.kind
 
-    def wanted(self, connection: Connection, under_way: int = 0) -> bool:
+    def wanted(self, connection: Connection, beside: Sequence[Round] = ()) -> bool:
         """Until the budget is spent."""
         return not overspends(connection, self.settings, usage=True)
+
+    def ready(self, connection: Connection) -> bool:
+        """Always: it counts the newest versions, whatever they are."""
+        return True
 
     def prepare(self, connection: Connection, row: Round, devices: int, rng: ByteSource) -> Prepared | None:
         """Count the newest versions."""
         newest = current_model(connection)
-        slots = metric_slots(newest.version, self.settings.metrics.newest_versions)
+        slots = reported_slots(connection, self.settings, newest.version)
         metrics = MetricSetting(slots, (), usage_clip=planning.usage_clip(self.settings))
         dimension = planning.dimension_of(connection, newest.version)
         plan = planning.make_counting_plan(
@@ -258,3 +277,16 @@ class AnalyticsTask:
         with database.writing() as connection:
             take_all(connection, cohorts, RoundEvent.PASSED, now)
         return cohorts[0].base_version
+
+
+def reported_slots(connection: Connection, settings: Settings, newest: int) -> tuple[MetricSlot, ...]:
+    """By which arms and versions usage is counted."""
+    return metric_slots(newest, settings.metrics.newest_versions, holdback_versions(connection)[-1])
+
+
+def _selects_early(settings: Settings, pause_s: float) -> bool:
+    """Whether a selection may open beside a round.
+
+    Whoever joins early waits for the plan until the pause is over: not longer than a selection may last.
+    """
+    return settings.rounds.pipelined and pause_s <= settings.deadlines.selecting_s

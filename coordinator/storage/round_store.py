@@ -16,7 +16,8 @@ from coordinator.storage.tables import history, participants, rounds
 from federated_protocol.messages import AbandonReason
 
 # Statements of every request are built once: building one costs more than running it.
-_RUNNING = select(rounds).where(rounds.c.task == bindparam("task"), rounds.c.ended_at.is_(None)).order_by(rounds.c.id)
+_RUNNING_OF_ALL = select(rounds).where(rounds.c.ended_at.is_(None)).order_by(rounds.c.id)
+_RUNNING = _RUNNING_OF_ALL.where(rounds.c.task == bindparam("task"))
 _RUNNING_LOCKED = _RUNNING.with_for_update()
 _BY_SESSION = select(rounds).where(rounds.c.session == bindparam("session"))
 _NEWEST = (
@@ -109,6 +110,12 @@ def running_rounds(connection: Connection, task: str, *, lock: bool = False) -> 
     With ``lock`` nobody else changes them in this transaction's time.
     """
     return [_as_round(row) for row in connection.execute(_RUNNING_LOCKED if lock else _RUNNING, {"task": task})]
+
+
+def running_rounds_of(connection: Connection, tasks: Sequence[str]) -> list[Round]:
+    """Those of several tasks in one query, in the order of ``tasks``, of each the oldest first."""
+    found = [_as_round(row) for row in connection.execute(_RUNNING_OF_ALL)]
+    return [row for task in tasks for row in found if row.task == task]
 
 
 def running_round(connection: Connection, task: str, *, lock: bool = False) -> Round | None:

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 metadata = MetaData()
 
@@ -198,6 +198,7 @@ rollouts = Table(
     Column("version", ForeignKey("models.version"), primary_key=True),
     Column("state", String(16), nullable=False),  # candidate, staged, live, withdrawn or replaced
     Column("percent", Float, nullable=False),  # of devices that are told of it, 0..100
+    Column("arms", String(16), nullable=False, server_default="treatment"),  # that rank with it: treatment or all
     Column("reason", String(64), nullable=False),
     Column("changed_at", Float, nullable=False),
 )

@@ -27,7 +27,7 @@ PAGES = (
     Page("overview", "/", "Overview", "The round as it happens, and what people did with the offers."),
     Page("models", "/models", "Models", "Every version: where it comes from, how it was judged, how far it went."),
     Page("tasks", "/tasks", "Tasks", "What devices are asked to do, and how their rounds end."),
-    Page("privacy", "/privacy", "Privacy", "What the opened sums have cost, and what is assumed."),
+    Page("privacy", "/privacy", "Privacy", "What opened sums may say about one device, and what is assumed."),
     Page(
         "population", "/population", "Population", "Verified check-ins by hour and app version; nobody is told apart."
     ),

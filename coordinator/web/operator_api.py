@@ -118,13 +118,15 @@ def operator_api(coordinator: Coordinator) -> Blueprint:
         with coordinator.database.reading() as connection:
             found = sorted(all_rollouts(connection, first_percent).values(), key=lambda rollout: -rollout.version)
             paused = rounds_paused(connection)
-        return _json(ReleasesState(paused, tuple(RolloutState(r.version, r.state, r.percent, r.reason) for r in found)))
+        return _json(
+            ReleasesState(paused, tuple(RolloutState(r.version, r.state, r.percent, r.arms, r.reason) for r in found))
+        )
 
     @api.post("/admin/models/<int:version>/rollout")
     def rollout(version: int) -> Response:
         actor, change, now = deciding().account, _body(RolloutChange), coordinator.clock()
         with _explaining(), coordinator.database.writing() as connection:
-            set_percent(connection, version, change.percent, now=now, actor=actor, reason="operator")
+            set_percent(connection, version, change.percent, change.arms, now=now, actor=actor, reason="operator")
         return releases()
 
     @api.post("/admin/models/<int:version>/rollback")

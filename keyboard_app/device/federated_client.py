@@ -180,11 +180,11 @@ class Participation:
         if isinstance(answer, Selected):
             self._session = answer.session
             self._after_refresh = ClientState.AWAITING_PLAN
-            wait = _bounded(answer.retry_after_s) if of.store.holds(answer.current) else 0.0
+            wait = _bounded(answer.retry_after_s) if self._has(answer.current) else 0.0
         else:
             self._after_refresh = self._ending_of(answer)
             wait = 0.0
-        if of.store.holds(answer.current):
+        if self._has(answer.current):
             self._leave_refreshing()
         else:
             self._to(ClientState.REFRESHING)
@@ -197,17 +197,25 @@ class Participation:
 
     def _refresh(self) -> float:
         """Fetch the announced model. Its failure is no reason to leave a round: the round's base is checked again."""
-        of = self._of
-        assert self._notice is not None
+        of, notice = self._of, self._notice
+        assert notice is not None
+        wanted = notice.version
         try:
-            model = of.store.admit(of.transport.model(self._notice.version), self._notice)
+            if not of.store.holds(notice):
+                of.on_model(of.store.admit(of.transport.model(wanted), notice))
+            if of.holdback and not of.store.holds_for_holdback(notice):
+                wanted = 0 if notice.holdback is None else notice.holdback.version
+                of.on_model(of.store.admit_for_holdback(of.transport.model(wanted) if wanted else None, notice))
         except (Refused, BadAnswer, ModelRejectedError, OSError) as problem:
             detail = type(problem).__name__ if isinstance(problem, OSError) else str(problem)
-            self._refresh_problem = f"model {self._notice.version} could not be had: {detail}"
-        else:
-            of.on_model(model)
+            self._refresh_problem = f"model {wanted} could not be had: {detail}"
         self._leave_refreshing()
         return 0.0
+
+    def _has(self, notice: ModelNotice) -> bool:
+        """Whether everything that was announced for this device's arm is stored."""
+        store = self._of.store
+        return store.holds(notice) and (not self._of.holdback or store.holds_for_holdback(notice))
 
     def _leave_refreshing(self) -> None:
         ending = self._after_refresh
@@ -345,7 +353,7 @@ class Participation:
             f"joined round {self._accepted_plan().round} with {others} other{'' if others == 1 else 's'}",
             participants=answer.participants,
         )
-        if self._of.store.holds(answer.current):
+        if self._has(answer.current):
             self._leave_refreshing()
         else:
             self._to(ClientState.REFRESHING)

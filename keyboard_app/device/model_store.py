@@ -52,10 +52,12 @@ class _Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     previous: _Entry | None = None
     pinned: _Entry | None = None
     """What the owner rolled back to; version 0 has an empty digest."""
+    holdback: _Entry | None = None
+    """What the holdback arm ranks with; None is version 0."""
 
 
 class ModelStore:
-    """Current, previous and v0.
+    """Current, previous, v0, and what the holdback arm ranks with.
 
     Args:
         folder: where models are kept; created when the first one arrives.
@@ -90,6 +92,7 @@ class ModelStore:
         self._index = self._read_index()
         self._current = self._recover()
         self._pinned = None if self._index.pinned is None else self._load(self._index.pinned)
+        self._holdback = None if self._index.holdback is None else self._load(self._index.holdback)
 
     @property
     def current(self) -> StoredModel:
@@ -116,6 +119,12 @@ class ModelStore:
         with self._lock:
             return self._pinned or self._current
 
+    @property
+    def holdback(self) -> StoredModel:
+        """What ranks in the holdback arm: version 0, until another one was rolled out to all arms."""
+        with self._lock:
+            return self._holdback or self.v0
+
     def pin(self, model: StoredModel | None) -> None:
         """Stay with ``model`` (the current, the previous or v0) whatever arrives; None follows the newest again.
 
@@ -124,14 +133,18 @@ class ModelStore:
         """
         with self._lock:
             entry = None if model is None else _Entry(model.version, model.digest)
-            index = _Index(self._index.current, self._index.previous, entry)
-            write_atomically(self._folder / "index.json", msgspec.json.encode(index))
-            self._index, self._pinned = index, model
+            self._write_index(msgspec.structs.replace(self._index, pinned=entry))
+            self._pinned = model
             self._sweep()
 
     def holds(self, notice: ModelNotice) -> bool:
         """Whether the current model is the announced one."""
         return self.current.version == notice.version and self.current.digest == notice.digest
+
+    def holds_for_holdback(self, notice: ModelNotice) -> bool:
+        """Whether the holdback's model is the announced one."""
+        announced, held = notice.holdback, self.holdback
+        return (held.version, held.digest) == ((0, "") if announced is None else (announced.version, announced.digest))
 
     def find(self, version: int, digest: str) -> StoredModel | None:
         """The current or previous model if it is exactly this one, else None."""
@@ -184,11 +197,29 @@ class ModelStore:
             entry = _Entry(model.version, model.digest)
             write_atomically(self._path(entry), bytes(raw))
             before = _Entry(self._current.version, self._current.digest) if self._current.digest else None
-            self._index = _Index(current=entry, previous=before, pinned=self._index.pinned)
-            self._write_index()
+            self._write_index(msgspec.structs.replace(self._index, current=entry, previous=before))
             self._current = model
             self._sweep()
             return model
+
+    def admit_for_holdback(self, raw: bytes | memoryview | None, notice: ModelNotice) -> StoredModel:
+        """Like :meth:`admit` for what the holdback is to rank with; None for ``raw`` where that is version 0.
+
+        Raises:
+            ModelRejectedError: it is not what was announced; nothing has changed.
+            OSError: the disk is full or read-only; nothing has changed.
+        """
+        announced, model, entry = notice.holdback, None, None
+        if announced is not None and raw is not None:
+            model = self.verify(raw, announced.version, announced.digest)
+            entry = _Entry(model.version, model.digest)
+        with self._lock:
+            if entry is not None and raw is not None:
+                write_atomically(self._path(entry), bytes(raw))
+            self._write_index(msgspec.structs.replace(self._index, holdback=entry))
+            self._holdback = model
+            self._sweep()
+            return self.holdback
 
     def _recover(self) -> StoredModel:
         for entry in (self._index.current, self._index.previous):
@@ -197,8 +228,7 @@ class ModelStore:
             model = self._load(entry)
             if model is not None:
                 if entry != self._index.current:
-                    self._index = _Index(current=entry, pinned=self._index.pinned)
-                    self._write_index()
+                    self._write_index(msgspec.structs.replace(self._index, current=entry, previous=None))
                 return model
         return self.v0
 
@@ -226,8 +256,9 @@ class ModelStore:
             self._set_aside(path, "the index of models cannot be read")
             return _Index()
 
-    def _write_index(self) -> None:
-        write_atomically(self._folder / "index.json", msgspec.json.encode(self._index))
+    def _write_index(self, index: _Index) -> None:
+        write_atomically(self._folder / "index.json", msgspec.json.encode(index))
+        self._index = index
 
     def _path(self, entry: _Entry) -> Path:
         digest = "".join(c for c in entry.digest if c in "0123456789abcdef")
@@ -240,7 +271,8 @@ class ModelStore:
 
     def _sweep(self) -> None:
         index = self._index
-        keep = {self._path(entry).name for entry in (index.current, index.previous, index.pinned) if entry is not None}
+        entries = (index.current, index.previous, index.pinned, index.holdback)
+        keep = {self._path(entry).name for entry in entries if entry is not None}
         for path in self._folder.glob("*.model"):
             if path.name not in keep:
                 path.unlink(missing_ok=True)

@@ -137,5 +137,7 @@ class Equipment:
     app_version: str = VERSION
     patience_s: float = 600.0
     """A round whose coordinator stays silent for longer is left."""
+    holdback: bool = False
+    """Whether this device is in the holdback arm: it then fetches what that ranks with, too."""
     should_stop: Callable[[], bool] = field(default=lambda: False)
     """Asked between the steps of training; True cancels it."""

@@ -1,7 +1,7 @@
 """Which of the models on a device ranks the next key press.
 
-The newest one, or the one the owner rolled back to; in the holdback arm version 0; and, where that is worth it, on top
-of it what was learned about the owner alone.
+The newest one, or the one the owner rolled back to; in the holdback arm version 0, or what was rolled out to all arms;
+and, where that is worth it, on top of it what was learned about the owner alone.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class RankingChoice:
     @property
     def shared(self) -> StoredModel:
         """The shared model chosen."""
-        return self._store.v0 if self.arm == HOLDBACK else self._store.in_use
+        return self._store.holdback if self.arm == HOLDBACK else self._store.in_use
 
     def apply(self) -> None:
         """Choose again and tell the engine: the very next key press follows."""

@@ -154,6 +154,7 @@ class DeviceRuntime:
                 on_model=self._arrived,
                 clock=clock,
                 monotonic=monotonic,
+                holdback=self.arm == HOLDBACK,
                 should_stop=self._must_stop,
             )
             self._attendance = RoundAttendance(

@@ -29,7 +29,7 @@ from suggestion_model.types import Candidate, CandidateSource, Context, Head
 
 TREATMENT = "treatment"
 HOLDBACK = "holdback"
-"""The arm that keeps ranking with version 0, so that versions can be compared at the same time."""
+"""The arm that stays on one version (0 at first), so that versions can be compared with it at the same time."""
 CANDIDATES = 8
 """Candidates asked of the catalog per key press; those put away are dropped, and the best that is left is scored."""
 
@@ -154,7 +154,7 @@ class SuggestionEngine:
         threshold
             Trigger threshold, a logit.
         arm
-            Changes the arm when given. In the holdback arm version 0 keeps ranking, whatever is passed.
+            Changes the arm when given. The holdback is passed the version it stays on, and has no tastes.
         tastes
             How much more often than the model foresees this person taps, by category
             (:mod:`suggestion_model.personalization`).
@@ -169,9 +169,8 @@ class SuggestionEngine:
         with self._lock:
             arm = self._model.arm if arm is None else arm
             if arm == HOLDBACK:
-                version, weights, threshold = 0, self._bundle.weights0, self._bundle.threshold0
-                tastes, head = {}, Head.RANKER
-            self._scorers[head].set_weights(weights)
+                tastes = {}
+            self._scorers[head].set_weights(np.ascontiguousarray(weights, np.float32))
             self._scorer = self._scorers[head]
             self._model = ModelInUse(version, float(threshold), arm)
             self._tastes = dict(tastes)

@@ -23,6 +23,7 @@ from keyboard_app.device import (
     SwitchedConditions,
     SystemConditions,
 )
+from keyboard_app.device.identity import HOLDBACK
 from keyboard_app.device.model_store import ModelStore
 from keyboard_app.device.release_client import pin_root
 from keyboard_app.suggestions import Preferences, SuggestionEngine, TypingSession
@@ -251,9 +252,12 @@ def _open_log(path: Path, clock: Callable[[], float], notes: list[str]) -> Impre
 def _use_stored_model(home: Path, bundle: Bundle, engine: SuggestionEngine) -> None:
     """Where nothing can be learned, the newest model that ever arrived goes on ranking."""
     identity = DeviceIdentity.open(home)
-    store = ModelStore(home / "models", bundle.digest, bundle.weights0, bundle.threshold0, heads=bundle.heads)
-    model = store.in_use
-    engine.use_model(model.version, model.weights, model.threshold, identity.arm(), head=model.head)
+    store, arm = (
+        ModelStore(home / "models", bundle.digest, bundle.weights0, bundle.threshold0, heads=bundle.heads),
+        identity.arm(),
+    )
+    model = store.holdback if arm == HOLDBACK else store.in_use
+    engine.use_model(model.version, model.weights, model.threshold, arm, head=model.head)
 
 
 def _make_runtime(

@@ -80,7 +80,7 @@ class LearningStatus:
         status = self.status
         whose = "fitted to your own taps" if status.personal else "the same on every device"
         if status.arm == "holdback":
-            whose = "this device keeps the shipped model, for comparison"
+            whose = f"this device keeps {_kept(status.ranking_version)}, for comparison"
         elif status.pinned:
             whose = f"rolled back; {status.model_version} is the newest"
         return f"Model {status.ranking_version} · {whose}"
@@ -181,7 +181,7 @@ class LearningStatus:
         """What the last training for the owner came to."""
         preferences, model = self.runtime.preferences, self.runtime.personal_model
         if self.status.arm == "holdback":
-            return "Not here: this device keeps the shipped model, so that models can be compared."
+            return f"Not here: this device keeps {_kept(self.status.ranking_version)}, so that models can be compared."
         if not preferences.personalises:
             return "What you care for, learned on this device from your taps. It never leaves."
         if model is None or not model.grew_from(self.runtime.store.in_use):
@@ -208,3 +208,7 @@ def _difference(store: ModelStore) -> str:
         readily = f"It offers searches {more_or_less} readily: above {after:.1f} %, before above {before:.1f} %"
     size = f"{moved * 100:.1f} %" if moved >= 0.001 else "less than 0.1 %"
     return f"Since model {old.version} its numbers moved by {size}. {readily}."
+
+
+def _kept(version: int) -> str:
+    return f"model {version}" if version else "the shipped model"

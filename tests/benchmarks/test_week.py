@@ -59,7 +59,7 @@ def test_a_night_makes_a_version_judges_it_and_outlives_its_process(tmp_path: Pa
 def test_a_night_outlives_a_crash_of_the_database_server(
     tmp_path: Path, postgresql_server: PostgresServer, postgresql_url: str
 ) -> None:
-    lived = live(tmp_path, postgresql_url, 0.2, postgresql_server)
+    lived = live(tmp_path, postgresql_url, 0.3, postgresql_server)
     assert lived.happened["requests repeated"] > 0, "connections were lost with it"
 
 

@@ -43,6 +43,7 @@ def browser(deployment, accounts):
 
 CHANGES = [
     ("/admin/models/1/rollout", {"percent": 10}),
+    ("/admin/models/1/rollout", {"percent": 100, "arms": "all"}),
     ("/admin/models/1/rollback", {}),
     ("/admin/pause", {}),
     ("/admin/resume", {}),
@@ -65,12 +66,21 @@ def test_an_operator_rolls_out_and_back_and_is_named_for_it(deployment, browser)
     browser.sign_in()
     answer = browser.post("/admin/models/1/rollout", {"percent": 10})
     assert answer.status_code == 200
-    assert answer.json["rollouts"][0] == {"version": 1, "state": "staged", "percent": 10, "reason": "operator"}
+    told = {"version": 1, "state": "staged", "percent": 10, "arms": "treatment", "reason": "operator"}
+    assert answer.json["rollouts"][0] == told
+    answer = browser.post("/admin/models/1/rollout", {"percent": 100, "arms": "all"})
+    assert answer.json["rollouts"][0] == told | {"state": "live", "percent": 100, "arms": "all"}
     assert browser.post("/admin/models/1/rollback").json["rollouts"][0]["version"] == 2
     assert browser.post("/admin/pause").json["paused"] is True
     assert browser.post("/admin/resume").json["paused"] is False
     with deployment.coordinator.database.reading() as connection:
-        actions = [(entry.actor, entry.action) for entry in newest_entries(connection)]
+        entries = newest_entries(connection)
+        actions = [(entry.actor, entry.action) for entry in entries]
+        details = [entry.detail for entry in entries if entry.action == "rollout"]
+    assert details == [
+        "version 1 to 100 % of all devices (operator)",
+        "version 1 to 10 % of the treatment arm (operator)",
+    ]
     assert ("ada", "rollback") in actions
     assert ("ada", "rollout") in actions
 
@@ -81,6 +91,7 @@ def test_what_cannot_be_decided_is_explained(browser):
     assert browser.post("/admin/models/0/rollback").status_code == 409
     assert browser.post("/admin/models/0/rollout", {"percent": "much"}).status_code == 400
     assert browser.post("/admin/models/0/rollout", {"percent": 10, "more": 1}).status_code == 400
+    assert browser.post("/admin/models/1/rollout", {"percent": 10, "arms": "some"}).status_code == 400
 
 
 def test_the_cookie_is_kept_from_scripts_and_other_sites(browser):

@@ -31,14 +31,18 @@ def run(deployment):
 
 def test_a_version_is_rolled_out_and_back_and_everything_is_in_the_audit_log(run):
     assert "25 %" in run("releases", "rollout", "1", "25")
-    assert json.loads(run("releases", "rollout", "1", "25", "--json")) == {"version": 1, "percent": 25.0}
+    told = {"version": 1, "percent": 25.0, "arms": "treatment"}
+    assert json.loads(run("releases", "rollout", "1", "25", "--json")) == told
+    assert json.loads(run("releases", "rollout", "1", "25", "--arms", "all", "--json")) == told | {"arms": "all"}
+    assert json.loads(run("releases", "rollout", "1", "25", "--json")) == told | {"arms": "all"}  # as before
+    assert json.loads(run("releases", "list", "--json"))[0]["arms"] == "all"
     assert json.loads(run("releases", "list", "--json"))[0]["state"] == "staged"
     assert json.loads(run("releases", "rollback", "1", "--json")) == {"withdrawn": 1, "published": 2}
     assert json.loads(run("releases", "pause", "--json")) == {"paused": True}
     assert "paused" in run("releases", "list")
     run("releases", "resume")
     actions = [entry["action"] for entry in json.loads(run("audit", "--json"))]
-    assert actions == ["resume", "pause", "rollback", "rollout", "rollout"]
+    assert actions == ["resume", "pause", "rollback", "rollout", "rollout", "rollout", "rollout"]
 
 
 def test_reports_and_cards_are_tables_or_json(run):

@@ -16,6 +16,7 @@ from federated_protocol.messages import (
     PlanAnswer,
     Selected,
 )
+from federated_protocol.privacy import check_privacy, epsilon_of
 
 BEFORE_REPORTING = (Phase.ADVERTISE, Phase.SHARE)
 REPORTING = (Phase.MASKED_INPUT, Phase.CONFIRM, Phase.UNMASK)
@@ -162,14 +163,8 @@ def test_an_operator_ends_the_round_and_the_selection_beside_it(pipelined):
         {"rounds": {"pipelined": False}},
         {"rounds": {"pipelined": True, "max_rounds": 1}},
         {"rounds": {"pipelined": True, "pause_s": 3600.0}},
-        {"rounds": {"pipelined": True}, "releases": {"evaluation_gate": True}},
-        {
-            "rounds": {"pipelined": True},
-            "privacy": {"noise_multiplier": 1.0, "epsilon_budget": 100.0},
-            "codec": {"step": 0.02},
-        },
     ],
-    ids=["off", "last round", "long pause", "gate", "noise"],
+    ids=["off", "last round", "long pause"],
 )
 def test_no_selection_opens_early_where_the_round_under_way_decides_about_it_or_devices_would_wait_long(
     deploy, changes
@@ -178,6 +173,39 @@ def test_no_selection_opens_early_where_the_round_under_way_decides_about_it_or_
     reporting(deployment)
     assert running(deployment) == [(1, "collecting")]
     assert deployment.coordinator_rounds(1)[0].state is RoundState.COLLECTING
+
+
+@pytest.mark.parametrize(
+    ("sums", "beside"), [(1.5, [(1, "collecting")]), (2.5, [(1, "collecting"), (2, "selecting")])], ids=["one", "two"]
+)
+def test_with_noise_a_selection_opens_early_if_the_budget_bears_both_rounds(deploy, tmp_path, sums, beside):
+    def noisy(budget):
+        return deploy(
+            database_url=f"sqlite:///{tmp_path / f'{budget}.sqlite'}",
+            rounds={"pipelined": True},
+            privacy={"noise_multiplier": 1.0, "epsilon_budget": budget},
+            codec={"step": 0.02},
+        )
+
+    plan = noisy(100.0).select(10)[0].plan
+    deployment = noisy(epsilon_of(sums * check_privacy(plan), plan.noise.delta))
+    devices = reporting(deployment)
+    assert running(deployment) == beside
+    for phase in REPORTING:
+        deployment.run_phase(phase, devices)
+    deployment.tick()
+    assert [model.version for model in deployment.coordinator.models.all()] == [0, 1]
+    if len(beside) == 2:
+        waiting = joined(deployment, 10)
+        deployment.tick(deployment.settings.rounds.pause_s)
+        assert isinstance(waiting[0].fetch_plan(), PlanAnswer)
+        assert waiting[0].plan.model_version == 1
+        for device in waiting[1:]:
+            device.fetch_plan()
+        for phase in BEFORE_REPORTING:
+            deployment.run_phase(phase, waiting)
+        deployment.tick()
+        assert running(deployment) == [(2, "collecting")]  # a third one cannot be paid for
 
 
 def test_pipelined_rounds_of_several_cohorts_run_on_postgresql(deploy, postgresql_url):

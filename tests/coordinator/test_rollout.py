@@ -11,10 +11,11 @@ from coordinator.experiments import metric_store
 from coordinator.operation.audit import newest_entries
 from coordinator.releases import rollout
 from coordinator.releases.model_store import add_model, current_model, load_artifact
-from coordinator.rounds.states import RoundState
+from coordinator.reports import Reports
+from coordinator.rounds.states import RoundEvent, RoundState
 from coordinator.storage import round_store
 from federated_protocol import wire
-from federated_protocol.messages import ComeBack, Finished, Phase, Selected
+from federated_protocol.messages import AbandonReason, ComeBack, Finished, Phase, Selected
 
 DEVICES = [bytes([i, j]) * 8 for i in range(40) for j in range(25)]
 
@@ -31,7 +32,7 @@ def published(deployment, count):
 
 def offered(deployment, device, first=100.0):
     with deployment.coordinator.database.reading() as connection:
-        return rollout.offered_model(connection, device, first).version
+        return rollout.offered_notice(connection, device, first).version
 
 
 def test_buckets_spread_devices_evenly():
@@ -55,6 +56,81 @@ def test_a_version_begins_with_the_first_stage_before_anybody_decides(deployment
     published(deployment, 1)
     share = np.mean([offered(deployment, device, first=20.0) for device in DEVICES])
     assert abs(share - 0.2) < 0.05
+
+
+def to_all(deployment, version, percent=100.0, arms=rollout.RolloutArms.ALL):
+    with deployment.coordinator.database.writing() as connection:
+        rollout.set_percent(connection, version, percent, arms, now=1.0, actor="test", reason="test")
+
+
+def told(deployment, device):
+    """What the two arms of a device would rank with."""
+    with deployment.coordinator.database.reading() as connection:
+        notice = rollout.offered_notice(connection, device, 100.0)
+    return notice.version, 0 if notice.holdback is None else notice.holdback.version
+
+
+def test_a_version_goes_to_the_treatment_arm_until_it_is_rolled_out_to_all(deployment):
+    published(deployment, 3)
+    assert told(deployment, DEVICES[0]) == (3, 0)
+    to_all(deployment, 1)
+    assert {told(deployment, device) for device in DEVICES} == {(3, 1)}
+    to_all(deployment, 2, percent=30)
+    reached = {device for device in DEVICES if told(deployment, device) == (3, 2)}
+    assert abs(len(reached) / len(DEVICES) - 0.3) < 0.05
+    assert {told(deployment, device) for device in DEVICES if device not in reached} == {(3, 1)}
+    to_all(deployment, 2, arms=rollout.RolloutArms.TREATMENT)
+    assert {told(deployment, device) for device in DEVICES} == {(3, 1)}
+
+
+def test_a_stage_by_itself_leaves_the_arms_as_they_were(deploy):
+    deployment = deploy(releases={"rollout_stages": (10.0, 100.0), "stage_s": 100.0})
+    published(deployment, 1)
+    to_all(deployment, 1, percent=10)
+    deployment.coordinator.steward.tick(deployment.clock.now)
+    with deployment.coordinator.database.reading() as connection:
+        found = rollout.all_rollouts(connection, 10.0)[1]
+    assert (found.percent, found.arms) == (100, rollout.RolloutArms.ALL)
+
+
+def test_the_holdback_leaves_a_withdrawn_version_for_the_one_it_had_before(deployment):
+    published(deployment, 3)
+    to_all(deployment, 1)
+    to_all(deployment, 3)
+    assert told(deployment, DEVICES[0]) == (3, 3)
+    with deployment.coordinator.database.writing() as connection:
+        assert rollout.roll_back(connection, 3, now=9.0, actor="ada", reason="bad") == 4
+    assert told(deployment, DEVICES[0]) == (4, 1)
+
+
+def test_what_the_holdback_ranks_with_is_what_plans_count_and_versions_are_compared_with(deployment):
+    published(deployment, 2)
+    count_usage(deployment, "s", {("holdback", 0): 0.08, ("treatment", 1): 0.08, ("treatment", 2): 0.08})
+    reports = Reports(deployment.coordinator.database, deployment.settings)
+    assert {c.version: (c.compared_with, c.holdback_devices > 0) for c in reports.comparisons()} == {
+        1: (0, True),
+        2: (0, True),
+    }
+    to_all(deployment, 1)
+    assert {c.version: (c.compared_with, c.holdback_devices > 0) for c in reports.comparisons()} == {
+        1: (0, True),  # the evidence on which it was rolled out
+        2: (1, False),  # begins anew
+    }
+    with deployment.coordinator.database.writing() as connection:
+        assert round_store.move(
+            connection, round_store.running_round(connection, deployment.settings.task), RoundEvent.STOPPED, 1.0,
+            reason=AbandonReason.OPERATOR,
+        )  # fmt: skip
+    plan = deployment.select(6)[0].plan
+    assert [slot.version for slot in plan.metrics.slots if slot.arm == "holdback"] == [1]
+
+
+def test_a_version_that_people_click_less_than_the_holdbacks_new_one_is_rolled_back(deployment):
+    published(deployment, 2)
+    to_all(deployment, 1)
+    count_usage(deployment, "s", {("holdback", 1): 0.09, ("treatment", 1): 0.09, ("treatment", 2): 0.01})
+    assert deployment.coordinator.steward.tick(deployment.clock.now) == 3
+    assert told(deployment, DEVICES[0]) == (3, 1)
 
 
 def test_check_ins_and_finished_rounds_tell_each_device_its_own_version(deploy):

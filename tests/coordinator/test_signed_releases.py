@@ -12,9 +12,9 @@ import pytest
 from coordinator.errors import ReleaseError
 from coordinator.operation.high_water import HighWater
 from coordinator.releases import ModelStore, signing_keys
-from coordinator.releases.metadata_publisher import MetadataPublisher
+from coordinator.releases.metadata_publisher import MODELS_SIGNED, MetadataPublisher
 from coordinator.releases.model_store import add_model
-from coordinator.releases.rollout import roll_back
+from coordinator.releases.rollout import RolloutArms, roll_back, set_percent
 from coordinator.storage import Database
 from federated_protocol.messages import RefusalReason
 from keyboard_app.device.model_store import ModelRejectedError
@@ -301,3 +301,17 @@ def test_private_keys_are_for_their_owner_alone_and_offline_ones_stay_offline(wo
     assert all(path.stat().st_mode & 0o077 == 0 for path in [*world.offline.glob("*.pem"), *world.online.glob("*.pem")])
     assert {path.name.split("-")[0] for path in world.online.glob("*.pem")} == {"snapshot", "timestamp", "rounds"}
     assert {path.name.split("-")[0] for path in world.offline.glob("*.pem")} == {"root", "targets"}
+
+
+def test_what_the_holdback_stays_on_is_signed_however_old_it_is(world):
+    raw = {version: world.publish(version) for version in range(1, MODELS_SIGNED + 3)}
+    with world.database.writing() as connection:
+        set_percent(connection, 1, 100, RolloutArms.ALL, now=world.clock(), actor="ada", reason="operator")
+    device = world.device()
+    device.check(1, raw[1])
+    device.check(MODELS_SIGNED + 2, raw[MODELS_SIGNED + 2])
+    with pytest.raises(ModelRejectedError):
+        device.check(2, raw[2])
+    with world.database.writing() as connection:
+        set_percent(connection, 2, 100, RolloutArms.ALL, now=world.clock(), actor="ada", reason="operator")
+    world.device("another").check(2, raw[2])

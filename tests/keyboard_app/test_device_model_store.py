@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from federated_protocol import wire
-from federated_protocol.messages import ModelArtifact, ModelNotice
+from federated_protocol.messages import HoldbackModel, ModelArtifact, ModelNotice
 from keyboard_app.device.model_store import ModelRejectedError, ModelStore
 
 BUNDLE = "cd" * 32
@@ -55,6 +55,27 @@ def test_the_announced_model_is_found_and_no_other(tmp_path: Path) -> None:
     assert store.holds(notice)
     assert store.find(1, notice.digest) is store.current
     assert store.find(1, "00" * 32) is None
+
+
+def test_what_the_holdback_ranks_with_outlives_newer_models_and_a_restart(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    raw, notice = artifact(1)
+    to_all = ModelNotice(3, artifact(3)[1].digest, HoldbackModel(1, notice.digest))
+    assert store.holdback is store.v0
+    assert store.holds_for_holdback(notice)
+    assert not store.holds_for_holdback(to_all)
+    store.admit_for_holdback(raw, to_all)
+    for version in (2, 3, 4):
+        store.admit(*artifact(version))
+    again = open_store(tmp_path)
+    assert (again.current.version, again.holdback.version) == (4, 1)
+    assert again.holds_for_holdback(to_all)
+    with pytest.raises(ModelRejectedError):
+        again.admit_for_holdback(artifact(2)[0], to_all)
+    assert again.holdback.version == 1
+    assert again.admit_for_holdback(None, artifact(4)[1]) is again.v0
+    assert open_store(tmp_path).holdback.version == 0
+    assert len(list(tmp_path.glob("*.model"))) == 2
 
 
 @pytest.mark.parametrize(

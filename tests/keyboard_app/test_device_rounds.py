@@ -21,6 +21,7 @@ from coordinator.experiments.evaluation import GateVerdict
 from coordinator.experiments.metric_store import sums_of
 from coordinator.releases.evaluation_gate import evaluation_of
 from coordinator.releases.model_store import add_model, load_artifact
+from coordinator.releases.rollout import RolloutArms, roll_back, set_percent
 from coordinator.service import Coordinator
 from coordinator.settings import (
     DeadlineSettings,
@@ -362,6 +363,27 @@ def test_the_holdback_trains_along_but_keeps_ranking_with_v0(world: World) -> No
     status = held.runtime.status
     assert (status.arm, status.model_version, status.ranking_version, status.rounds_joined) == (HOLDBACK, 1, 0, 1)
     assert metric_sums(world)["holdback/0/offers"] == 6
+
+
+def test_the_holdback_ranks_with_what_is_rolled_out_to_all_arms_and_stays_on_it(world: World) -> None:
+    for _ in range(5):
+        world.add_device()
+    held = world.add_device(arm=HOLDBACK, engine=True)
+    world.run(world.published())
+    assert (held.runtime.status.model_version, held.runtime.status.ranking_version) == (1, 0)
+    with world.coordinator.database.writing() as connection:
+        set_percent(connection, 1, 100, RolloutArms.ALL, now=world.clock.now, actor="ada", reason="operator")
+    write_log(held.log, 6, seed=50, arm=HOLDBACK, version=1)
+    world.clock.now += 3600
+    world.run(world.published(2))
+    status = held.runtime.status
+    assert (status.arm, status.model_version, status.ranking_version) == (HOLDBACK, 2, 1)
+    assert metric_sums(world)["holdback/1/offers"] == 6
+    with world.coordinator.database.writing() as connection:
+        roll_back(connection, 1, now=world.clock.now, actor="ada", reason="operator")
+    world.clock.now += 3600
+    world.run(lambda: held.runtime.status.model_version == 3)
+    assert held.runtime.status.ranking_version == 0
 
 
 def test_a_new_model_ranks_the_very_next_key_press(world: World) -> None:

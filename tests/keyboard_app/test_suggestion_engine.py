@@ -155,26 +155,12 @@ def test_a_decision_never_mixes_two_models(make: Make, bundle: Bundle) -> None:
         swapping.join()
 
 
-def test_the_holdback_arm_keeps_ranking_with_version_0(make: Make, bundle: Bundle) -> None:
+def test_the_arm_stays_until_another_is_named(make: Make, bundle: Bundle) -> None:
     engine = make(arm="holdback")
-    before = engine.suggest(HUNGRY)
-    engine.use_model(5, bundle.weights0 + np.float32(0.1), ALWAYS)
-    assert engine.suggest(HUNGRY) == before
-    assert (engine.model.version, engine.model.arm) == (0, "holdback")
-    engine.use_model(5, bundle.weights0 + np.float32(0.1), ALWAYS, arm="treatment")
+    engine.use_model(3, bundle.weights0, ALWAYS)
+    assert (engine.model.version, engine.model.arm) == (3, "holdback")
+    engine.use_model(5, bundle.weights0, ALWAYS, arm="treatment")
     assert (engine.model.version, engine.model.arm) == (5, "treatment")
-
-
-def test_a_device_moved_to_the_holdback_arm_goes_back_to_version_0(make: Make, bundle: Bundle) -> None:
-    engine = make()
-    before = engine.suggest(HUNGRY)
-    engine.use_model(5, bundle.weights0 + np.float32(0.1), ALWAYS)
-    engine.use_model(6, bundle.weights0 + np.float32(0.1), ALWAYS, arm="holdback")
-    after = engine.suggest(HUNGRY)
-    assert before is not None
-    assert after is not None
-    assert after.score == before.score
-    assert after.model.version == 0
 
 
 def test_queries_that_stay_away_make_room_for_the_next(make: Make) -> None:

@@ -6,7 +6,7 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 const faded = (name, share) => `color-mix(in srgb, ${colour(name)} ${100 * share}%, transparent)`;
 
 // chart: { label, x: [], lines: [{ name, values, colour, dashed, dots, bars, band: [low, high] }], y: (v) => text, x_text: (v) => text,
-//          time: bool, zero: bool, whole: bool, level: number }
+//          x_space: pixels between two texts, time: bool, zero: bool, whole: bool, level: number }
 export function plot(target, chart) {
   const before = drawn.get(target);
   if (before) before.plot.destroy();
@@ -39,7 +39,7 @@ export function plot(target, chart) {
   const options = {
     width: target.clientWidth,
     height: target.clientHeight,
-    padding: [8, 10, 0, 0],
+    padding: [8, chart.time ? 24 : 10, 0, 0], // the last hour's label is wider than half a step
     legend: { show: false },
     cursor: { points: { size: 9, fill: (u, i) => (hidden.includes(i) ? "transparent" : series[i].stroke || colour("accent")), stroke: colour("card"), width: 2 }, drag: { x: false, y: false } },
     scales: {
@@ -47,7 +47,7 @@ export function plot(target, chart) {
       y: { range: (u, low, high) => rangeOf(low, high, chart.zero !== false) },
     },
     axes: [
-      { ...axis, grid: { show: false }, size: 26, space: chart.time ? 70 : 44, incrs: chart.time ? undefined : [1, 2, 5, 10, 20, 50, 100, 200, 500], values: chart.x_text ? (u, ticks) => ticks.map((v) => (v % 1 ? "" : chart.x_text(v))) : chart.time ? (u, ticks) => ticks.map(dayAndHour) : undefined },
+      { ...axis, grid: { show: false }, size: 26, space: chart.x_space || (chart.time ? 70 : 44), incrs: chart.time ? undefined : [1, 2, 5, 10, 20, 50, 100, 200, 500], values: chart.x_text ? (u, ticks) => ticks.map((v) => (v % 1 ? "" : chart.x_text(v))) : chart.time ? (u, ticks) => ticks.map(dayAndHour) : undefined },
       { ...axis, size: 54, space: 38, incrs: chart.whole ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000] : undefined, values: (u, ticks) => ticks.map((v) => chart.y(v)) },
     ],
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "UTC"),

@@ -20,14 +20,22 @@ const points = (value) => (100 * value).toFixed(1);
 const ratio = (value) => `${(100 * value).toFixed(0)}`;
 const three = (value) => (value === null ? "–" : value.toFixed(3));
 
+const ARMS = { treatment: "all but the holdback", all: "the holdback as well" };
+
 function rolloutPart(model, rollout, deciding) {
   const id = `percent-${model.version}`;
   const shown = element("output", { for: id }, `${rollout.percent} %`);
   const slider = element("input", { type: "range", id, min: "0", max: "100", step: "1", value: String(rollout.percent) });
   slider.disabled = !deciding;
   slider.addEventListener("input", () => { shown.textContent = `${slider.value} %`; });
-  slider.addEventListener("change", () => decide(`/admin/models/${model.version}/rollout`, { percent: Number(slider.value) }));
-  return element("div", { class: "rollout" }, element("label", { for: id }, rollout.state === "candidate" ? "Told to (waits for its evaluation)" : "Devices told of it"), shown, slider);
+  const arms = element("select", { id: `arms-${model.version}` }, ...Object.entries(ARMS).map(([value, text]) => element("option", { value }, text)));
+  arms.value = rollout.arms;
+  arms.disabled = !deciding;
+  const roll = () => decide(`/admin/models/${model.version}/rollout`, { percent: Number(slider.value), arms: arms.value });
+  slider.addEventListener("change", roll);
+  arms.addEventListener("change", () => { arms.blur(); roll(); }); // cards are not drawn anew under an open list
+  return element("div", { class: "rollout" }, element("label", { for: id }, rollout.state === "candidate" ? "Told to (waits for its evaluation)" : "Devices told of it"), shown, slider,
+    element("label", { for: arms.id }, "Who ranks with it"), arms);
 }
 
 // What else is known of a version; asked for when somebody opens it, and again whenever the page is drawn anew.
@@ -48,18 +56,18 @@ function modelCard(version) {
   return box;
 }
 
-function versionCard(model, rollout, comparison, evaluation, deciding) {
+function versionCard(model, rollout, parent, comparison, evaluation, deciding) {
   const card = element("article", { class: "card", "data-version": model.version, "data-state": rollout.state },
     element("div", { class: "head" }, element("h3", {}, `Version ${model.version}`), element("span", { class: `tag ${rollout.state}` }, rollout.state)),
     element("p", { class: "reason" }, words(rollout.reason)));
-  const origin = model.round !== null ? `round ${model.round} on v${model.parent}` : model.version ? `v${model.parent}, published again` : "the release bundle";
+  const origin = model.round !== null ? `round ${model.round} on v${model.parent}` : !model.version ? "the release bundle" : parent && parent.state === "replaced" ? `v${model.parent}, threshold calibrated` : `v${model.parent}, published again`;
   card.append(definitions("rows", [["Made by", origin], ...(model.participants ? [["Sum of", `${count(model.participants)} devices, ${count(model.examples)} examples`]] : []), ["Threshold", minus(model.threshold.toFixed(3))]]));
   if (evaluation) {
     const pair = (what) => `${three(evaluation.judged[what])} (v${evaluation.baseline_version}: ${three(evaluation.baseline[what])})`;
     card.append(element("p", { class: "group" }, "Before it went out"), definitions("rows", [["Area under the curve", pair("auc")], ["Log loss", pair("log_loss")], ["Clicks its threshold keeps", percent(evaluation.judged.clicks_kept, 0)], ["Verdict", `${words(evaluation.verdict)}, ${count(evaluation.devices)} devices`]]));
   }
-  if (comparison) {
-    card.append(element("p", { class: "group" }, "In the field, against the holdback"), definitions("rows", [["Click-through, %", bounded(comparison.ctr, points)], ["Difference, points", bounded(comparison.ctr_difference, points)], ["Clicks retained, %", bounded(comparison.clicks_retained, ratio)], ["Offers retained, %", bounded(comparison.offers_retained, ratio)], ["Devices", `${count(comparison.treatment_devices)} against ${count(comparison.holdback_devices)}`], ["Verdict", words(comparison.verdict)]]));
+  if (comparison && comparison.treatment_devices) {
+    card.append(element("p", { class: "group" }, `In the field, against the holdback on v${comparison.compared_with}`), definitions("rows", [["Click-through, %", bounded(comparison.ctr, points)], ["Difference, points", bounded(comparison.ctr_difference, points)], ["Clicks retained, %", bounded(comparison.clicks_retained, ratio)], ["Offers retained, %", bounded(comparison.offers_retained, ratio)], ["Devices", `${count(comparison.treatment_devices)} against ${count(comparison.holdback_devices)}`], ["Verdict", words(comparison.verdict)]]));
   }
   card.append(modelCard(model.version));
   if (model.version && !["withdrawn", "replaced"].includes(rollout.state)) {
@@ -110,8 +118,8 @@ async function draw() {
   const deciding = session.role === "operator", newest = models.slice(-MOST);
   drawLineage(newest, states);
   drawQuality(metrics.comparisons);
-  if (!(document.activeElement && document.activeElement.matches("#versions input:active"))) {
-    $("versions").replaceChildren(...[...newest].reverse().map((m) => versionCard(m, states.get(m.version), compared.get(m.version), judged.get(m.version), deciding)));
+  if (!(document.activeElement && document.activeElement.matches("#versions input:active, #versions select:focus"))) {
+    $("versions").replaceChildren(...[...newest].reverse().map((m) => versionCard(m, states.get(m.version), states.get(m.parent), compared.get(m.version), judged.get(m.version), deciding)));
   }
   $("versions-note").textContent = models.length > MOST ? `the newest ${MOST} of ${models.length}` : "intervals are for one look, 95 %";
   $("pause-note").textContent = releases.paused ? "Paused: no further round opens; devices keep the model they have." : "Rounds open as devices come. Pausing is the kill switch: devices keep the model they have.";

@@ -81,14 +81,14 @@ function drawCharts({ metrics, rounds }) {
   const known = (u) => u[metric] !== null;
   const enough = (u, i, all) => u.offers >= FEWEST_OFFERS || Math.max(...all.map((other) => other.offers)) < FEWEST_OFFERS;
   const versions = metrics.by_version.filter((u) => u.arm === "treatment" && known(u)).filter(enough);
-  const holdback = metrics.by_version.find((u) => u.arm === "holdback" && known(u));
+  const holdback = metrics.by_version.filter((u) => u.arm === "holdback" && known(u)).at(-1);
   plot($("by-version"), { label: `${words(metric)} by model version`, x: versions.map((u) => u.version), lines: [{ name: "treatment", values: versions.map((u) => u[metric]), colour: "accent" }], level: holdback ? holdback[metric] : null, y: shown, x_text: (v) => `v${v}`, x_title: (v) => `version ${v}` });
   const counted = metrics.by_round.filter((r) => known(r.treatment) || known(r.holdback));
   plot($("by-round"), { label: `${words(metric)} by training round, treatment and holdback`, x: counted.map((r) => r.round), lines: [{ name: "holdback", values: counted.map((r) => r.holdback[metric]), colour: "warm", dashed: true, dots: false }, { name: "treatment", values: counted.map((r) => r.treatment[metric]), colour: "accent" }], y: shown, x_title: (v) => `round ${v}` });
-  const ended = rounds.filter((r) => r.selected !== null).slice(0, 40).reverse();
+  const ended = rounds.filter((r) => r.selected !== null && ["published", "abandoned"].includes(r.state)).slice(0, 40).reverse();
   const bySteps = (r) => Object.entries(r.dropouts).filter(([, n]) => n).map(([phase, n]) => `${n} ${words(phase)}`).join(", ") || "none";
   const title = (i) => `${kindOf(ended[i].task)} round ${ended[i].round}: ${words(ended[i].reason || ended[i].state)}`;
-  plot($("devices"), { label: "Devices in each sum, and those that dropped out, by round", x: ended.map((_, i) => i), lines: [{ name: "dropped out", values: ended.map((r) => r.selected), tip: ended.map(bySteps), colour: "warm", bars: true }, { name: "in the sum", values: ended.map((r) => r.inputs || 0), colour: "accent", bars: true }], whole: true, y: (v) => count(Math.round(v)), x_text: (v) => (ended[v] ? String(ended[v].round) : ""), x_title: title });
+  plot($("devices"), { label: "Devices in each sum, and those that dropped out, by round", x: ended.map((_, i) => i), lines: [{ name: "dropped out", values: ended.map((r) => r.selected), tip: ended.map(bySteps), colour: "warm", bars: true }, { name: "in the sum", values: ended.map((r) => r.inputs || 0), colour: "accent", bars: true }], whole: true, y: (v) => count(Math.round(v)), x_text: (v) => (ended[v] ? `${kindOf(ended[v].task)} ${ended[v].round}` : ""), x_space: 96, x_title: title });
 }
 
 // A count from a task with noise is an estimate: its standard deviation stands beside it.

@@ -1,10 +1,11 @@
-// What the opened sums have cost, and what is assumed.
+// What opened sums may say about one device, and what is assumed.
 import { $, count, definitions, element, kindOf, read, run } from "./common.js";
 import { plot } from "./charts.js";
 
 function card(task) {
   const made = element("section", { class: "card task", "aria-label": task.task },
     element("div", { class: "head" }, element("h2", {}, task.task), element("span", { class: `tag ${task.guaranteed ? "" : "abandoned"}` }, task.guaranteed ? `ε ${task.epsilon.toFixed(2)} at δ ${task.delta}` : "no DP guarantee")));
+  if (!task.guaranteed) made.append(element("p", { class: "quiet" }, "No noise is added here: how many devices are in a sum is what hides one of them, and no bound (ε, differential privacy) is claimed."));
   if (task.guaranteed) {
     made.append(element("p", { class: "quiet" }, task.sentence));
     const bar = element("i");
@@ -27,5 +28,5 @@ run(async ({ rounds }) => {
   $("ledger").replaceChildren(...tasks.map(card));
   $("assumptions").replaceChildren(...tasks[0].assumptions.map((sentence) => element("li", {}, sentence)));
   const opened = rounds.filter((r) => r.unmasked !== null && r.inputs !== null).reverse();
-  plot($("sums"), { label: "Devices in each opened sum", x: opened.map((_, i) => i), lines: [{ name: "devices", values: opened.map((r) => r.inputs), colour: "accent", bars: true }], level: tasks[0].smallest_aggregate, whole: true, y: (v) => count(Math.round(v)), x_text: (v) => (opened[v] ? String(opened[v].round) : ""), x_title: (i) => `${kindOf(opened[i].task)} round ${opened[i].round}` });
+  plot($("sums"), { label: "Devices in each opened sum", x: opened.map((_, i) => i), lines: [{ name: "devices", values: opened.map((r) => r.inputs), colour: "accent", bars: true }], level: tasks[0].smallest_aggregate, whole: true, y: (v) => count(Math.round(v)), x_text: (v) => (opened[v] ? `${kindOf(opened[v].task)} ${opened[v].round}` : ""), x_space: 96, x_title: (i) => `${kindOf(opened[i].task)} round ${opened[i].round}` });
 });

@@ -98,6 +98,21 @@ def test_an_operator_signs_in_moves_the_slider_and_rolls_back(page, deployment):
     expect(page.locator("#audit tbody tr").first).to_contain_text("ada")
 
 
+def test_an_operator_rolls_a_version_out_to_all_arms(page):
+    page.goto("/models")
+    card = page.locator("article[data-version='2']")
+    arms = card.get_by_label("Who ranks with it")
+    expect(arms).to_be_disabled()
+    expect(arms).to_have_value("treatment")
+    sign_in(page, "ada")
+    expect(arms).to_be_enabled()
+    arms.select_option("the holdback as well")
+    expect(card).to_contain_text("operator")  # the reason: the card was drawn anew
+    expect(arms).to_have_value("all")
+    page.goto("/audit")
+    expect(page.locator("#audit tbody tr").first).to_contain_text("version 2 to 100 % of all devices")
+
+
 def test_a_version_shows_its_model_card(page):
     page.goto("/models")
     card = page.locator("[data-version='2']")
