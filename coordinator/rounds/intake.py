@@ -186,17 +186,31 @@ class Intake:
         each = SHARE_BYTES if phase is Phase.SHARE else REVEAL_BYTES
         return ENVELOPE_BYTES + (0 if context is None else each * context.parameters.n)
 
-    def submit(self, session: str, phase: Phase, signed: SignedMessage, size_bytes: int, now: float) -> bytes:
-        """Store one message of a device; returns the encoded answer (``Pending`` or ``Abandoned``).
+    def submit(
+        self, session: str, phase: Phase, signed: SignedMessage, size_bytes: int, now: float, wait_s: float = 0.0
+    ) -> bytes:
+        """Store one message of a device; returns the encoded answer.
+
+        That is ``Pending`` or ``Abandoned``, or with ``wait_s`` the phase's result if it comes in time, as for
+        :meth:`result`: it saves the device from asking.
 
         Raises
         ------
         RequestRefusedError
             unknown session, not a participant, wrong signature, malformed, wrong phase, conflicting repeat.
         """
+        answer, seen = self._stored(session, phase, signed, size_bytes, now)
+        if not wait_s:
+            return answer
+        return self._awaited(session, phase, signed.device, wait_s, self._outcome_of(phase), lambda _: answer, seen)
+
+    def _stored(
+        self, session: str, phase: Phase, signed: SignedMessage, size_bytes: int, now: float
+    ) -> tuple[bytes, Standing | None]:
+        """The answer to a message, and how its device stood when it was stored, if others are still missing then."""
         planned, context = self._planned(session), None if phase is Phase.ADVERTISE else self._context(session)
         if planned is None or (context is None and phase is not Phase.ADVERTISE):
-            return self._not_taken(self._seen(session, phase, signed.device), phase)
+            return self._not_taken(self._seen(session, phase, signed.device), phase), None
         known = planned.public_keys.get(signed.device)
         public_key = known or self._seen(session, phase, signed.device).public_key or b""
         binding = planned.binding if context is None else context.digest
@@ -207,16 +221,16 @@ class Intake:
         except MalformedMessage as error:
             raise RequestRefusedError(RefusalReason.MALFORMED, str(error)) from None
         if not self._check(session, signed.device, message, planned, context):
-            return self._not_taken(self._seen(session, phase, signed.device), phase)
+            return self._not_taken(self._seen(session, phase, signed.device), phase), None
         digest = hashlib.sha256(signed.payload).digest()
         with self._database.writing() as connection:
             seen = _selected(participant_store.standing(connection, session, phase, signed.device, hold=True))
             if (repeated := _repeated(seen, digest)) is not None:
-                return repeated
+                return repeated, None
             if seen.state is RoundState.ABANDONED:
-                return _abandoned(seen)
+                return _abandoned(seen), None
             _expect_phase(seen, phase)
-            answer = wire.encode(Pending(retry_after_s=self._poll_after_s(seen)))
+            answer = _pending(self._poll_after_s(seen))
             stored = message_store.add_message(
                 connection,
                 round_id=seen.round_id,
@@ -230,10 +244,11 @@ class Intake:
                 now=now,
             )
         if not stored:
-            return _repeated(self._seen(session, phase, signed.device), digest) or answer
+            return _repeated(self._seen(session, phase, signed.device), digest) or answer, None
         if seen.answers + 1 >= seen.still_in:
             self._wake()
-        return answer
+            return answer, None
+        return answer, seen
 
     @staticmethod
     def _not_taken(seen: Standing, phase: Phase) -> bytes:
@@ -260,10 +275,11 @@ class Intake:
                 raise _out()
             return wire.encode(PlanAnswer(plan=planned.encoded, trust=self._trust.encoded()))
 
-        def interval_s(seen: Standing) -> float:  # growing: a selection may wait for the round before it to end
-            return poll_after_s(seen.still_in * seen.cohorts, self._clock() - seen.state_since, 0.0, self._pace, 0.0)
+        def pending(seen: Standing) -> bytes:  # growing: a selection may wait for the round before it to end
+            elapsed_s = self._clock() - seen.state_since
+            return _pending(poll_after_s(seen.still_in * seen.cohorts, elapsed_s, 0.0, self._pace, 0.0))
 
-        return self._awaited(session, Phase.ADVERTISE, device, wait_s, answer, interval_s)
+        return self._awaited(session, Phase.ADVERTISE, device, wait_s, answer, pending)
 
     def result(self, session: str, phase: Phase, device: bytes, wait_s: float = 0.0) -> bytes:
         """The outcome of a phase for this device, or ``Pending``, or ``Abandoned``.
@@ -271,10 +287,10 @@ class Intake:
         An open phase is waited for up to ``wait_s`` seconds where there is room to.
         """
 
-        def outcome(connection: Connection, seen: Standing) -> bytes | None:
-            return self._outcome(connection, seen, phase, device)
+        def pending(seen: Standing) -> bytes:
+            return _pending(self._poll_after_s(seen))
 
-        return self._awaited(session, phase, device, wait_s, outcome, self._poll_after_s)
+        return self._awaited(session, phase, device, wait_s, self._outcome_of(phase), pending)
 
     def _awaited(
         self,
@@ -283,32 +299,36 @@ class Intake:
         device: bytes,
         wait_s: float,
         answer: Callable[[Connection, Standing], bytes | None],
-        poll_after_s: Callable[[Standing], float],
+        pending: Callable[[Standing], bytes],
+        seen: Standing | None = None,
     ) -> bytes:
+        """The answer, as soon as there is one; with ``seen``, not before the round has left that state."""
         with self._watch.place(device, wait_s) as moved:
-            while True:
+            while seen is None or moved(seen.session, seen.state):
                 with self._database.reading() as connection:
                     seen = self._dealt(connection, session, phase, device)
                     found = _abandoned(seen) if seen.state is RoundState.ABANDONED else answer(connection, seen)
                 if found is not None:
                     return found
-                if not moved(seen.session, seen.state):
-                    return wire.encode(Pending(retry_after_s=poll_after_s(seen)))
+        return pending(seen)
 
-    def _outcome(self, connection: Connection, seen: Standing, phase: Phase, device: bytes) -> bytes | None:
+    def _outcome_of(self, phase: Phase) -> Callable[[Connection, Standing], bytes | None]:
+        return lambda connection, seen: self._outcome(connection, seen, phase)
+
+    def _outcome(self, connection: Connection, seen: Standing, phase: Phase) -> bytes | None:
         if phase is Phase.UNMASK:
             # A device whose input is in the sum hears how it ended, even if it was too late to unmask.
             if not seen.answered(Phase.MASKED_INPUT):
                 raise _out()
             if seen.state is not RoundState.PUBLISHED:
                 return None
-            offered = offered_model(connection, device, self._first_percent)
+            offered = offered_model(connection, seen.device, self._first_percent)
             return wire.encode(Finished(current=offered.notice, participants=seen.inputs or 0))
         if not seen.answered(phase):
             raise _out()
         if not has_passed(seen.state, phase):
             return None
-        found = message_store.result(connection, seen.round_id, phase, device)
+        found = message_store.result(connection, seen.round_id, phase, seen.device)
         if found is None:
             raise _unknown_session()
         return found
@@ -416,6 +436,10 @@ def _expect_phase(seen: Standing, phase: Phase) -> None:
         raise RequestRefusedError(
             RefusalReason.WRONG_PHASE, f"the round does not take {phase.value} messages now: ask for its state"
         )
+
+
+def _pending(retry_after_s: float) -> bytes:
+    return wire.encode(Pending(retry_after_s=retry_after_s))
 
 
 def _abandoned(seen: Standing) -> bytes:

@@ -35,7 +35,7 @@ _TAKES_PART = (
 _OF_DEVICE = (participants.c.round_id == rounds.c.id) & (participants.c.device == bindparam("device"))
 _OF_PHASE = (messages.c.round_id == rounds.c.id) & (messages.c.phase == bindparam("phase"))
 _STANDING = (
-    select(  # in the order of the fields of Standing
+    select(  # in the order of the fields of Standing, the device apart
         rounds.c.state,
         rounds.c.reason,
         participants.c.dropped_in,
@@ -88,6 +88,7 @@ class Participant:
 class Standing:
     """Where a round stands, and one device in one phase of it: what every request inside a round asks, in one query."""
 
+    device: bytes
     state: RoundState
     reason: AbandonReason | None
     dropped_in: Phase | None
@@ -127,6 +128,7 @@ def standing(
         return None
     state, reason, dropped_in, *others = row  # a row's columns cost more by name than all of them by place
     return Standing(
+        device,
         RoundState(state),
         AbandonReason(reason) if reason else None,
         Phase(dropped_in) if dropped_in else None,

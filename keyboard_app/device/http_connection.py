@@ -7,6 +7,7 @@ beyond what is allowed. Certificates of https servers are verified against those
 from __future__ import annotations
 
 import contextlib
+import encodings.idna  # noqa: F401 - what looking up a host's name loads at its first call
 import socket
 import ssl
 import threading
@@ -147,7 +148,11 @@ class HttpConnection:
         self._connection.close()
 
     def _connect(self) -> None:
-        self._connection.connect()
+        try:
+            self._connection.connect()
+        except BaseException:
+            self._connection.close()  # of half an https connection something is left
+            raise
         with self._lock:
             interrupted = self._interrupted
         if interrupted:  # just before there was something to cut

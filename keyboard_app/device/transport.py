@@ -34,6 +34,9 @@ from keyboard_app.device.http_connection import AnswerTooLong, ConnectionCut, Ht
 LONGEST_WAIT_S = 30
 """Coordinators hold an answer no longer than that, however long they are asked to."""
 
+for _kind in (CheckInAnswer, SessionAnswer):
+    wire.prepare(_kind)  # not while a coordinator waits for what follows its first answer
+
 _LEGAL: dict[str, tuple[type, ...]] = {
     "plan": (Pending, Abandoned, PlanAnswer),
     Phase.ADVERTISE.value: (Pending, Abandoned, Roster),
