@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from coordinator.rounds.states import RoundState
-from coordinator.storage.database import inserted
+from coordinator.storage.database import OneRow, inserted
 from coordinator.storage.round_store import Round
 from coordinator.storage.tables import messages, participants, rounds
 from federated_protocol.messages import AbandonReason, Phase
@@ -34,7 +34,7 @@ _TAKES_PART = (
 )
 _OF_DEVICE = (participants.c.round_id == rounds.c.id) & (participants.c.device == bindparam("device"))
 _OF_PHASE = (messages.c.round_id == rounds.c.id) & (messages.c.phase == bindparam("phase"))
-_STANDING = (
+_STANDING_QUERY = (
     select(  # in the order of the fields of Standing, the device apart
         rounds.c.state,
         rounds.c.reason,
@@ -65,7 +65,8 @@ _STANDING = (
     )
     .where(rounds.c.session == bindparam("session"))
 )
-_STANDING_HELD = _STANDING.with_for_update(read=True, of=rounds)
+_STANDING = OneRow(_STANDING_QUERY)
+_STANDING_HELD = OneRow(_STANDING_QUERY.with_for_update(read=True, of=rounds))
 _PHASES = tuple(Phase)
 
 
@@ -122,11 +123,11 @@ def standing(
 
     With ``hold``, which others may too, nobody moves the round during this transaction.
     """
-    asked = {"session": session, "phase": phase.value, "device": device}
-    row = connection.execute(_STANDING_HELD if hold else _STANDING, asked).one_or_none()
+    query = _STANDING_HELD if hold else _STANDING
+    row = query.find(connection, session=session, phase=phase.value, device=device)
     if row is None:
         return None
-    state, reason, dropped_in, *others = row  # a row's columns cost more by name than all of them by place
+    state, reason, dropped_in, *others = row
     return Standing(
         device,
         RoundState(state),

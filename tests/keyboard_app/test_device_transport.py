@@ -293,12 +293,15 @@ def test_an_https_server_counts_only_with_a_certificate_that_the_system_trusts(
     address = f"https://127.0.0.1:{listener.getsockname()[1]}"
     content = wire.encode(COME_BACK)
 
-    def serve() -> None:
+    def answer(peer: socket.socket) -> None:
+        peer.settimeout(30.0)
+        with contextlib.suppress(OSError), context.wrap_socket(peer, server_side=True) as secured:
+            secured.recv(65536)
+            secured.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
+
+    def serve() -> None:  # each on a thread of its own: whoever is turned away keeps nobody waiting
         for _ in range(2):
-            peer, _ = listener.accept()
-            with contextlib.suppress(OSError), context.wrap_socket(peer, server_side=True) as secured:
-                secured.recv(65536)
-                secured.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
+            threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
 
     thread = threading.Thread(target=serve)
     thread.start()
