@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -189,6 +190,7 @@ class _Server(BaseApplication):  # type: ignore[misc] # its base is untyped
 
         signal.signal(signal.SIGTERM, stop)
         served.start()
+        gc.freeze()  # what the program itself consists of stays: there is no need to look through it again and again
         port = worker.sockets[0].getsockname()[1]
         if self._port_file is not None:
             part = self._port_file.with_name(self._port_file.name + ".part")

@@ -17,6 +17,9 @@ from coordinator.storage.tables import models
 from federated_protocol import wire
 from federated_protocol.messages import ModelArtifact
 
+ARTIFACTS_KEPT = 4
+"""In memory, for whoever asks next."""
+
 
 def artifact_bytes(artifact: ModelArtifact) -> bytes:
     """The canonical encoding of an artifact: what is stored, served and digested."""
@@ -50,6 +53,7 @@ class ModelStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._artifacts: dict[int, bytes] = {}
 
     def ensure_initial(self, artifact: ModelArtifact, now: float) -> None:
         """Store version 0 in a new database; in an older one check that it is the same bundle.
@@ -84,8 +88,15 @@ class ModelStore:
 
     def artifact(self, version: int) -> bytes | None:
         """The canonical bytes of a version, None when there is no such version."""
-        with self._database.reading() as connection:
-            return connection.scalar(select(models.c.artifact).where(models.c.version == version))
+        found = self._artifacts.get(version)
+        if found is None:  # a version never changes, and every device of a round fetches the same one
+            with self._database.reading() as connection:
+                found = connection.scalar(select(models.c.artifact).where(models.c.version == version))
+            if found is not None:
+                if len(self._artifacts) >= ARTIFACTS_KEPT:
+                    self._artifacts.clear()
+                self._artifacts[version] = found
+        return found
 
 
 def current_model(connection: Connection) -> PublishedModel:

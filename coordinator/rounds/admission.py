@@ -174,11 +174,10 @@ class Admission:
         if participant_store.takes_part(connection, others, device):  # of two rounds it could answer one
             return self._come_back(connection, running, device, ComeBackReason.PACE, now), False
         cohort = row.still_in
-        known = participant_store.participant(connection, row.id, device) is not None
-        if not known and cohort >= self._settings.most_selected:
-            return self._come_back(connection, running, device, ComeBackReason.ROUND_FULL, now), True
-        if not known:
-            participant_store.join(connection, row.id, device, public_key, check_in.certificate, now)
+        if cohort >= self._settings.most_selected:
+            if participant_store.participant(connection, row.id, device) is None:
+                return self._come_back(connection, running, device, ComeBackReason.ROUND_FULL, now), True
+        elif participant_store.join(connection, row.id, device, public_key, check_in.certificate, now):
             if row.protocol_version is None:
                 round_store.change_round(connection, row.id, protocol_version=spoken)
             cohort += 1

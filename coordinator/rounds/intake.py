@@ -1,8 +1,8 @@
 """What a device may say and ask inside a round, and the answers. Idempotent by (session, phase, device).
 
-A message is checked outside of any lock (membership, signature, shape) and stored inside a short transaction that looks
-at the round's state again. Whatever a single device sends is checked here as far as it can be seen: a message that
-passes cannot keep the others from finishing.
+A message is checked outside of any transaction (membership, signature, shape), against what cannot change any more, and
+stored inside a short one that looks at the round's state. Whatever a single device sends is checked here as far as it
+can be seen: a message that passes cannot keep the others from finishing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -87,12 +87,16 @@ class _Planned:
     binding: bytes
     """What signatures over key advertisements cover."""
     layout: VectorLayout
+    public_keys: Mapping[bytes, bytes]
+    """Of those who were selected, by device."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Members:
     """Roster indices; settled once the masked inputs are in."""
 
+    index: Mapping[bytes, int]
+    """By device."""
     sharers: frozenset[int]
     """U2."""
     alive: frozenset[int]
@@ -182,50 +186,54 @@ class Intake:
         each = SHARE_BYTES if phase is Phase.SHARE else REVEAL_BYTES
         return ENVELOPE_BYTES + (0 if context is None else each * context.parameters.n)
 
-    def submit(self, session: str, phase: Phase, signed: SignedMessage, size_bytes: int, now: float) -> bytes:
-        """Store one message of a device; returns the encoded answer (``Pending`` or ``Abandoned``).
+    def submit(
+        self, session: str, phase: Phase, signed: SignedMessage, size_bytes: int, now: float, wait_s: float = 0.0
+    ) -> bytes:
+        """Store one message of a device; returns the encoded answer.
+
+        That is ``Pending`` or ``Abandoned``, or with ``wait_s`` the phase's result if it comes in time, as for
+        :meth:`result`: it saves the device from asking.
 
         Raises
         ------
         RequestRefusedError
             unknown session, not a participant, wrong signature, malformed, wrong phase, conflicting repeat.
         """
-        seen = self._seen(session, phase, signed.device)
-        planned, context = self._planned(session), self._context(session) if seen.has_graph else None
-        if planned is None or (phase is not Phase.ADVERTISE and context is None):
-            if seen.state is RoundState.ABANDONED:
-                return _abandoned(seen)
-            _expect_phase(seen, phase)
-            raise _unknown_session()  # does not come about: a round that takes messages has a plan and a graph
-        binding = planned.binding if phase is Phase.ADVERTISE or context is None else context.digest
+        answer, seen = self._stored(session, phase, signed, size_bytes, now)
+        if not wait_s:
+            return answer
+        return self._awaited(session, phase, signed.device, wait_s, self._outcome_of(phase), lambda _: answer, seen)
+
+    def _stored(
+        self, session: str, phase: Phase, signed: SignedMessage, size_bytes: int, now: float
+    ) -> tuple[bytes, Standing | None]:
+        """The answer to a message, and how its device stood when it was stored, if others are still missing then."""
+        planned, context = self._planned(session), None if phase is Phase.ADVERTISE else self._context(session)
+        if planned is None or (context is None and phase is not Phase.ADVERTISE):
+            return self._not_taken(self._seen(session, phase, signed.device), phase), None
+        known = planned.public_keys.get(signed.device)
+        public_key = known or self._seen(session, phase, signed.device).public_key or b""
+        binding = planned.binding if context is None else context.digest
         try:
-            message: Message = open_signed(
-                signed, _KIND[phase], phase, session, seen.public_key or b"", binding=binding
-            )
+            message: Message = open_signed(signed, _KIND[phase], phase, session, public_key, binding=binding)
         except BadSignature as error:
             raise RequestRefusedError(RefusalReason.BAD_SIGNATURE, str(error)) from None
         except MalformedMessage as error:
             raise RequestRefusedError(RefusalReason.MALFORMED, str(error)) from None
+        if not self._check(session, signed.device, message, planned, context):
+            return self._not_taken(self._seen(session, phase, signed.device), phase), None
         digest = hashlib.sha256(signed.payload).digest()
-        if (repeated := _repeated(seen, digest)) is not None:
-            return repeated
-        if seen.state is RoundState.ABANDONED:
-            return _abandoned(seen)
-        _expect_phase(seen, phase)
-        self._check(session, seen.position or 0, message, planned, context)
-        answer = wire.encode(Pending(retry_after_s=self._poll_after_s(seen)))
         with self._database.writing() as connection:
-            now_seen = participant_store.standing(connection, session, phase, signed.device, hold=True)
-            if now_seen is None or now_seen.public_key is None:
-                raise _unknown_session()
-            if (repeated := _repeated(now_seen, digest)) is not None:  # it was faster on another connection
-                return repeated
-            if now_seen.state is RoundState.ABANDONED:
-                return _abandoned(now_seen)
-            _expect_phase(now_seen, phase)
+            seen = _selected(participant_store.standing(connection, session, phase, signed.device, hold=True))
+            if (repeated := _repeated(seen, digest)) is not None:
+                return repeated, None
+            if seen.state is RoundState.ABANDONED:
+                return _abandoned(seen), None
+            _expect_phase(seen, phase)
+            answer = _pending(self._poll_after_s(seen))
             stored = message_store.add_message(
                 connection,
-                round_id=now_seen.round_id,
+                round_id=seen.round_id,
                 phase=phase,
                 device=signed.device,
                 digest=digest,
@@ -236,10 +244,20 @@ class Intake:
                 now=now,
             )
         if not stored:
-            return _repeated(self._seen(session, phase, signed.device), digest) or answer
-        if now_seen.answers + 1 >= now_seen.still_in:
+            return _repeated(self._seen(session, phase, signed.device), digest) or answer, None
+        if seen.answers + 1 >= seen.still_in:
             self._wake()
-        return answer
+            return answer, None
+        return answer, seen
+
+    @staticmethod
+    def _not_taken(seen: Standing, phase: Phase) -> bytes:
+        """Say why a message does not fit where its round stands."""
+        if seen.state is RoundState.ABANDONED:
+            return _abandoned(seen)
+        _expect_phase(seen, phase)
+        # The round moved on between two looks at it.
+        raise RequestRefusedError(RefusalReason.UNAVAILABLE, "the round is just moving on: send the message again")
 
     def plan(self, session: str, device: bytes, wait_s: float = 0.0) -> bytes:
         """The plan of a selected device's cohort, ``Pending`` while selecting, ``Abandoned`` after that.
@@ -257,10 +275,11 @@ class Intake:
                 raise _out()
             return wire.encode(PlanAnswer(plan=planned.encoded, trust=self._trust.encoded()))
 
-        def interval_s(seen: Standing) -> float:  # growing: a selection may wait for the round before it to end
-            return poll_after_s(seen.still_in * seen.cohorts, self._clock() - seen.state_since, 0.0, self._pace, 0.0)
+        def pending(seen: Standing) -> bytes:  # growing: a selection may wait for the round before it to end
+            elapsed_s = self._clock() - seen.state_since
+            return _pending(poll_after_s(seen.still_in * seen.cohorts, elapsed_s, 0.0, self._pace, 0.0))
 
-        return self._awaited(session, Phase.ADVERTISE, device, wait_s, answer, interval_s)
+        return self._awaited(session, Phase.ADVERTISE, device, wait_s, answer, pending)
 
     def result(self, session: str, phase: Phase, device: bytes, wait_s: float = 0.0) -> bytes:
         """The outcome of a phase for this device, or ``Pending``, or ``Abandoned``.
@@ -268,10 +287,10 @@ class Intake:
         An open phase is waited for up to ``wait_s`` seconds where there is room to.
         """
 
-        def outcome(connection: Connection, seen: Standing) -> bytes | None:
-            return self._outcome(connection, seen, phase, device)
+        def pending(seen: Standing) -> bytes:
+            return _pending(self._poll_after_s(seen))
 
-        return self._awaited(session, phase, device, wait_s, outcome, self._poll_after_s)
+        return self._awaited(session, phase, device, wait_s, self._outcome_of(phase), pending)
 
     def _awaited(
         self,
@@ -280,32 +299,36 @@ class Intake:
         device: bytes,
         wait_s: float,
         answer: Callable[[Connection, Standing], bytes | None],
-        poll_after_s: Callable[[Standing], float],
+        pending: Callable[[Standing], bytes],
+        seen: Standing | None = None,
     ) -> bytes:
+        """The answer, as soon as there is one; with ``seen``, not before the round has left that state."""
         with self._watch.place(device, wait_s) as moved:
-            while True:
+            while seen is None or moved(seen.session, seen.state):
                 with self._database.reading() as connection:
                     seen = self._dealt(connection, session, phase, device)
                     found = _abandoned(seen) if seen.state is RoundState.ABANDONED else answer(connection, seen)
                 if found is not None:
                     return found
-                if not moved(seen.session, seen.state):
-                    return wire.encode(Pending(retry_after_s=poll_after_s(seen)))
+        return pending(seen)
 
-    def _outcome(self, connection: Connection, seen: Standing, phase: Phase, device: bytes) -> bytes | None:
+    def _outcome_of(self, phase: Phase) -> Callable[[Connection, Standing], bytes | None]:
+        return lambda connection, seen: self._outcome(connection, seen, phase)
+
+    def _outcome(self, connection: Connection, seen: Standing, phase: Phase) -> bytes | None:
         if phase is Phase.UNMASK:
             # A device whose input is in the sum hears how it ended, even if it was too late to unmask.
             if not seen.answered(Phase.MASKED_INPUT):
                 raise _out()
             if seen.state is not RoundState.PUBLISHED:
                 return None
-            notice = offered_notice(connection, device, self._first_percent)
+            notice = offered_notice(connection, seen.device, self._first_percent)
             return wire.encode(Finished(current=notice, participants=seen.inputs or 0))
         if not seen.answered(phase):
             raise _out()
         if not has_passed(seen.state, phase):
             return None
-        found = message_store.result(connection, seen.round_id, phase, device)
+        found = message_store.result(connection, seen.round_id, phase, seen.device)
         if found is None:
             raise _unknown_session()
         return found
@@ -324,50 +347,64 @@ class Intake:
         with self._database.reading() as connection:
             return _selected(participant_store.standing(connection, session, phase, device))
 
-    def _round(self, session: str) -> Round:
-        with self._database.reading() as connection:
-            row = round_store.round_by_session(connection, session)
-        if row is None:
-            raise _unknown_session()
-        return row
-
     def _read_plan(self, session: str) -> _Planned | None:
-        row = self._round(session)
-        if row.plan is None:
-            return None
-        return _Planned(row.plan, binding_of(row, Phase.ADVERTISE), vector_layout(decode_plan(row.plan)))
+        with self._database.reading() as connection:
+            row = _known(round_store.round_by_session(connection, session))
+            if row.plan is None:
+                return None
+            members = participant_store.all_participants(connection, row.id)
+        return _Planned(
+            row.plan,
+            binding_of(row, Phase.ADVERTISE),
+            vector_layout(decode_plan(row.plan)),
+            {member.device: member.public_key for member in members},
+        )
 
     def _read_context(self, session: str) -> RunContext | None:
-        row = self._round(session)
+        with self._database.reading() as connection:
+            row = _known(round_store.round_by_session(connection, session))
         return None if row.root is None else run_context(row)
 
-    def _read_members(self, session: str) -> _Members:
-        row = self._round(session)
+    def _read_members(self, session: str) -> _Members | None:
         with self._database.reading() as connection:
+            row = _known(round_store.round_by_session(connection, session))
+            if row.inputs is None or row.purged:
+                return None
             members = participant_store.all_participants(connection, row.id)
         return _Members(
+            index={m.device: m.position for m in members if m.position},
             sharers=frozenset(m.position for m in members if m.position and m.answered(Phase.SHARE)),
             alive=frozenset(m.position for m in members if m.position and m.answered(Phase.MASKED_INPUT)),
         )
 
-    def _check(self, session: str, index: int, message: Message, planned: _Planned, context: RunContext | None) -> None:
-        """Refuse a message whose shape alone would break the round for others."""
+    def _check(
+        self, session: str, device: bytes, message: Message, planned: _Planned, context: RunContext | None
+    ) -> bool:
+        """Refuse what would break the round for others by its shape alone; False when it is too early to tell."""
         try:
             if isinstance(message, KeyAdvertisement):
                 check_advertisement(message)
-                return
+                return True
             assert context is not None  # as for every later phase
             if isinstance(message, EncryptedShares):
                 check_shares(message, context)
             elif isinstance(message, MaskedInput):
                 check_masked_input(message, planned.layout)
-            elif (members := self._members(session)) is not None:
-                if isinstance(message, Confirmation):
-                    check_confirmation(message, context, members.alive)
-                elif isinstance(message, Unmasking):
-                    check_unmasking(message, index, context.graph, members.sharers, members.alive)
+            elif (members := self._members(session)) is None:
+                return False
+            elif isinstance(message, Confirmation):
+                check_confirmation(message, context, members.alive)
+            elif isinstance(message, Unmasking):
+                check_unmasking(message, members.index.get(device, 0), context.graph, members.sharers, members.alive)
         except ProtocolError as error:
             raise RequestRefusedError(RefusalReason.MALFORMED, str(error)) from None
+        return True
+
+
+def _known(row: Round | None) -> Round:
+    if row is None:
+        raise _unknown_session()
+    return row
 
 
 def _selected(seen: Standing | None) -> Standing:
@@ -399,6 +436,10 @@ def _expect_phase(seen: Standing, phase: Phase) -> None:
         raise RequestRefusedError(
             RefusalReason.WRONG_PHASE, f"the round does not take {phase.value} messages now: ask for its state"
         )
+
+
+def _pending(retry_after_s: float) -> bytes:
+    return wire.encode(Pending(retry_after_s=retry_after_s))
 
 
 def _abandoned(seen: Standing) -> bytes:

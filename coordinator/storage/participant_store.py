@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from coordinator.rounds.states import RoundState
-from coordinator.storage.database import inserted
+from coordinator.storage.database import OneRow, inserted
 from coordinator.storage.round_store import Round
 from coordinator.storage.tables import messages, participants, rounds
 from federated_protocol.messages import AbandonReason, Phase
@@ -23,25 +23,32 @@ _JOINED = (
 _PARTICIPANT = select(participants).where(
     participants.c.round_id == bindparam("round_id"), participants.c.device == bindparam("device")
 )
+_TAKES_PART = (
+    select(participants.c.device)
+    .where(
+        participants.c.round_id.in_(bindparam("round_ids", expanding=True)),
+        participants.c.device == bindparam("device"),
+        participants.c.dropped_in.is_(None),
+    )
+    .limit(1)
+)
 _OF_DEVICE = (participants.c.round_id == rounds.c.id) & (participants.c.device == bindparam("device"))
 _OF_PHASE = (messages.c.round_id == rounds.c.id) & (messages.c.phase == bindparam("phase"))
-_STANDING = (
-    select(
+_STANDING_QUERY = (
+    select(  # in the order of the fields of Standing, the device apart
+        rounds.c.state,
+        rounds.c.reason,
+        participants.c.dropped_in,
         rounds.c.id,
         rounds.c.session,
         rounds.c.cohorts,
-        rounds.c.state,
-        rounds.c.reason,
         rounds.c.state_since,
         rounds.c.deadline,
         rounds.c.still_in,
         rounds.c.inputs,
         rounds.c.purged,
         rounds.c.plan.is_not(None).label("has_plan"),
-        rounds.c.root.is_not(None).label("has_graph"),
         participants.c.public_key,
-        participants.c.position,
-        participants.c.dropped_in,
         messages.c.digest,
         messages.c.answer,
         select(func.count())
@@ -58,7 +65,8 @@ _STANDING = (
     )
     .where(rounds.c.session == bindparam("session"))
 )
-_STANDING_HELD = _STANDING.with_for_update(read=True, of=rounds)
+_STANDING = OneRow(_STANDING_QUERY)
+_STANDING_HELD = OneRow(_STANDING_QUERY.with_for_update(read=True, of=rounds))
 _PHASES = tuple(Phase)
 
 
@@ -81,23 +89,21 @@ class Participant:
 class Standing:
     """Where a round stands, and one device in one phase of it: what every request inside a round asks, in one query."""
 
+    device: bytes
+    state: RoundState
+    reason: AbandonReason | None
+    dropped_in: Phase | None
     round_id: int
     session: str
     cohorts: int
-    state: RoundState
-    reason: AbandonReason | None
     state_since: float
     deadline: float
     still_in: int
     inputs: int | None
     purged: bool
     has_plan: bool
-    has_graph: bool
-    """Whether U1 and its graph are fixed."""
     public_key: bytes | None
     """None for a device that was not selected."""
-    position: int | None
-    dropped_in: Phase | None
     digest: bytes | None
     """Of what this device said in the phase already, if anything."""
     answer: bytes | None
@@ -117,29 +123,17 @@ def standing(
 
     With ``hold``, which others may too, nobody moves the round during this transaction.
     """
-    asked = {"session": session, "phase": phase.value, "device": device}
-    row = connection.execute(_STANDING_HELD if hold else _STANDING, asked).one_or_none()
+    query = _STANDING_HELD if hold else _STANDING
+    row = query.find(connection, session=session, phase=phase.value, device=device)
     if row is None:
         return None
+    state, reason, dropped_in, *others = row
     return Standing(
-        round_id=row.id,
-        session=row.session,
-        cohorts=row.cohorts,
-        state=RoundState(row.state),
-        reason=AbandonReason(row.reason) if row.reason else None,
-        state_since=row.state_since,
-        deadline=row.deadline,
-        still_in=row.still_in,
-        inputs=row.inputs,
-        purged=bool(row.purged),
-        has_plan=bool(row.has_plan),
-        has_graph=bool(row.has_graph),
-        public_key=row.public_key,
-        position=row.position,
-        dropped_in=Phase(row.dropped_in) if row.dropped_in else None,
-        digest=row.digest,
-        answer=row.answer,
-        answers=row.answers,
+        device,
+        RoundState(state),
+        AbandonReason(reason) if reason else None,
+        Phase(dropped_in) if dropped_in else None,
+        *others,
     )
 
 
@@ -163,12 +157,10 @@ def join(
 
 def takes_part(connection: Connection, running: Sequence[Round], device: bytes) -> bool:
     """Whether a device is still in one of these rounds."""
-    query = select(participants.c.device).where(
-        participants.c.round_id.in_([row.id for row in running]),
-        participants.c.device == device,
-        participants.c.dropped_in.is_(None),
-    )
-    return connection.scalar(query.limit(1)) is not None
+    if not running:
+        return False
+    asked = {"round_ids": [row.id for row in running], "device": device}
+    return connection.scalar(_TAKES_PART, asked) is not None
 
 
 def participant(connection: Connection, round_id: int, device: bytes) -> Participant | None:

@@ -74,9 +74,7 @@ def device_api(coordinator: Coordinator) -> Blueprint:
         step = _phase(phase)
         signed, size_bytes = _signed_body(coordinator.intake.size_limit(_session(session), step))
         _catch_up(coordinator)
-        answer = coordinator.intake.submit(session, step, signed, size_bytes, coordinator.clock())
-        if wait_s := _wait_s():  # the phase's result, if it comes in time, saves the device from asking for it
-            answer = coordinator.intake.result(session, step, signed.device, wait_s)
+        answer = coordinator.intake.submit(session, step, signed, size_bytes, coordinator.clock(), _wait_s())
         return _answer(answer, SessionAnswer)
 
     @api.get("/sessions/<session>/<phase>")

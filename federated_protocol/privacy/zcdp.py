@@ -13,6 +13,7 @@ tau pays for a sum of discrete Gaussians not being one. Lengths are in quantisat
 
 from __future__ import annotations
 
+import functools
 import math
 
 from federated_protocol.errors import CodecError
@@ -87,8 +88,12 @@ def epsilon_of(rho: float, delta: float) -> float:
     return max(0.0, at((low + high) / 2))
 
 
+@functools.lru_cache(maxsize=32)
 def largest_rho(epsilon: float, delta: float) -> float:
-    """The largest rho whose :func:`epsilon_of` at ``delta`` is at most ``epsilon`` (by bisection, rounded down)."""
+    """The largest rho whose :func:`epsilon_of` at ``delta`` is at most ``epsilon`` (by bisection, rounded down).
+
+    Some ten thousand logarithms: a process that asks for the same cap again is given the same answer.
+    """
     if epsilon <= 0:
         return 0.0
     low, high = 0.0, epsilon + 1.0

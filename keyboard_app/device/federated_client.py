@@ -61,6 +61,9 @@ if TYPE_CHECKING:
     from federated_protocol.secure_aggregation import AggregationClient
 
 
+wire.prepare(Plan)  # not while a round waits for what follows it
+
+
 class Participation:
     """Step it until :attr:`end` is set.
 

@@ -13,9 +13,13 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
     Raises:
         OSError: when the directory cannot be written; the old file then still stands.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        descriptor = os.open(beside, flags, mode)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(beside, flags, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

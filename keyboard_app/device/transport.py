@@ -7,16 +7,8 @@ the other side had closed meanwhile is opened again once without further ado.
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
 from dataclasses import dataclass
 from typing import Any
-
-import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, LocationParseError, ProtocolError, ReadTimeoutError
-from urllib3.util import SKIP_HEADER
 
 from federated_protocol import wire
 from federated_protocol.errors import MalformedMessage
@@ -37,9 +29,13 @@ from federated_protocol.messages import (
     Survivors,
 )
 from federated_protocol.releases import RELEASES_PATH
+from keyboard_app.device.http_connection import AnswerTooLong, ConnectionCut, HttpConnection, TooSlow
 
 LONGEST_WAIT_S = 30
 """Coordinators hold an answer no longer than that, however long they are asked to."""
+
+for _kind in (CheckInAnswer, SessionAnswer):
+    wire.prepare(_kind)  # not while a coordinator waits for what follows its first answer
 
 _LEGAL: dict[str, tuple[type, ...]] = {
     "plan": (Pending, Abandoned, PlanAnswer),
@@ -105,32 +101,16 @@ class Transport:
         largest_model: int = 64 * 1024 * 1024,
         wait_s: int = LONGEST_WAIT_S,
     ) -> None:
-        try:
-            url = urllib3.util.parse_url(base_url)
-        except LocationParseError:
-            url = urllib3.util.Url()
-        if url.scheme not in ("http", "https") or not url.host:
-            raise ValueError(f"{base_url!r} is not an address like http://host:port")
-        self._lock = threading.Lock()
-        self._up = 0
-        self._down = 0
-        self._open: set[HTTPConnection] = set()
-        self._interrupted = False
-        self._cut_short = False
+        self._connection = HttpConnection(base_url, connect_s=timeout_s)
+        self._timeout_s = timeout_s
         self._wait_s = wait_s
-        self._prefix = (url.path or "").rstrip("/")
         self._largest_answer = largest_answer
         self._largest_model = largest_model
-        timeout = urllib3.Timeout(connect=min(timeout_s, 10.0), read=timeout_s)
-        self._patient = urllib3.Timeout(connect=min(timeout_s, 10.0), read=timeout_s + wait_s)
-        pool_type = _https_pool(self) if url.scheme == "https" else _http_pool(self)
-        self._pool = pool_type(url.host, url.port, timeout=timeout, retries=False, maxsize=1)
 
     @property
     def traffic(self) -> Traffic:
         """Bytes so far."""
-        with self._lock:
-            return Traffic(self._up, self._down)
+        return Traffic(self._connection.up, self._connection.down)
 
     def check_in(self, message: SignedMessage) -> CheckInAnswer:
         """POST /v1/check-in.
@@ -174,34 +154,22 @@ class Transport:
 
     def interrupt(self) -> None:
         """End requests in flight now, from another thread; they and all later ones raise CoordinatorUnreachable."""
-        with self._lock:
-            self._interrupted = True
-        self.cut_short()
+        self._connection.interrupt()
 
     def cut_short(self) -> None:
         """End a request in flight now, from another thread: something changed, and its answer may be long in coming.
 
         It raises CoordinatorUnreachable; the next one goes through.
         """
-        with self._lock:
-            self._cut_short = True
-            connections = list(self._open)
-        for connection in connections:
-            sock = connection.sock
-            if sock is not None:
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
+        self._connection.cut_short()
 
     def resume(self) -> None:
         """Allow requests again after :meth:`interrupt`."""
-        with self._lock:
-            self._interrupted = False
+        self._connection.resume()
 
     def close(self) -> None:
         """Close the connection; the next request would open a new one."""
-        self._pool.close()
-        with self._lock:
-            self._open.clear()
+        self._connection.close()
 
     def _query(self, device: bytes) -> str:
         return f"?device={device.hex()}" + (f"&wait={self._wait_s}" if self._wait_s else "")
@@ -210,7 +178,7 @@ class Transport:
         self, method: str, session: str, what: str, query: str, body: bytes | None = None
     ) -> SessionAnswer:
         path = f"/v1/sessions/{_segment(session)}/{what}{query}"
-        raw = self._request(method, path, body, self._largest_answer, self._patient)
+        raw = self._request(method, path, body, self._largest_answer, self._wait_s)
         answer: SessionAnswer = self._decode(raw, SessionAnswer)
         if not isinstance(answer, _LEGAL[what]):
             raise BadAnswer(f"a {type(answer).__name__} is no answer to {what}")
@@ -222,13 +190,8 @@ class Transport:
         except MalformedMessage as problem:
             raise BadAnswer(f"the coordinator's answer makes no sense: {problem}") from None
 
-    def _request(
-        self, method: str, path: str, body: bytes | None, largest: int, timeout: urllib3.Timeout | None = None
-    ) -> bytes:
-        with self._lock:
-            self._cut_short = False
-        where = self._prefix + path
-        status, raw = exchange(self._pool, method, where, body, wire.CONTENT_TYPE, largest, self, timeout)
+    def _request(self, method: str, path: str, body: bytes | None, largest: int, wait_s: float = 0.0) -> bytes:
+        status, raw = self._exchange(method, path, body, largest, self._timeout_s + wait_s)
         if status == 200:
             return raw
         try:
@@ -241,112 +204,27 @@ class Transport:
             raise CoordinatorUnreachable("the coordinator is not ready to answer")
         raise Refused(refusal.reason, refusal.message)
 
-    # -- called by the connections -----------------------------------------------------------------------------
-
-    def count(self, up: int = 0, down: int = 0) -> None:
-        """Add to the traffic."""
-        with self._lock:
-            self._up += up
-            self._down += down
-
-    def opened(self, connection: HTTPConnection) -> None:
-        """Remember a connection, so that it can be interrupted."""
-        with self._lock:
-            self._open.add(connection)
-            interrupted = self._interrupted
-        if interrupted:
-            connection.close()
-            raise CoordinatorUnreachable("stopped")
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether requests are to end at once."""
-        return self._interrupted
-
-    @property
-    def ended_by_us(self) -> bool:
-        """Whether a connection that broke was ended from this side, so that its request is not to be repeated."""
-        return self._interrupted or self._cut_short
-
-
-def exchange(
-    pool: urllib3.HTTPConnectionPool,
-    method: str,
-    path: str,
-    body: bytes | None,
-    content_type: str,
-    largest: int,
-    counter: Transport | None = None,
-    timeout: urllib3.Timeout | None = None,
-) -> tuple[int, bytes]:
-    """One request and its whole answer, at most ``largest`` bytes of it; ``timeout`` if not the pool's.
-
-    Returns:
-        The status and the body.
-
-    Raises:
-        CoordinatorUnreachable: no connection, no answer in time, or cut off half-way.
-        BadAnswer: longer than allowed.
-    """
-    # Every header is paid for in each of a round's dozen requests; MessagePack is what the device API speaks anyway.
-    headers = {"Accept-Encoding": SKIP_HEADER, "User-Agent": SKIP_HEADER}
-    if content_type != wire.CONTENT_TYPE:
-        headers["Accept"] = content_type
-        if body is not None:
-            headers["Content-Type"] = content_type
-    for attempt in (1, 2):
-        if counter is not None and counter.interrupted:
-            raise CoordinatorUnreachable("stopped")
-        try:
-            return _exchange_once(pool, method, path, body, headers, largest, counter, timeout or pool.timeout)
-        except ReadTimeoutError:
-            raise CoordinatorUnreachable("the coordinator is too slow to answer") from None
-        except ProtocolError:
-            # A kept-alive connection may have been closed by the other side between two requests.
-            if attempt == 2 or (counter is not None and counter.ended_by_us):
-                raise CoordinatorUnreachable("the connection was cut") from None
-        except (HTTPError, OSError) as problem:
-            raise CoordinatorUnreachable(f"no connection to the coordinator ({type(problem).__name__})") from None
-    raise AssertionError("unreachable")
-
-
-def _exchange_once(
-    pool: urllib3.HTTPConnectionPool,
-    method: str,
-    path: str,
-    body: bytes | None,
-    headers: dict[str, str],
-    largest: int,
-    counter: Transport | None,
-    timeout: urllib3.Timeout,
-) -> tuple[int, bytes]:
-    answer = pool.urlopen(
-        method, path, body=body, headers=headers, preload_content=False, redirect=False, timeout=timeout
-    )
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        if counter is not None:
-            counter.count(down=_head_size(answer))
-        while piece := answer.read(65536, decode_content=False):
-            size += len(piece)
-            if size > largest:
-                raise BadAnswer(f"an answer of more than {largest} bytes")
-            pieces.append(piece)
-    except BaseException:
-        answer.close()
-        raise
-    finally:
-        if counter is not None:
-            counter.count(down=size)
-        answer.release_conn()
-    return answer.status, b"".join(pieces)
-
-
-def _head_size(answer: urllib3.BaseHTTPResponse) -> int:
-    """Bytes of the status line and headers, as they stood on the wire."""
-    status_line = len(f"HTTP/1.1 {answer.status} {answer.reason or ''}\r\n")
-    return status_line + sum(len(name) + len(value) + 4 for name, value in answer.headers.items()) + 2
+    def _exchange(
+        self, method: str, path: str, body: bytes | None, largest: int, timeout_s: float
+    ) -> tuple[int, bytes]:
+        connection = self._connection
+        connection.begin()
+        for attempt in (1, 2):
+            if connection.interrupted:
+                raise CoordinatorUnreachable("stopped")
+            try:
+                return connection.exchange(method, path, body, largest, timeout_s)
+            except AnswerTooLong:
+                raise BadAnswer(f"an answer of more than {largest} bytes") from None
+            except TooSlow:
+                raise CoordinatorUnreachable("the coordinator is too slow to answer") from None
+            except ConnectionCut:
+                # A kept-alive connection may have been closed by the other side between two requests.
+                if attempt == 2 or connection.ended_by_us:
+                    raise CoordinatorUnreachable("the connection was cut") from None
+            except OSError as problem:
+                raise CoordinatorUnreachable(f"no connection to the coordinator ({type(problem).__name__})") from None
+        raise AssertionError("unreachable")
 
 
 def _segment(session: str) -> str:
@@ -354,39 +232,3 @@ def _segment(session: str) -> str:
     if not (0 < len(session) <= 128 and all(c.isascii() and (c.isalnum() or c in "-_.") for c in session)):
         raise BadAnswer("the session's name is not a plain word")
     return session
-
-
-def _http_pool(transport: Transport) -> type[urllib3.HTTPConnectionPool]:
-    class Connection(HTTPConnection):
-        def connect(self) -> None:
-            super().connect()
-            transport.opened(self)
-
-        def send(self, data: Any) -> None:
-            transport.count(up=_size(data))
-            super().send(data)
-
-    class Pool(urllib3.HTTPConnectionPool):
-        ConnectionCls = Connection
-
-    return Pool
-
-
-def _https_pool(transport: Transport) -> type[urllib3.HTTPSConnectionPool]:
-    class Connection(HTTPSConnection):
-        def connect(self) -> None:
-            super().connect()
-            transport.opened(self)
-
-        def send(self, data: Any) -> None:
-            transport.count(up=_size(data))
-            super().send(data)
-
-    class Pool(urllib3.HTTPSConnectionPool):
-        ConnectionCls = Connection
-
-    return Pool
-
-
-def _size(data: Any) -> int:
-    return len(data) if isinstance(data, bytes | bytearray | memoryview) else 0

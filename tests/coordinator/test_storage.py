@@ -20,6 +20,7 @@ from coordinator.releases.rollout import roll_back
 from coordinator.rounds.states import RoundEvent, RoundState
 from coordinator.storage import Database, message_store, participant_store, round_store, tables
 from coordinator.storage.message_store import EVERYBODY
+from coordinator.storage.participant_store import Standing
 from coordinator.storage.tables import metadata, rounds
 from federated_protocol.messages import AbandonReason, Phase
 
@@ -137,11 +138,25 @@ def test_a_standing_is_the_round_the_device_and_what_it_said(database, row):
         mine = participant_store.standing(connection, row.session, Phase.SHARE, DEVICE, hold=True)
         theirs = participant_store.standing(connection, row.session, Phase.SHARE, other)
         before = participant_store.standing(connection, row.session, Phase.ADVERTISE, DEVICE)
-    assert (mine.round_id, mine.state, mine.still_in, mine.has_plan, mine.has_graph) == (
-        *(row.id, RoundState.SELECTING, 2),
-        *(False, False),
+    assert mine == Standing(
+        device=DEVICE,
+        state=RoundState.SELECTING,
+        reason=None,
+        dropped_in=None,
+        round_id=row.id,
+        session=row.session,
+        cohorts=row.cohorts,
+        state_since=row.state_since,
+        deadline=row.deadline,
+        still_in=2,
+        inputs=None,
+        purged=False,
+        has_plan=False,
+        public_key=b"k" * 32,
+        digest=b"1" * 32,
+        answer=b"a",
+        answers=1,
     )
-    assert (mine.public_key, mine.digest, mine.answer, mine.answers) == (b"k" * 32, b"1" * 32, b"a", 1)
     assert (theirs.digest, theirs.answers, theirs.dropped_in) == (None, 1, Phase.SHARE)
     assert theirs.answered(Phase.ADVERTISE)
     assert not theirs.answered(Phase.SHARE)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import ipaddress
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from federated_protocol import wire
 from federated_protocol.messages import (
@@ -255,6 +263,74 @@ def test_a_server_that_never_answers_is_given_up_after_the_timeout_and_can_be_in
         patient.check_in(MESSAGE)
     peer.close()
     listener.close()
+
+
+def test_an_answer_that_ends_early_is_no_answer(server: Server, transport: Transport) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for _ in range(2):
+            peer, _ = listener.accept()
+            with peer:
+                peer.recv(65536)
+                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of it")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with pytest.raises(CoordinatorUnreachable, match="cut"):
+        Transport(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=30.0).check_in(MESSAGE)
+    thread.join()
+    listener.close()
+
+
+def test_an_https_server_counts_only_with_a_certificate_that_the_system_trusts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = _self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = f"https://127.0.0.1:{listener.getsockname()[1]}"
+    content = wire.encode(COME_BACK)
+
+    def answer(peer: socket.socket) -> None:
+        peer.settimeout(30.0)
+        with contextlib.suppress(OSError), context.wrap_socket(peer, server_side=True) as secured:
+            secured.recv(65536)
+            secured.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
+
+    def serve() -> None:  # each on a thread of its own: whoever is turned away keeps nobody waiting
+        for _ in range(2):
+            threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with pytest.raises(CoordinatorUnreachable, match="SSLCertVerificationError"):
+        Transport(address, timeout_s=30.0).check_in(MESSAGE)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert Transport(address, timeout_s=30.0).check_in(MESSAGE) == COME_BACK
+    thread.join()
+    listener.close()
+
+
+def _self_signed(folder: Path) -> Path:
+    """Key and certificate of 127.0.0.1 in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "server.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    return path
 
 
 def test_an_address_that_is_none_is_refused_at_once() -> None:
