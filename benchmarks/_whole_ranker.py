@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import BenchmarkError
 from federated_protocol.plan import SubsetBlock
 from federated_protocol.update_codec.subspace import Subspace
+from suggestion_model.authoring.frozen_parts import FrozenParts
 from suggestion_model.bundle import Bundle
 from suggestion_model.features import BASELINE_INDEX, CANDIDATE_TOKENS, CONTEXT_TOKENS, DENSE_FEATURES
 from suggestion_model.runtime import PAIR_INPUTS
@@ -28,60 +28,18 @@ from suggestion_model.types import Example, RankerInputs
 Weights = NDArray[np.float32]
 SCORED_AT_ONCE = 64
 TRAINED_AT_ONCE = 16
-SMALLEST_CONSTANT = 20
 
 
-class Constants:
-    """The frozen part of the shipped model file, as arrays by role.
-
-    Raises:
-        BenchmarkError: the file is built otherwise than :mod:`suggestion_model.authoring.ranker` says.
-    """
-
-    def __init__(self, bundle: Bundle) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        interpreter = Interpreter(model_content=bundle.ranker)
-        found: dict[tuple[int, ...], list[NDArray[Any]]] = {}
-        for detail in interpreter.get_tensor_details():
-            if detail["dtype"] not in (np.float32, np.int8, np.int32) or np.prod(detail["shape"]) < SMALLEST_CONSTANT:
-                continue  # LiteRT dies when asked for the value of a resource
-            try:
-                value = interpreter.get_tensor(detail["index"])
-            except ValueError:
-                continue  # no constant
-            if np.any(value):
-                found.setdefault(value.shape, []).append(np.array(value))
-        shape = bundle.architecture
-        width = shape.embedding_dimensions
-        try:
-            (self.embedding,) = found[shape.vocabulary, width]
-            (hidden,) = [a for s, (a, *_) in found.items() if len(s) == 2 and s[1] == 3 * width]
-            (output,) = [a for s, (a, *_) in found.items() if len(s) == 2 and s[1] == len(hidden)]
-            (projection,) = [a for s, (a, *_) in found.items() if len(s) == 2 and s[0] == s[1]]
-            (self.hidden_bias,), (self.output_bias,) = found[len(hidden),], found[len(output),]
-            (self.offset,) = found[len(projection),]
-            one, two = (array for array in found[DENSE_FEATURES,] if array.dtype == np.float32)
-            bins = found[len(projection) - (DENSE_FEATURES + len(output) + 3 * width),]
-            (self.bin_columns,) = (array for array in bins if array.dtype == np.int32)
-            (self.bin_tenths,) = (array for array in bins if array.dtype == np.float32)
-        except (KeyError, ValueError):
-            raise BenchmarkError("the shipped model file is built otherwise: its constants are not found") from None
-        # Fully connected layers hold their matrices by output.
-        self.hidden, self.output, self.projection = hidden.T, output.T, projection.T
-        inverse, mean = (one, two) if (one > 0).all() else (two, one)
-        self.mean, self.deviation = mean, 1.0 / inverse
-
-    def parts(self) -> list[Weights]:
-        """What learns beside the head: embedding (to its common scale, which pooling ignores) and encoder."""
-        scale = np.float32(1.0 / 127.0)
-        arrays = (self.embedding * scale, self.hidden, self.hidden_bias, self.output, self.output_bias)
-        return [np.ascontiguousarray(array, np.float32) for array in arrays]
+def _learned_parts(frozen: FrozenParts) -> list[Weights]:
+    """What learns beside the head: embedding (to its common scale, which pooling ignores) and encoder."""
+    scale = np.float32(1.0 / 127.0)
+    arrays = (frozen.embedding * scale, frozen.hidden, frozen.hidden_bias, frozen.output, frozen.output_bias)
+    return [np.ascontiguousarray(array, np.float32) for array in arrays]
 
 
 def whole_size(bundle: Bundle) -> int:
     """Number of weights of the whole ranker: embedding, encoder and head."""
-    return sum(part.size for part in Constants(bundle).parts()) + bundle.dimension
+    return sum(part.size for part in _learned_parts(FrozenParts(bundle))) + bundle.dimension
 
 
 class WholeRanker:
@@ -96,8 +54,8 @@ class WholeRanker:
     def __init__(self, bundle: Bundle, moved: tuple[int, int] | None, seed: bytes) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        constants = Constants(bundle)
-        table, *encoder = constants.parts()
+        frozen = FrozenParts(bundle)
+        table, *encoder = _learned_parts(frozen)
         lengths = table.size, sum(part.size for part in encoder)
         chosen = lengths if moved is None else moved
         blocks = [SubsetBlock(length, count) for length, count in zip(lengths, chosen, strict=True)]
@@ -105,7 +63,7 @@ class WholeRanker:
         self.subspace = Subspace(seed, blocks)
         self.start: Weights = np.zeros(self.subspace.size, np.float32)
         self.whole = self.subspace.dimension
-        content = _model_file(constants, bundle.weights0, self.subspace)
+        content = _model_file(frozen, bundle.weights0, self.subspace)
         interpreter = Interpreter(model_content=content, num_threads=1)
         names = ("infer", "train_step", "get_weights", "set_weights")
         self._run = {name: interpreter.get_signature_runner(name) for name in names}
@@ -163,16 +121,17 @@ def _padded(rows: NDArray[Any], size: int) -> NDArray[Any]:
     return np.concatenate([rows, np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)])
 
 
-def _model_file(constants: Constants, head: Weights, subspace: Subspace) -> bytes:
+def _model_file(frozen: FrozenParts, head: Weights, subspace: Subspace) -> bytes:
     """Convert the ranker whose only variable is z."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
     from suggestion_model.authoring.encoder import encode, pool
+    from suggestion_model.authoring.form import form
     from suggestion_model.authoring.ranker import CANDIDATE_SCALE, DENSE_LIMIT, ENCODER_SCALE
     from suggestion_model.features import LINE_TOKENS
 
-    table, *encoder = constants.parts()
+    table, *encoder = _learned_parts(frozen)
     cells = table.size
     sizes = [part.size for part in encoder] + [head.size]
     # A z, coordinate by coordinate: a sign and scale, and the coordinate of z it belongs to.
@@ -183,8 +142,8 @@ def _model_file(constants: Constants, head: Weights, subspace: Subspace) -> byte
     rest_entry = tf.constant(entry[cells:].astype(np.float32))
     rest = tf.constant(np.concatenate([part.reshape(-1) for part in (*encoder, head)]))
     rows_of = tf.constant(table)
-    mean, inverse = tf.constant(constants.mean), tf.constant(1.0 / constants.deviation)
-    projection, offset = tf.constant(constants.projection), tf.constant(constants.offset)
+    mean, inverse = tf.constant(frozen.mean), tf.constant(1.0 / frozen.deviation)
+    projection, offset = tf.constant(frozen.projection), tf.constant(frozen.offset)
 
     def logits(z: Any, context_ids: Any, candidate_ids: Any, dense: Any) -> Any:
         def pooled(ids: Any) -> Any:
@@ -194,14 +153,16 @@ def _model_file(constants: Constants, head: Weights, subspace: Subspace) -> byte
         moved = tf.split(rest + rest_entry * tf.gather(z, rest_bucket), sizes)
         layers = [tf.reshape(flat, part.shape) for flat, part in zip(moved, encoder, strict=False)]
         skip, bias, linear = tf.split(moved[-1], [1, 1, head.size - 2])
-        line, earlier = pooled(context_ids[:, :LINE_TOKENS]), pooled(context_ids[:, LINE_TOKENS:])
+        line_ids = context_ids[:, :LINE_TOKENS]
+        line, earlier = pooled(line_ids), pooled(context_ids[:, LINE_TOKENS:])
         candidate = pooled(candidate_ids) * CANDIDATE_SCALE
         standard = (dense - mean) * inverse
         known = tf.minimum(tf.maximum(standard, -DENSE_LIMIT), DENSE_LIMIT)
         seen = encode(line, earlier, *layers) * ENCODER_SCALE
-        tenths = tf.round(tf.gather(dense, constants.bin_columns, axis=1) * 10.0)
-        bins = tf.cast(tf.equal(tenths, constants.bin_tenths), tf.float32)
-        raw = tf.concat([known, seen, candidate, line * candidate, earlier * candidate, bins], axis=1)
+        tenths = tf.round(tf.gather(dense, frozen.bin_columns, axis=1) * 10.0)
+        bins = tf.cast(tf.equal(tenths, frozen.bin_tenths), tf.float32)
+        put = form(line_ids, frozen.form_pieces)
+        raw = tf.concat([known, seen, candidate, line * candidate, put, bins], axis=1)
         x = tf.linalg.matmul(raw, projection) + offset
         return (
             tf.squeeze(tf.linalg.matmul(x, tf.expand_dims(linear, 1)), axis=1)

@@ -30,8 +30,17 @@ def main() -> None:
     show_default=False,
     help="Bundle directory to write; the shipped v0 by default.",
 )
-def build(data: Path, out: Path) -> None:
-    """Author a bundle: tokenizer, embedding, ranker, weights, card, manifest. Same text, same bytes."""
+@click.option(
+    "--encoder-of",
+    type=click.Path(path_type=Path),
+    help="A bundle whose tokenizer, embedding and encoder are taken as they are in place of training them.",
+)
+def build(data: Path, out: Path, encoder_of: Path | None) -> None:
+    """Author a bundle: tokenizer, embedding, ranker, weights, card, manifest.
+
+    Same text, same bytes; training the encoder differs in its last bits from machine to machine, taking it from a
+    bundle (--encoder-of) does not.
+    """
     try:
         from .authoring.build import build_bundle
     except ImportError as error:
@@ -45,7 +54,8 @@ def build(data: Path, out: Path) -> None:
             f"{out / CATALOG} is missing. Make it first: python -m suggestion_model.catalog.build."
         )
     try:
-        digest = build_bundle(data, out, load_catalog(out / CATALOG), click.echo)
+        known = Bundle.load(encoder_of) if encoder_of is not None else None
+        digest = build_bundle(data, out, load_catalog(out / CATALOG), click.echo, known)
     except SuggestionModelError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{out}: {digest}")

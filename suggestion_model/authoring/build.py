@@ -18,9 +18,11 @@ from . import convert as conversion
 from . import ranker
 from .binning import choose_bins
 from .calibration import CENTRE_LOGIT, OFFER_SHARE, Calibration, Sample, calibrate, draw_sample
-from .corpus import QUERIES, REPLAYS, UTTERANCES, read_corpus
+from .corpus import QUERIES, REPLAYS, UTTERANCES, Corpus, read_corpus
 from .embedding import embed_pieces
 from .encoder import Encoder, pretrain
+from .form import common_pieces
+from .frozen_parts import FrozenParts
 from .heads import TRAIN_BATCH
 from .pieces import train_tokenizer
 from .trigger import SparseHead
@@ -36,7 +38,11 @@ SEED = 20170406
 
 
 def build_bundle(
-    data: Path, out: Path, source: CandidateSource, report: Callable[[str], None] = lambda line: None
+    data: Path,
+    out: Path,
+    source: CandidateSource,
+    report: Callable[[str], None] = lambda line: None,
+    learned_by: files.Bundle | None = None,
 ) -> str:
     """Make every file of a bundle but the catalog, which must already lie in ``out``, and the manifest.
 
@@ -45,24 +51,45 @@ def build_bundle(
         out: the bundle directory.
         source: the shipped catalog; it proposes the candidates features are calibrated on.
         report: hears one line per step.
+        learned_by: take tokenizer, embedding and encoder from this bundle, as they are, in place of training them.
 
     Returns:
         the bundle's digest (hex).
 
     Raises:
         CorpusError: text is missing or damaged.
-        BundleError: the catalog is missing in ``out``.
+        BundleError: the catalog is missing in ``out``, or ``learned_by`` was built otherwise.
     """
     corpus = read_corpus(data)
     report(f"read {len(corpus.turns)} lines, {len(corpus.utterances)} utterances, {len(corpus.queries)} queries")
+    if learned_by is not None:
+        model, encoder = learned_by.tokenizer, encoder_of(learned_by)
+        report(f"tokenizer, embedding and encoder of {learned_by.name}")
+    else:
+        model, encoder = _train(corpus, report)
+    sample = draw_sample(corpus.turns, source, Tokenizer(model), CALIBRATION_LINES, np.random.default_rng(SEED))
+    return write_bundle(out, model, encoder, sample, report)
+
+
+def _train(corpus: Corpus, report: Callable[[str], None]) -> tuple[bytes, Encoder]:
+    """Tokenizer, and embedding with encoder."""
     model = train_tokenizer(corpus.texts(), VOCABULARY)
     tokenizer = Tokenizer(model)
     report(f"tokenizer: {tokenizer.vocabulary_size} pieces, {len(model)} bytes")
     rows = embed_pieces(corpus, tokenizer, EMBEDDING_DIMENSIONS, np.random.default_rng(SEED))
     report(f"embedding: {rows.shape[0]} x {rows.shape[1]}")
-    encoder = pretrain(corpus.turns, tokenizer, rows, SEED, report)
-    sample = draw_sample(corpus.turns, source, tokenizer, CALIBRATION_LINES, np.random.default_rng(SEED))
-    return write_bundle(out, model, encoder, sample, report)
+    return model, pretrain(corpus.turns, tokenizer, rows, SEED, report)
+
+
+def encoder_of(bundle: files.Bundle) -> Encoder:
+    """Embedding and encoder of a bundle, to the embedding's common scale: pooling keeps directions only.
+
+    Raises:
+        BundleError: its model file is built otherwise than this version builds.
+    """
+    parts = FrozenParts(bundle)
+    embedding = parts.embedding.astype(np.float32) / np.float32(127)
+    return Encoder(embedding, parts.hidden, parts.hidden_bias, parts.output, parts.output_bias)
 
 
 def freeze(encoder: Encoder, sample: Sample) -> tuple[ranker.Frozen, Calibration]:
@@ -70,7 +97,8 @@ def freeze(encoder: Encoder, sample: Sample) -> tuple[ranker.Frozen, Calibration
     found = calibrate(sample.inputs.dense, sample.best_scores)
     quantised, scale = quantise(encoder.embedding)
     bins = choose_bins(sample.inputs.dense)
-    width = ranker.raw_width(quantised.shape[1], bins)
+    form_pieces = common_pieces(sample.inputs.context_ids[:, : features.LINE_TOKENS], len(quantised))
+    width = ranker.raw_width(quantised.shape[1], bins, form_pieces)
     frozen = ranker.Frozen(
         quantised,
         scale,
@@ -83,6 +111,7 @@ def freeze(encoder: Encoder, sample: Sample) -> tuple[ranker.Frozen, Calibration
         np.eye(width, dtype=np.float32),
         np.zeros(width, np.float32),
         bins,
+        form_pieces,
     )
     raw = raw_features(ranker.FrozenFeatures(frozen), sample.inputs)
     projection, offset = whiten(raw, np.random.default_rng(SEED))
@@ -130,9 +159,10 @@ def _card(found: Calibration, dimension: int, table: tuple[int, ...], sizes: dic
             "Tokenizer: SentencePiece unigram, casefolded (nmt_nfkc_cf). Embedding: co-occurrence of pieces within a "
             "line and with the answer that followed, positive pointwise mutual information, truncated SVD; then "
             "trained on, with an encoder, to foresee the pieces of the next answer; int8 and frozen. Features are "
-            "centred and decorrelated on unlabelled text. The trainable head is linear; all its weights but the "
-            "baseline score's are zero, so the logit is an affine function of the matcher's baseline score. The "
-            "trigger, a file of its own, is a logistic regression over sparse, hashed features with the same start."
+            "centred and decorrelated on unlabelled text; which pieces say how a line is put is counted there. The "
+            "trainable head is linear; all its weights but the baseline score's are zero, so the logit is an affine "
+            "function of the matcher's baseline score. The trigger, a file of its own, is a logistic regression over "
+            "sparse, hashed features with the same start."
         ),
         labels_seen=(
             "None. Only text fields were read: no wanted or soon queries, no taps, nothing derived from them. Slope, "

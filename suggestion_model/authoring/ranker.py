@@ -1,13 +1,14 @@
 """The ranker as a TensorFlow module: frozen features of a moment, and a linear head that learns on the device.
 
-    raw   = [ z, 0.8 h(line, earlier), 0.2 c, 0.2 line * c, 0.2 earlier * c, bins ]
+    raw   = [ z, 0.8 h(line, earlier), 0.2 c, 0.2 line * c, form(line), bins ]
     logit = skip * z[baseline score] + bias + linear . (raw P + p)
 
 z are standardised dense features, ``line``, ``earlier`` and ``c`` pooled embeddings of the line, the line before it
-and the candidate, h the self-supervised encoder (:mod:`.encoder`). Bins say which tenth each piece of the matcher's
-evidence falls into, so that the linear head follows curves, not slopes alone. P and p centre and decorrelate the raw
-features on unlabelled text, so that few and small steps of plain gradient descent, on a handful of taps a device, go in
-every useful direction at once.
+and the candidate, h the self-supervised encoder (:mod:`.encoder`). The form says which of the language's commonest
+pieces the line holds (:mod:`.form`): how it is put, whatever it is about. Bins say which tenth each piece of the
+matcher's evidence falls into, so that the linear head follows curves, not slopes alone. P and p centre and decorrelate
+the raw features on unlabelled text, so that few and small steps of plain gradient descent, on a handful of taps a
+device, go in every useful direction at once.
 
 Version 0 has ``linear = 0``: its logit is an affine function of the baseline score, and it has seen no label.
 
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 from .. import features
 from .binning import Bins
 from .encoder import OUTPUTS, encode, pool
+from .form import form
 from .heads import Head, HeadTraining, LinearHead, dimension, join, split
 
 INFER_BATCH = 8
@@ -58,16 +60,18 @@ class Frozen:
     offset: NDArray[np.float32]
     """p, [raw]"""
     bins: Bins
+    form_pieces: NDArray[np.int32]
+    """[m], ids of the pieces that say how a line is put."""
 
     @property
     def raw_features(self) -> int:
         """Width of the raw feature row."""
-        return raw_width(self.embedding.shape[1], self.bins)
+        return raw_width(self.embedding.shape[1], self.bins, self.form_pieces)
 
 
-def raw_width(dimensions: int, bins: Bins) -> int:
+def raw_width(dimensions: int, bins: Bins, form_pieces: NDArray[np.int32]) -> int:
     """Width of the raw feature row for an embedding of ``dimensions`` columns."""
-    return features.DENSE_FEATURES + OUTPUTS + 3 * dimensions + len(bins.columns)
+    return features.DENSE_FEATURES + OUTPUTS + 2 * dimensions + len(form_pieces) + len(bins.columns)
 
 
 def head_of(frozen: Frozen) -> Head:
@@ -105,6 +109,7 @@ class FrozenFeatures(tf.Module):  # type: ignore[misc]
         )
         self._bin_columns = tf.constant(frozen.bins.columns)
         self._bin_tenths = tf.constant(frozen.bins.tenths)
+        self._form_pieces = tf.constant(frozen.form_pieces)
         self._mean = tf.constant(frozen.dense_mean)
         self._inverse_deviation = tf.constant((1.0 / frozen.dense_deviation).astype(np.float32))
 
@@ -114,7 +119,8 @@ class FrozenFeatures(tf.Module):  # type: ignore[misc]
     def raw(self, context_ids: tf.Tensor, candidate_ids: tf.Tensor, dense: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Standardised baseline score [n, 1] and raw features [n, raw]."""
         z = (dense - self._mean) * self._inverse_deviation
-        line = self._pooled(context_ids[:, : features.LINE_TOKENS])
+        line_ids = context_ids[:, : features.LINE_TOKENS]
+        line = self._pooled(line_ids)
         earlier = self._pooled(context_ids[:, features.LINE_TOKENS :])
         candidate = self._pooled(candidate_ids) * CANDIDATE_SCALE
         tenths = tf.round(tf.gather(dense, self._bin_columns, axis=1) * 10.0)
@@ -124,7 +130,7 @@ class FrozenFeatures(tf.Module):  # type: ignore[misc]
                 encode(line, earlier, *self._encoder) * ENCODER_SCALE,
                 candidate,
                 line * candidate,
-                earlier * candidate,
+                form(line_ids, self._form_pieces),
                 tf.cast(tf.equal(tenths, self._bin_tenths), tf.float32),
             ],
             axis=1,

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
 from suggestion_model.authoring import build, calibration, convert, encoder, heads, ranker
+from suggestion_model.authoring.frozen_parts import FrozenParts
 from suggestion_model.bundle import CATALOG, Bundle
 from suggestion_model.features import DENSE_FEATURES
 from suggestion_model.head_trainer import HeadRows, HeadTrainer
@@ -118,6 +119,28 @@ def test_authored_twice_is_the_same_weights_and_file(
     again = Bundle.load(tmp_path)
     assert np.array_equal(again.weights0, authored[1].weights0)
     assert digest == authored[1].digest
+
+
+def test_what_a_file_holds_frozen_is_read_back_and_builds_the_same_file_again(
+    learned: tuple[encoder.Encoder, calibration.Sample],
+    authored: tuple[ranker.RankerModule, Bundle],
+    shipped: Bundle,
+    tmp_path: Path,
+) -> None:
+    made_from, bundle = learned[0], authored[1]
+    frozen, parts = build.freeze(*learned)[0], FrozenParts(bundle)
+    assert np.array_equal(parts.embedding, frozen.embedding)
+    assert np.array_equal(parts.form_pieces, frozen.form_pieces)
+    assert np.array_equal(parts.bin_columns, frozen.bins.columns)
+    assert np.array_equal(parts.hidden, made_from.hidden)
+    assert np.array_equal(parts.output_bias, made_from.output_bias)
+    digests = []
+    for _ in range(2):  # the first time the embedding's scale, which nothing sees, is set anew
+        (tmp_path / CATALOG).write_bytes(shipped.catalog_path.read_bytes())
+        digests.append(build.write_bundle(tmp_path, shipped.tokenizer, build.encoder_of(bundle), learned[1]))
+        bundle = Bundle.load(tmp_path)
+    assert digests[0] == digests[1]
+    assert np.array_equal(bundle.weights0, authored[1].weights0)
 
 
 @pytest.mark.parametrize("head", [heads.LinearHead(9), heads.DenseHead(6, 4)], ids=["linear", "dense"])
