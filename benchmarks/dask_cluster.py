@@ -7,8 +7,9 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from coordinator.aggregation.cluster import Cluster
 
 _ROOT = Path(__file__).parent.parent
+START_S = 120.0
+"""Longest wait for the scheduler to listen."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class DaskCluster:
 
 @contextmanager
 def dask_cluster(folder: Path, preloads: Sequence[str | None] = (None, None)) -> Iterator[DaskCluster]:
-    """A scheduler and workers, which end with the context.
+    """A scheduler that listens, and workers; they end with the context.
 
     Args:
         folder: for certificates, logs and what workers spill.
@@ -57,13 +60,25 @@ def dask_cluster(folder: Path, preloads: Sequence[str | None] = (None, None)) ->
             stack.callback(process.kill)
             return process
 
-        start("dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+        scheduler = start("dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
         common = (address, "--no-nanny", "--no-dashboard", "--nthreads", "1", "--local-directory", str(folder))
         workers = [
             start("dask_worker", *common, *(("--preload", preload) if preload is not None else ()))
             for preload in preloads
         ]
+        _wait_until_it_listens(scheduler, port)
         yield DaskCluster(Cluster(address, authority, certificate, key), workers)
+
+
+def _wait_until_it_listens(scheduler: subprocess.Popen[bytes], port: int) -> None:
+    """Importing takes seconds on a busy machine, longer than those who connect are ready to wait."""
+    until = time.monotonic() + START_S
+    while scheduler.poll() is None and time.monotonic() < until:
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+            return
+        time.sleep(0.05)
+    raise RuntimeError("the scheduler did not start: cluster.log says why")
 
 
 def write_certificates(folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from data_logging.errors import LogBusyError, LogRecovered, UnknownRowError
+from data_logging.queries import first_row
 from data_logging.records import Impression, LoggedImpression, Outcome, UsageCount
 from data_logging.redaction import redact
 from data_logging.schema import SCHEMA_VERSION
@@ -244,12 +245,13 @@ class ImpressionLog:
         """How much the log holds, and since when."""
 
         def count(db: Database) -> LogSummary:
-            row = db.execute(
+            row = first_row(
+                db,
                 "SELECT count(*), coalesce(sum(shown), 0), coalesce(sum(outcome = 'tapped'), 0), "
-                "coalesce(sum(reported_round IS NULL), 0), min(created_at), max(created_at) FROM impressions"
-            ).fetchone()
-            lines = db.execute("SELECT coalesce(sum(lines), 0) FROM line_tallies").fetchone()[0]
-            pages, page_bytes = (db.execute(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "page_size"))
+                "coalesce(sum(reported_round IS NULL), 0), min(created_at), max(created_at) FROM impressions",
+            )
+            lines = first_row(db, "SELECT coalesce(sum(lines), 0) FROM line_tallies")[0]
+            pages, page_bytes = (first_row(db, f"PRAGMA {what}")[0] for what in ("page_count", "page_size"))
             return LogSummary(
                 impressions=row[0],
                 shown=row[1],
@@ -399,13 +401,13 @@ class ImpressionLog:
         day = int(oldest // _DAY_S)
 
         def due(db: Database) -> bool:
-            return bool(
-                db.execute(
-                    "SELECT EXISTS (SELECT 1 FROM impressions WHERE created_at < ?) "
-                    "OR EXISTS (SELECT 1 FROM line_tallies WHERE day < ?)",
-                    (oldest, day),
-                ).fetchone()[0]
+            found = first_row(
+                db,
+                "SELECT EXISTS (SELECT 1 FROM impressions WHERE created_at < ?) "
+                "OR EXISTS (SELECT 1 FROM line_tallies WHERE day < ?)",
+                (oldest, day),
             )
+            return bool(found[0])
 
         def remove(db: Database) -> int:
             rows = db.execute("DELETE FROM impressions WHERE created_at < ?", (oldest,)).rowcount
@@ -429,12 +431,12 @@ class ImpressionLog:
 
 
 def _enabled(db: Database) -> bool:
-    row = db.execute("SELECT value FROM settings WHERE name = 'logging'").fetchone()
+    row = first_row(db, "SELECT value FROM settings WHERE name = 'logging'")
     return row is None or row[0] != "off"
 
 
 def _deletions(db: Database) -> int:
-    row = db.execute("SELECT value FROM settings WHERE name = 'deletions'").fetchone()
+    row = first_row(db, "SELECT value FROM settings WHERE name = 'deletions'")
     return 0 if row is None else int(row[0])
 
 

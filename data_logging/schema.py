@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlite_utils import Database
 
 from data_logging.errors import LogTooNewError
+from data_logging.queries import first_row
 
 _VERSION_1 = (
     """
@@ -70,7 +71,7 @@ def migrate(db: Database) -> None:
         If the file has a newer schema than this program knows. Nothing was changed.
     """
     db.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
-    row = db.execute("SELECT max(version) FROM schema_version").fetchone()
+    row = first_row(db, "SELECT max(version) FROM schema_version")
     version = row[0] or 0
     if version > SCHEMA_VERSION:
         raise LogTooNewError(

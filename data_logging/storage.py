@@ -21,6 +21,7 @@ from typing import TypeVar
 from sqlite_utils import Database
 
 from data_logging.errors import LogBusyError, LogError, LogRecovered, LogUnavailableError
+from data_logging.queries import first_row
 from data_logging.schema import migrate
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ T = TypeVar("T")
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _SIDE_FILES = ("-wal", "-shm", "-journal")
+_SETTINGS = ("secure_delete = ON", "temp_store = MEMORY", "journal_mode = WAL", "synchronous = NORMAL")
 
 
 class Storage:
@@ -98,8 +100,7 @@ class Storage:
 
         def rebuild(db: Database) -> None:
             db.execute("VACUUM")
-            busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-            if busy:
+            if first_row(db, "PRAGMA wal_checkpoint(TRUNCATE)")[0]:
                 raise LogBusyError(
                     "The rows are deleted, but another process still reads the log, so that their bytes may remain in "
                     "it. Close it and try again."
@@ -174,10 +175,8 @@ class Storage:
             connection = sqlite3.connect(self.path, timeout=self.timeout_s, check_same_thread=False)
             try:
                 db = Database(connection, execute_plugins=False)
-                db.execute("PRAGMA secure_delete = ON")
-                db.execute("PRAGMA temp_store = MEMORY")
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = NORMAL")
+                for setting in _SETTINGS:
+                    first_row(db, f"PRAGMA {setting}")
                 if not self._open:
                     with _immediate(db):
                         self._migrate(db)
@@ -202,8 +201,7 @@ def _immediate(db: Database) -> Iterator[None]:
 
 def _check(db: Database) -> None:
     """Find damage when the file is opened, not when a row is needed."""
-    found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if found != "ok":
+    if first_row(db, "PRAGMA quick_check(1)")[0] != "ok":
         raise _DamageFoundError("quick check failed")
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from data_logging import LogBusyError, LogRecovered, redact
+from data_logging.queries import first_row
 from data_logging.storage import Storage
 from keyboard_app.text.tokens import sentences
 
@@ -277,7 +278,7 @@ class WordMemory:
 
         def remove(db: Database) -> int:
             gone = db.execute("DELETE FROM runs WHERE last_used < ?", (oldest,)).rowcount
-            spare = db.execute("SELECT count(*) FROM runs").fetchone()[0] - MOST_ROWS
+            spare = first_row(db, "SELECT count(*) FROM runs")[0] - MOST_ROWS
             if spare > 0:
                 gone += db.execute(
                     "DELETE FROM runs WHERE (language, before, word) IN "
@@ -319,7 +320,7 @@ def _migrate(db: Database) -> None:
 
 
 def _enabled(db: Database) -> bool:
-    row = db.execute("SELECT value FROM settings WHERE name = 'learning'").fetchone()
+    row = first_row(db, "SELECT value FROM settings WHERE name = 'learning'")
     return row is None or row[0] != "off"
 
 

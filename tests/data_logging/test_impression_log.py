@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 from typing import Protocol
 
 import pytest
@@ -240,6 +242,31 @@ def test_a_log_that_stays_open_expires_by_itself(log: ImpressionLog, impression:
     log.finish_line("treatment", 3, impression(created_at=clock.now), Outcome.IGNORED)
     assert [row.impression.created_at for row in log.impressions()] == [clock.now]
     assert log.usage_unreported() == [UsageCount("treatment", 3, 1, 1, 0)]
+
+
+def test_whoever_holds_frames_of_the_log_holds_up_nothing(
+    log_path: Path, impression: Make, clock: SettableClock, tmp_path: Path
+) -> None:
+    """Profilers and debuggers do, and with a frame its cursor: a statement that is not over blocks a commit."""
+    frames = []
+
+    def keep(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "return" and frame.f_code.co_name == "execute":
+            frames.append(frame)
+
+    sys.setprofile(keep)
+    try:
+        log = ImpressionLog(log_path, clock, timeout_s=0.01)
+        log.record(impression(context="zebrafish one"), Outcome.IGNORED)
+        log.record(impression(context="zebrafish two"), Outcome.IGNORED)
+        assert (log.summary().impressions, len(log.impressions())) == (2, 2)
+        log.delete(1)
+        assert log.erase() == 1
+        log.close()
+    finally:
+        sys.setprofile(None)
+    assert len(frames) > 10
+    assert b"zebrafish" not in _bytes_on_disk(tmp_path)
 
 
 def test_opening_expires_what_is_old(
