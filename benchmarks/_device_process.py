@@ -120,7 +120,7 @@ def make_device(folder: Path, url: str, number: int, setting: FleetSetting) -> t
     doomed = setting.doomed.get(number)
     transport.doomed = Phase(doomed) if doomed is not None else None
     bundle: Any = SimpleNamespace(
-        digest=BUNDLE_DIGEST, weights0=np.zeros(setting.dimension, np.float32), threshold0=0.0
+        digest=BUNDLE_DIGEST, weights0=np.zeros(setting.dimension, np.float32), threshold0=0.0, heads=()
     )
     log: Any = BusyLog()
     runtime = DeviceRuntime(

@@ -437,6 +437,10 @@ def validate(settings: Settings) -> None:
             settings.algorithm == "fedavg" or settings.privacy.noise_multiplier == 0,
             "algorithm = fsvrg needs privacy.noise_multiplier = 0: features are counted exactly",
         ),
+        (
+            settings.training.variance_reduction is msgspec.UNSET,
+            "training.variance_reduction is for plans: algorithm = fsvrg and the section fsvrg say what is meant",
+        ),
         (fsvrg.step > 0 and fsvrg.l2 >= 0, "fsvrg.step must be positive, fsvrg.l2 not negative"),
         (
             1 <= fsvrg.weight_cap <= codec.largest_count and fsvrg.recount_every >= 0,

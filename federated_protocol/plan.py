@@ -40,6 +40,17 @@ class TaskKind(enum.StrEnum):
         return self in (TaskKind.TRAINING, TaskKind.ANALYTICS, TaskKind.DESCENT)
 
 
+class VarianceReduction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One pass of FSVRG over a device's examples (arXiv 1610.02527, algorithm 4)."""
+
+    step: float
+    """h, > 0; a device with n_k examples takes steps of h / n_k."""
+    l2: float
+    """Ridge of the objective, >= 0."""
+    anchor_digest: str
+    """SHA-256 (hex) of the :class:`federated_protocol.messages.Anchor` that goes with the plan's model."""
+
+
 class TrainingSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Local training, ClientUpdate of federated averaging (arXiv 1602.05629, algorithm 1)."""
 
@@ -53,17 +64,8 @@ class TrainingSetting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """W: a device's weight is min(n_k, W) / W, in (0, 1], so that no device dominates."""
     proximal: float = 0.0
     """mu of FedProx, 0 switches it off."""
-
-
-class VarianceReduction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One pass of FSVRG over a device's examples (arXiv 1610.02527, algorithm 4)."""
-
-    step: float
-    """h, > 0; a device with n_k examples takes steps of h / n_k."""
-    l2: float
-    """Ridge of the objective, >= 0."""
-    anchor_digest: str
-    """SHA-256 (hex) of the :class:`federated_protocol.messages.Anchor` that goes with the plan's model."""
+    variance_reduction: VarianceReduction | msgspec.UnsetType = msgspec.UNSET
+    """In a descent, which takes its steps by this alone; no other plan has this field."""
 
 
 class SubsetBlock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -210,8 +212,6 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: the sums are exact and carry no guarantee."""
     baseline: ModelReference | None = None
     """In an evaluation: the model in the field, scored on the same offers."""
-    variance_reduction: VarianceReduction | msgspec.UnsetType = msgspec.UNSET
-    """In a descent; no other plan has this field."""
 
 
 LOSS_CLIP = 0.25

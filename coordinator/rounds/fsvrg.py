@@ -117,7 +117,8 @@ def _plan_descent(
     plan = planning.make_plan(setting, row, base, dimension, devices, rng, slots=slots)
     anchor = hashlib.sha256(encoded_anchor(connection, base.version) or b"").hexdigest()
     reduction = VarianceReduction(step=fsvrg.step, l2=fsvrg.l2, anchor_digest=anchor)
-    return msgspec.structs.replace(plan, kind=TaskKind.DESCENT, variance_reduction=reduction)
+    training = msgspec.structs.replace(plan.training, variance_reduction=reduction)
+    return msgspec.structs.replace(plan, kind=TaskKind.DESCENT, training=training)
 
 
 def _sparse(settings: Settings, clip: float, step: float) -> Settings:

@@ -252,7 +252,7 @@ class Participation:
         if plan.baseline is not None:
             self._baseline = of.store.find(plan.baseline.version, plan.baseline.digest)
         ready = self._model is not None and (plan.baseline is None or self._baseline is not None)
-        alone = plan.variance_reduction is msgspec.UNSET
+        alone = plan.training.variance_reduction is msgspec.UNSET
         self._to(ClientState.TRAINING if ready and alone else ClientState.FETCHING_BASE)
         return 0.0
 
@@ -263,9 +263,10 @@ class Participation:
             self._model = self._fetched(plan.model_version, plan.model_digest)
         if plan.baseline is not None and self._baseline is None:
             self._baseline = self._fetched(plan.baseline.version, plan.baseline.digest)
-        if isinstance(plan.variance_reduction, VarianceReduction):
+        reduction = plan.training.variance_reduction
+        if isinstance(reduction, VarianceReduction):
             raw = self._of.transport.anchor(plan.model_version)
-            self._anchor = read_anchor(raw, plan.variance_reduction.anchor_digest, plan.codec.dimension)
+            self._anchor = read_anchor(raw, reduction.anchor_digest, plan.codec.dimension)
         self._to(ClientState.TRAINING)
         return 0.0
 

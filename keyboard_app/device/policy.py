@@ -159,7 +159,7 @@ class DevicePolicy:
             (PlanRefusal.LEARNING_RATE, _within(training.learning_rate, self.learning_rate)),
             (PlanRefusal.LEARNING_RATE, _within(training.proximal, (0.0, 1e3))),
             (PlanRefusal.WEIGHT_CAP, _within(training.weight_cap, self.weight_cap)),
-            (PlanRefusal.LEARNING_RATE, self._takes_steps_of(plan.variance_reduction)),
+            (PlanRefusal.LEARNING_RATE, self._takes_steps_of(training.variance_reduction)),
             (PlanRefusal.DIMENSION, codec.dimension in dimensions and codec.dimension <= self.largest_dimension),
             (PlanRefusal.CLIP, _within(codec.clip, self.clip)),
             (PlanRefusal.STEP, math.isfinite(codec.step) and 0.0 < codec.step <= codec.clip),
@@ -216,7 +216,7 @@ def _is_what_it_says(plan: Plan) -> bool:
     sparse = descends or plan.kind in (TaskKind.FEATURE_COUNTS, TaskKind.GRADIENT)
     return (
         judges == (plan.baseline is not None) == plan.metrics.paired
-        and descends == (plan.variance_reduction is not msgspec.UNSET)
+        and descends == (plan.training.variance_reduction is not msgspec.UNSET)
         and (plan.kind.reports_usage or not plan.metrics.slots)
         and not (sparse and plan.noise is not None)
     )

@@ -101,11 +101,12 @@ class SparseDescent:
         from suggestion_model.algorithms.fsvrg import Fsvrg
 
         assert anchor is not None
-        assert isinstance(plan.variance_reduction, VarianceReduction)
+        reduction = plan.training.variance_reduction
+        assert isinstance(reduction, VarianceReduction)
         rows = self._rows(plan, model, should_stop)
         if rows is None:
             return Trained.nothing(len(model.weights))
-        algorithm = Fsvrg(plan.variance_reduction.step, plan.variance_reduction.l2)
+        algorithm = Fsvrg(reduction.step, reduction.l2)
         weights = model.weights.astype(np.float64)
         with np.errstate(all="ignore"):  # a step that diverges is refused by the codec
             moved = algorithm.update(weights, anchor.gradient, rows, anchor.feature_share, self._rng)

@@ -159,7 +159,8 @@ def honest_plan(kind: TaskKind) -> dict[str, Any]:
         codec = solve_codec(50, 1.0, 0.02, bytes(32), 64, 100)
         reduction = VarianceReduction(5.0, 1e-5, "ab" * 32) if kind is TaskKind.DESCENT else msgspec.UNSET
         exact = {"noise": None, "privacy": NO_DP_GUARANTEE, "metrics": MetricSetting((), ())}
-        plan = msgspec.structs.replace(plan, codec=codec, variance_reduction=reduction, **exact)
+        training = msgspec.structs.replace(plan.training, variance_reduction=reduction)
+        plan = msgspec.structs.replace(plan, codec=codec, training=training, **exact)
     DevicePolicy().check(plan, 50)
     found: dict[str, Any] = msgspec.to_builtins(plan, builtin_types=(bytes,))
     return found

@@ -107,8 +107,9 @@ def test_the_anchor_that_a_plan_names_is_what_devices_fetch(sparse):
     plan = sparse.select(6)[0].plan
     status, raw = sparse.call("GET", "/v1/models/0/anchor", None)
     assert status == 200
-    assert isinstance(plan.variance_reduction, VarianceReduction)
-    assert plan.variance_reduction.anchor_digest == hashlib.sha256(raw).hexdigest()
+    reduction = plan.training.variance_reduction
+    assert isinstance(reduction, VarianceReduction)
+    assert reduction.anchor_digest == hashlib.sha256(raw).hexdigest()
     anchor = wire.decode(raw, Anchor)
     assert np.frombuffer(anchor.feature_share, "<f4")[:4].tolist() == pytest.approx([1, 4 / 18, 4 / 18, 4 / 18])
     assert np.frombuffer(anchor.gradient, "<f4") == pytest.approx(known(sparse, 0).gradient, rel=1e-6)

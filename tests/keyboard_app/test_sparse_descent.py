@@ -47,6 +47,7 @@ from suggestion_model.types import Context, Head
 
 EXAMPLES = 30
 DEVICES = 8
+TRAINING = TrainingSetting(epochs=1, batch_size=16, learning_rate=0.1, weight_cap=64)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,10 @@ def anchor(dimension: int) -> AnchorPoint:
     return AnchorPoint(rng.normal(0, 0.1, dimension), rng.uniform(0.01, 1, dimension))
 
 
+def taking(reduction: VarianceReduction) -> TrainingSetting:
+    return msgspec.structs.replace(TRAINING, variance_reduction=reduction)
+
+
 def plan_of(kind: TaskKind, dimension: int, **changes: Any) -> Plan:
     """As the coordinator makes it."""
     codec = solve_codec(dimension, 90.0, 1e-3, bytes(32), 64, DEVICES)
@@ -131,11 +136,10 @@ def plan_of(kind: TaskKind, dimension: int, **changes: Any) -> Plan:
         session="session",
         model_version=3,
         model_digest="3" * 64,
-        training=TrainingSetting(epochs=1, batch_size=16, learning_rate=0.1, weight_cap=64),
+        training=taking(VarianceReduction(5.0, 1e-4, "a" * 64)) if descends else TRAINING,
         codec=codec,
         aggregation=AggregationSetting(20, DEVICES * 4),
         metrics=MetricSetting((MetricSlot("treatment", 0),), (0.0,)) if descends else MetricSetting((), ()),
-        variance_reduction=VarianceReduction(5.0, 1e-4, "a" * 64) if descends else msgspec.UNSET,
     )
     return msgspec.structs.replace(plan, **changes)
 
@@ -256,12 +260,12 @@ def test_fsvrg_is_for_the_trigger_alone(worker: LocalWorker, bundle: Bundle, dim
 @pytest.mark.parametrize(
     ("kind", "changes", "reason"),
     [
-        (TaskKind.DESCENT, {"variance_reduction": msgspec.UNSET}, PlanRefusal.TASK),
-        (TaskKind.GRADIENT, {"variance_reduction": VarianceReduction(1.0, 0.0, "a" * 64)}, PlanRefusal.TASK),
+        (TaskKind.DESCENT, {"training": TRAINING}, PlanRefusal.TASK),
+        (TaskKind.GRADIENT, {"training": taking(VarianceReduction(1.0, 0.0, "a" * 64))}, PlanRefusal.TASK),
         (TaskKind.GRADIENT, {"metrics": MetricSetting((MetricSlot("treatment", 0),), ())}, PlanRefusal.TASK),
         (TaskKind.FEATURE_COUNTS, {"baseline": ModelReference(0, "b" * 64)}, PlanRefusal.TASK),
-        (TaskKind.DESCENT, {"variance_reduction": VarianceReduction(1e9, 0.0, "a" * 64)}, PlanRefusal.LEARNING_RATE),
-        (TaskKind.DESCENT, {"variance_reduction": VarianceReduction(1.0, -1.0, "a" * 64)}, PlanRefusal.LEARNING_RATE),
+        (TaskKind.DESCENT, {"training": taking(VarianceReduction(1e9, 0.0, "a" * 64))}, PlanRefusal.LEARNING_RATE),
+        (TaskKind.DESCENT, {"training": taking(VarianceReduction(1.0, -1.0, "a" * 64))}, PlanRefusal.LEARNING_RATE),
         (TaskKind.FEATURE_COUNTS, {"aggregation": AggregationSetting(19, 32)}, PlanRefusal.FLOOR),
         (TaskKind.GRADIENT, {"aggregation": AggregationSetting(19, 32)}, PlanRefusal.FLOOR),
     ],
