@@ -213,6 +213,13 @@ def test_nobody_there_is_unreachable() -> None:
         Transport(address).check_in(MESSAGE)
 
 
+def read_request(peer: socket.socket) -> None:
+    """All of a check-in, which comes in two pieces: whoever closes before all is read resets the connection."""
+    raw, body = b"", wire.encode(MESSAGE)
+    while not raw.endswith(body):
+        raw += peer.recv(65536) or body
+
+
 def test_a_connection_the_server_closed_meanwhile_is_opened_again(server: Server, transport: Transport) -> None:
     # A server that answers one request a connection and closes it without announcing that.
     listener = socket.create_server(("127.0.0.1", 0))
@@ -223,7 +230,7 @@ def test_a_connection_the_server_closed_meanwhile_is_opened_again(server: Server
         for _ in range(2):
             peer, _ = listener.accept()
             with peer:
-                peer.recv(65536)
+                read_request(peer)
                 peer.sendall(head + content)
 
     thread = threading.Thread(target=serve)
@@ -272,7 +279,7 @@ def test_an_answer_that_ends_early_is_no_answer(server: Server, transport: Trans
         for _ in range(2):
             peer, _ = listener.accept()
             with peer:
-                peer.recv(65536)
+                read_request(peer)
                 peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of it")
 
     thread = threading.Thread(target=serve)
@@ -296,21 +303,23 @@ def test_an_https_server_counts_only_with_a_certificate_that_the_system_trusts(
     def answer(peer: socket.socket) -> None:
         peer.settimeout(30.0)
         with contextlib.suppress(OSError), context.wrap_socket(peer, server_side=True) as secured:
-            secured.recv(65536)
+            read_request(secured)
             secured.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
 
-    def serve() -> None:  # each on a thread of its own: whoever is turned away keeps nobody waiting
-        for _ in range(2):
-            threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
+    def serve() -> None:  # each on a thread of its own: whoever is turned away, or strays here, keeps nobody waiting
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
 
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     with pytest.raises(CoordinatorUnreachable, match="SSLCertVerificationError"):
         Transport(address, timeout_s=30.0).check_in(MESSAGE)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     assert Transport(address, timeout_s=30.0).check_in(MESSAGE) == COME_BACK
-    thread.join()
+    listener.shutdown(socket.SHUT_RDWR)
     listener.close()
+    thread.join()
 
 
 def _self_signed(folder: Path) -> Path:
