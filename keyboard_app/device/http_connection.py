@@ -52,7 +52,7 @@ class HttpConnection:
         if not host or url.scheme not in ("http", "https"):
             raise ValueError(f"{base_url!r} is not an address like http://host:port")
         self._prefix = quote(url.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
-        self._connection: _CountedHttp | _CountedHttps
+        self._connection: _CountedHttp
         if url.scheme == "https":
             context = ssl.create_default_context()
             context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -181,12 +181,8 @@ class _CountedHttp(HTTPConnection):
         super().send(data)
 
 
-class _CountedHttps(HTTPSConnection):
-    up = 0
-
-    def send(self, data: Any) -> None:
-        self.up += len(data)
-        super().send(data)
+class _CountedHttps(_CountedHttp, HTTPSConnection):
+    """The same over TLS."""
 
 
 def _head_size(answer: HTTPResponse) -> int:

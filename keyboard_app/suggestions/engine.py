@@ -170,7 +170,7 @@ class SuggestionEngine:
             arm = self._model.arm if arm is None else arm
             if arm == HOLDBACK:
                 tastes = {}
-            self._scorers[head].set_weights(np.ascontiguousarray(weights, np.float32))
+            self._scorers[head].set_weights(weights)
             self._scorer = self._scorers[head]
             self._model = ModelInUse(version, float(threshold), arm)
             self._tastes = dict(tastes)
