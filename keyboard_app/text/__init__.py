@@ -8,10 +8,12 @@
 - `next_word`: words that often follow
 - `memory`: what this person writes, kept on the device under the same rules as the log
 - `words`: all of it together, as the strip shows it
+- `line_editor`: what keys do to the line with the help of words: corrections, chosen words, taking them back
 """
 
 from keyboard_app.text.composition import Composition
 from keyboard_app.text.language import Language, available_languages, load_language
+from keyboard_app.text.line_editor import LineEditor
 from keyboard_app.text.memory import LearnedWord, WordMemory
 from keyboard_app.text.word_list import WordList, WordListError, shipped_words
 from keyboard_app.text.words import Suggested, WordSuggester
@@ -20,6 +22,7 @@ __all__ = [
     "Composition",
     "Language",
     "LearnedWord",
+    "LineEditor",
     "Suggested",
     "WordList",
     "WordListError",

@@ -26,8 +26,7 @@ from keyboard_app.device import (
 from keyboard_app.device.identity import HOLDBACK
 from keyboard_app.device.model_store import ModelStore
 from keyboard_app.device.release_client import pin_root
-from keyboard_app.suggestions import Preferences, SuggestionEngine, TypingSession
-from keyboard_app.suggestions.session import SEARCH_ADDRESS
+from keyboard_app.suggestions import SEARCH_ADDRESS, Preferences, SuggestionEngine, TypingSession
 from keyboard_app.text import WordListError, WordMemory, WordSuggester
 from keyboard_app.text.correction import Corrector
 from keyboard_app.window.environment import settle_memory

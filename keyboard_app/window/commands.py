@@ -13,7 +13,7 @@ from data_logging import LogError
 from keyboard_app.cli import default_home
 from keyboard_app.device import Enrolment, IdentityError
 from keyboard_app.device.release_client import PinnedRootError
-from keyboard_app.suggestions.session import SEARCH_ADDRESS
+from keyboard_app.suggestions import SEARCH_ADDRESS
 from keyboard_app.window.assembly import Keyboard, KeyboardSetting, assemble
 from keyboard_app.window.chats import Chat, all_chats
 from keyboard_app.window.environment import PHONE_SIZE, SMALLEST_SIZE, has_display, prepare

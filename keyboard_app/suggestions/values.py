@@ -1,4 +1,4 @@
-"""What a typing session shows and tells: the kind of field, the strip, the card, a sent line, what does not work."""
+"""What a typing session is told and tells: the kind of field, the strip, a sent line, what does not work."""
 
 from __future__ import annotations
 
@@ -41,15 +41,6 @@ class Strip:
     """At most one."""
     sequence: int = field(default=0, compare=False)
     """Goes up with every change: who draws later drops what is older."""
-
-
-@dataclass(frozen=True, slots=True)
-class SearchCard:
-    """What a tapped query opens. Nothing is sent anywhere until the person opens ``search_url`` with a second tap."""
-
-    query: str
-    category: str
-    search_url: str
 
 
 @dataclass(frozen=True, slots=True)
