@@ -15,7 +15,7 @@ import msgspec
 from coordinator.command_options import as_url, open_reports, settings_options, show
 from coordinator.errors import CoordinatorError
 from coordinator.operation.commands import COMMANDS
-from coordinator.settings import ReleaseSettings, Settings, load_settings
+from coordinator.settings import ReleaseSettings, Settings, as_toml, load_settings, parse_value
 from coordinator.trust_anchor import read_trust_anchor
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def init(directory: Path, authority_public_key: str, algorithm: Literal["fedavg"
         algorithm=algorithm,
         releases=ReleaseSettings(evaluation_gate=True),
     )
-    target.write_text(_as_toml(settings), "utf-8")
+    target.write_text(as_toml(settings), "utf-8")
     line = f"wrote {target}; start with `coordinator serve --config {target}`"
     click.echo(msgspec.json.encode({"config": str(target), "database_url": settings.database_url}) if as_json else line)
 
@@ -278,26 +278,10 @@ def _rate(rate: float | None) -> str | None:
 
 
 def _assignment(text: str) -> tuple[str, Any]:
-    from coordinator.settings import parse_value
-
     name, equals, value = text.partition("=")
     if not (name and equals):
         raise click.UsageError("--set wants NAME=VALUE, e.g. --set rounds.pause_s=2")
     return name, parse_value(value)
-
-
-def _as_toml(settings: Settings) -> str:
-    lines = ["# Every setting of a coordinator; what each means: coordinator/settings.py", ""]
-    groups: list[tuple[str, dict[str, Any]]] = []
-    for name, value in msgspec.to_builtins(settings).items():
-        if isinstance(value, dict):
-            groups.append((name, value))
-        else:
-            lines.append(f"{name} = {msgspec.json.encode(value).decode()}")
-    for name, values in groups:
-        lines += ["", f"[{name}]"]
-        lines += [f"{key} = {msgspec.json.encode(value).decode()}" for key, value in values.items()]
-    return "\n".join(lines) + "\n"
 
 
 for _command in COMMANDS:

@@ -44,7 +44,7 @@ SEEN_BY_TRAINING = (
     "suggestion_model/metrics.py",
     "suggestion_model/runtime.py",
     "coordinator/aggregation",
-    "coordinator/settings.py",
+    "coordinator/settings/schema.py",
     "federated_protocol/update_codec",
     "benchmarks/learning",
 )
