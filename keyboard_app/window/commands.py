@@ -230,7 +230,7 @@ def run(
             on_activity=keyboard.note_activity,
             on_language=lambda language: keyboard.use_language(language, wait=False),
         )
-        screen.chat, screen.results = known[0], keyboard.results
+        screen.dialogue.chat, screen.search.results = known[0], keyboard.results
         return Shell(screen, colours, known, keyboard.privacy(), keyboard.learning)
 
     def make_root() -> Shell | Instances:

@@ -5,14 +5,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from kivy.core.window import Window
 
-if TYPE_CHECKING:
-    from keyboard_app.window.screen import KeyboardScreen
+from keyboard_app.suggestions import TypingSession
+from keyboard_app.window.clipboard import ClipboardHistory
+from keyboard_app.window.focus import FocusOrder
+from keyboard_app.window.input import KeyInput
+from keyboard_app.window.keys import KeyboardView
 
 _ARROWS = {"left": (-1, 0), "right": (1, 0), "up": (0, 1), "down": (0, -1)}
+
+
+class Screen(Protocol):
+    """What hardware keys act on."""
+
+    session: TypingSession
+    keys: KeyInput
+    keyboard: KeyboardView
+    clips: ClipboardHistory
+    focus: FocusOrder
+    on_menu: Callable[[], object]
+
+    @property
+    def has_something_open(self) -> bool:
+        """True while a card or a menu lies over the keys."""
+
+    def put_away(self) -> bool:
+        """Put away the card or menu that is open; False when there was none."""
+
+    def paste(self, text: str) -> None:
+        """Put a clip into the line."""
+
+    def copy(self, text: str) -> None:
+        """Copy the line being typed."""
+
+    def show_focus(self) -> None:
+        """Draw the ring where the focus is."""
+
+    def end_focus(self) -> None:
+        """Nothing has the focus any more."""
 
 
 class HardwareKeys:
@@ -22,7 +56,7 @@ class HardwareKeys:
         screen: where keys act.
     """
 
-    def __init__(self, screen: KeyboardScreen) -> None:
+    def __init__(self, screen: Screen) -> None:
         self._screen = screen
         self._keyboard: Any = None
 

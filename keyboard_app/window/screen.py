@@ -6,52 +6,42 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
-import webbrowser
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kivy.animation import Animation
 from kivy.clock import Clock
 from kivy.graphics import Color, Rectangle
-from kivy.metrics import dp, sp
 from kivy.uix.widget import Widget
 
-from keyboard_app.suggestions import FieldKind, Refusal, SearchCard, TypingSession
-from keyboard_app.window.card import SearchCard as SearchCardView
+from keyboard_app.suggestions import FieldKind, TypingSession
+from keyboard_app.window.areas import Ground, areas_of, put
 from keyboard_app.window.chats import Chat, chat_with
 from keyboard_app.window.clipboard import ClipboardHistory, ClipboardRow, KivyClipboard, SystemClipboard
 from keyboard_app.window.composer import Composer
 from keyboard_app.window.conversation import Conversation
-from keyboard_app.window.focus import Box, FocusOrder, Target
+from keyboard_app.window.dialogue import Dialogue
+from keyboard_app.window.focus import FocusOrder, Target
 from keyboard_app.window.hardware import HardwareKeys
 from keyboard_app.window.header import Header
 from keyboard_app.window.input import KeyInput, TypingHabits
 from keyboard_app.window.keys import KeyboardView
 from keyboard_app.window.layouts import Layout
-from keyboard_app.window.menu import Item, Menu
 from keyboard_app.window.painting import FocusRing
 from keyboard_app.window.partner import ScriptedPartner
-from keyboard_app.window.search_card import NoResults, Related, ResultProvider, with_query
+from keyboard_app.window.refusals import Refusals
 from keyboard_app.window.strip import QueryPill, WordStrip
+from keyboard_app.window.tapped_query import TappedQuery, open_in_browser
 from keyboard_app.window.theme import Theme
 
 STATUS_EVERY_S = 0.5
-ANSWER_AFTER_S = 1.3
-"""The partner's time to answer; a sign of typing stands there meanwhile."""
-WIDEST_COLUMN_DP = 760
-"""On a desktop the keyboard does not grow wider than hands."""
-CARD_RISE_S = 0.16
-
-
-def open_in_browser(url: str) -> None:
-    """Open ``url`` in the person's browser, without making the keyboard wait for it."""
-    threading.Thread(target=webbrowser.open, args=(url,), name="open-browser", daemon=True).start()
 
 
 class KeyboardScreen(Widget):
-    """Everything the person sees, and the one place where keys, touches and answers reach the session.
+    """Everything the person sees while typing, and what keys do to the session.
+
+    What is said in the chat, what a tapped query leads to and what a long press offers is decided in :attr:`dialogue`,
+    :attr:`search` and :attr:`refusals`.
 
     Args:
         session: the typing session; used from the window's thread only.
@@ -87,56 +77,43 @@ class KeyboardScreen(Widget):
         super().__init__(**kwargs)
         self.session = session
         self._status_line = status_line
-        self.chat = chat_with(partner)
         self.on_menu: Callable[[], object] = lambda: None
         self.on_chats: Callable[[], object] = lambda: None
         self.on_status: Callable[[], object] = lambda: None
-        self.unread: Callable[[], int] = lambda: 0
-        """Lines that wait in other chats."""
-        self._open_url = open_url
         self._on_activity = on_activity
-        self._open_card: SearchCard | None = None
         self._secret = False
         self._incognito = False
         self._timers: list[Any] = []
-        self._answers: list[Any] = []
 
         with self.canvas:
             Color(*theme.page)
             self._page = Rectangle()
-        # Lies over the chat, which is not clipped. Around the keys, not under them: without a graphics card every pixel
-        # that is painted twice costs time.
-        self._ground = Widget(size_hint=(None, None))
-        with self._ground.canvas:
-            Color(*theme.page)
-            self._lane = Rectangle()
-            Color(*theme.tray)
-            self._tray, self._tray_left, self._tray_right = Rectangle(), Rectangle(), Rectangle()
+        self._ground = Ground(theme)
         self.keys = KeyInput(
             layouts, self, clock, self._keys_changed, lambda layout: on_language(layout.language), habits
         )
+        chat = chat_with(partner)
         self.header = Header(
             theme,
-            self.chat.name,
+            chat.name,
             self.toggle_incognito,
             lambda: self.on_menu(),
             lambda: self.on_chats(),
             lambda: self.on_status(),
         )
         self.conversation = Conversation(theme, self.copy, size_hint=(None, None))
-        self.pill = QueryPill(theme, self.open_query, self.dismiss_query, self.ask_about_query)
+        self.dialogue = Dialogue(chat, session, self.conversation, self.header, self.refresh)
+        self.search = TappedQuery(self, theme, open_url)
+        self.refusals = Refusals(self, theme)
+        self.pill = QueryPill(theme, self.search.open, self.dismiss_query, self.refusals.ask_about_query)
         self.composer = Composer(theme, self.toggle_secret, self._place)
-        self.words = WordStrip(theme, self.choose_word, self.ask_about_word)
+        self.words = WordStrip(theme, self.choose_word, self.refusals.ask_about_word)
         self.clips = ClipboardHistory(clipboard or KivyClipboard(), clock)
         self.clipboard = ClipboardRow(theme, self.paste, self.forget_clips)
         self.keyboard = KeyboardView(self.keys, theme)
-        self.menu = Menu(theme, self.close_menu)
         self.focus = FocusOrder(self.targets)
         self.hardware = HardwareKeys(self)
         self._ring = FocusRing(self.canvas.after, theme)
-        self.results: ResultProvider = NoResults()
-        """What the search card knows without asking anybody."""
-        self.card = SearchCardView(theme, self.open_browser, self.close_card, self.share_query, self.turn_card)
         # The keyboard comes last so that key previews lie over the strip.
         for widget in (
             self.conversation,
@@ -160,13 +137,14 @@ class KeyboardScreen(Widget):
         self._timers = [Clock.schedule_interval(lambda _dt: self.refresh_status(), STATUS_EVERY_S)]
         self.composer.start_blinking()
         self.take_hardware()
-        self.open_chat(self.chat)
+        self.open_chat(self.dialogue.chat)
 
     def stop(self) -> None:
         """Undo :meth:`start`."""
-        for timer in (*self._timers, *self._answers):
+        for timer in self._timers:
             timer.cancel()
-        self._timers, self._answers = [], []
+        self._timers = []
+        self.dialogue.stop()
         self.pause()
 
     def pause(self) -> None:
@@ -190,39 +168,21 @@ class KeyboardScreen(Widget):
     # Chats
 
     def open_chat(self, chat: Chat) -> None:
-        """Turn to a chat: its lines, its partner, what came in meanwhile.
-
-        An unsent line waits in the chat that is left.
-        """
-        self.close_card()
-        if chat is not self.chat and self.session.field_kind is FieldKind.TEXT:
-            self.chat.draft = self.session.composed
-        self.chat = chat
-        if chat.key:
-            self.session.open_conversation(chat.key)
-        for line in chat.catch_up():
-            self.session.receive(line)
-        draft, chat.draft = chat.draft, ""
-        if draft and self.session.field_kind is FieldKind.TEXT:
-            self.session.paste(draft)
-        self.conversation.show_lines(chat.lines)
-        self.header.show_partner(chat.name, self.unread())
+        """Turn to a chat; an unsent line waits in the one that is left."""
+        self.search.close()
+        self.dialogue.open(chat)
         self.keys.follow_text()
         self.refresh()
 
-    def _arrive(self, chat: Chat, line: str) -> None:
-        """A partner's answer is there, whatever chat is open by now."""
-        if chat is self.chat:
-            self.receive(line)
-        else:
-            chat.miss(line)
-            self.header.show_partner(self.chat.name, self.unread())
+    def say(self, line: str) -> None:
+        """Put an own line into the chat; nobody answers what was typed as a password."""
+        self.dialogue.say(line, answered=not self._secret)
 
     # Typing: the editor that keys act on
 
     def insert(self, character: str) -> None:
         """Type one character."""
-        self.close_card()
+        self.search.close()
         self.hide_clipboard()
         self._on_activity()
         self.session.type(character)
@@ -277,7 +237,7 @@ class KeyboardScreen(Widget):
 
     def delete(self) -> None:
         """Delete one character backwards."""
-        self.close_card()
+        self.search.close()
         self._on_activity()
         self.session.backspace()
         self.refresh()
@@ -290,29 +250,11 @@ class KeyboardScreen(Widget):
 
     def send(self) -> None:
         """Send the line, if it holds anything, and let the partner answer."""
-        self.close_card()
+        self.search.close()
         if not self.session.composed.strip():
             return
         line = self.session.send()
-        self._say("•" * len(line) if self._secret else line)
-        self.refresh()
-
-    def _say(self, line: str) -> None:
-        """Put an own line into the chat, and let the partner answer it."""
-        chat = self.chat
-        chat.add(line, own=True)
-        self.conversation.add_line(line, own=True)
-        if chat.partner is not None and not self._secret:
-            self.conversation.show_waiting(True)
-            answer = chat.partner.answer(line)
-            self._answers = [timer for timer in self._answers if timer.is_triggered]
-            self._answers.append(Clock.schedule_once(lambda _dt: self._arrive(chat, answer), ANSWER_AFTER_S))
-
-    def receive(self, line: str) -> None:
-        """The partner says something."""
-        self.session.receive(line)
-        self.chat.add(line, own=False)
-        self.conversation.add_line(line, own=False)
+        self.say("•" * len(line) if self._secret else line)
         self.refresh()
 
     # Suggestions
@@ -324,131 +266,22 @@ class KeyboardScreen(Widget):
         self.keys.follow_text()
         self.refresh()
 
-    def open_query(self) -> None:
-        """The first tap on a query: open the card, leave the text alone."""
-        self._open_card = self.session.tap_query()
-        if self._open_card is None:
-            self.refresh()
-            return
-        self.keyboard.release_all()
-        self._fill_card(self._open_card)
-        if self.card.parent is None:
-            self.add_widget(self.card)
-            height = self.words.top - self.y
-            self.card.y = self.y - height
-            Animation(y=self.y, duration=CARD_RISE_S, t="out_cubic").start(self.card)
-        self.refresh()
-
-    def _fill_card(self, card: SearchCard) -> None:
-        self.card.show(card.query, card.category, card.search_url, self.results.results(card.query))
-
-    def turn_card(self, related: Related) -> None:
-        """Another search on the card: it takes the place of the first; nothing is sent."""
-        card = self._open_card
-        if card is not None:
-            url = with_query(card.search_url, card.query, related.query)
-            self._open_card = SearchCard(related.query, related.category, url)
-            self._fill_card(self._open_card)
-
-    def share_query(self) -> None:
-        """Say the search and its address in the chat; the line being composed is left alone."""
-        card = self._open_card
-        self.close_card()
-        if card is None:
-            return
-        if not self._incognito:
-            self.session.receive(card.query)  # from here on part of what the conversation is about
-        self._say(f"{card.query} {card.search_url}")
-        self.refresh()
-
-    def open_browser(self) -> None:
-        """The second tap: only now does the query leave the keyboard."""
-        if self._open_card is not None:
-            self._open_url(self._open_card.search_url)
-        self.close_card()
-
-    def ask_about_query(self, anchor: Box) -> None:
-        """A long press on a query: what should become of it and its kind."""
-        query = self.session.strip.query
-        if query is None:
-            return
-        category = self.session.query_category.replace("_", " ").replace(".", " · ")
-        self._open_menu(
-            query,
-            (
-                Item("Not this", lambda: self.refuse_query(Refusal.QUERY)),
-                Item(f"Nothing about {category}", lambda: self.refuse_query(Refusal.CATEGORY)),
-                Item("No searches in this chat", lambda: self.refuse_query(Refusal.CONVERSATION)),
-                Item("No searches at all", lambda: self.allow_queries(False)),
-            ),
-            anchor,
-        )
-
-    def refuse_query(self, refusal: Refusal) -> None:
-        """Send the query away for good, or its category, or all queries in this chat."""
-        self.session.refuse_query(refusal)
-        self.composer.tell("Understood. The menu takes it back.")
-        self.refresh()
-
-    def allow_queries(self, allowed: bool) -> None:
-        """Offer queries, or words alone."""
-        if not allowed:
-            self.session.dismiss_query()
-        self.session.preferences.queries = allowed
-        self.session.apply_preferences()
-        self.refresh()
-
-    def ask_about_word(self, word: str, anchor: Box) -> None:
-        """A long press on a word of the strip."""
-        self._open_menu(f"“{word}”", (Item("Never suggest this", lambda: self.dislike_word(word)),), anchor)
-
-    def dislike_word(self, word: str) -> None:
-        """Never offer a word again, and forget it."""
-        self.session.dislike_word(word)
-        self.refresh()
-
-    def _open_menu(self, title: str, items: Sequence[Item], anchor: Box) -> None:
-        self.keyboard.release_all()
-        self.menu.pos, self.menu.size = self.pos, self.size
-        self.menu.show(title, items, anchor)
-        if self.menu.parent is None:
-            self.add_widget(self.menu)
-        self.show_focus()
-
-    def close_menu(self) -> None:
-        """Put the menu away."""
-        if self.menu.parent is not None:
-            self.remove_widget(self.menu)
-            self.show_focus()
-
-    def close_card(self) -> None:
-        """Put the card away; the composed text is what it was."""
-        self._open_card = None
-        if self.card.parent is not None:
-            Animation.cancel_all(self.card)
-            self.remove_widget(self.card)
-
-    @property
-    def card_is_open(self) -> bool:
-        """True while the search card lies over the keys."""
-        return self.card.parent is not None
-
-    @property
-    def has_something_open(self) -> bool:
-        """True while a card or a menu lies over the keys."""
-        return self.card_is_open or self.menu.parent is not None
-
-    def put_away(self) -> bool:
-        """Put away the card or menu that is open; False when there was none."""
-        was_open = self.has_something_open
-        self.close_menu()
-        self.close_card()
-        return was_open
-
     def dismiss_query(self) -> None:
         """Send the query away."""
         self.session.dismiss_query()
         self.refresh()
+
+    @property
+    def has_something_open(self) -> bool:
+        """True while a card or a menu lies over the keys."""
+        return self.search.is_open or self.refusals.is_open
+
+    def put_away(self) -> bool:
+        """Put away the card or menu that is open; False when there was none."""
+        was_open = self.has_something_open
+        self.refusals.close()
+        self.search.close()
+        return was_open
 
     # Field kinds
 
@@ -514,40 +347,31 @@ class KeyboardScreen(Widget):
     def _place(self, *_: object) -> None:
         if self.width < 2 or self.height < 2:
             return
-        width = min(self.width, dp(WIDEST_COLUMN_DP))
-        x = round(self.x + (self.width - width) / 2)
-        keys = round(min(max(self.height * 0.335, dp(184)), dp(272)))
-        words, composer = max(dp(46), sp(36)), self.composer.wanted_height
-        header, lane = max(dp(86), sp(70)), max(dp(46), sp(36))
-        y = self.y
-        self.clipboard.pos, self.clipboard.size = (x, y + keys), (width, words)
-        for widget, height in ((self.keyboard, keys), (self.words, words), (self.composer, composer)):
-            widget.pos, widget.size = (x, y), (width, height)
-            y += height
-        self._page.pos, self._page.size = (self.x, y + lane), (self.width, self.top - y - lane - header)
-        self._ground.pos, self._ground.size = self.pos, (self.width, y + lane - self.y)
-        self._lane.pos, self._lane.size = (self.x, y), (self.width, lane)
-        self._tray.pos, self._tray.size = (self.x, self.y + keys), (self.width, y - self.y - keys)
-        self._tray_left.pos, self._tray_left.size = self.pos, (x - self.x, keys)
-        self._tray_right.pos, self._tray_right.size = (x + width, self.y), (self.right - x - width, keys)
-        self.pill.pos, self.pill.size = (x + dp(12), y + dp(3)), (width - dp(24), lane)
-        self.header.bleed = x - self.x
-        self.header.pos, self.header.size = (x, self.top - header), (width, header)
-        self.conversation.pos = (x, y + lane)
-        self.conversation.size = (width, max(self.top - header - y - lane, 0))
-        self.card.size = (width, keys + words)
-        self.menu.pos, self.menu.size = self.pos, self.size
-        self.card.x = x
-        self.card.y = self.y
+        areas = areas_of((self.x, self.y, self.width, self.height), self.composer.wanted_height)
+        self._ground.place(areas)
+        put(self._page, (self.x, areas.conversation[1], self.width, areas.conversation[3]))
+        self.header.bleed = areas.header[0] - self.x
+        for widget, box in (
+            (self.header, areas.header),
+            (self.conversation, areas.conversation),
+            (self.pill, areas.pill),
+            (self.composer, areas.composer),
+            (self.words, areas.words),
+            (self.clipboard, areas.words),
+            (self.keyboard, areas.keyboard),
+            (self.search.view, areas.card),
+            (self.refusals.menu, areas.whole),
+        ):
+            put(widget, box)
 
     # Without touching
 
     def targets(self) -> list[Target]:
         """Everything that can be acted upon now, from top to bottom; of a menu or card only what it holds."""
-        if self.menu.parent is not None:
-            return self.menu.targets()
-        below = [] if self.card_is_open else [*self._strip_targets(), *self.keyboard.targets()]
-        card = self.card.targets() if self.card_is_open else []
+        if self.refusals.is_open:
+            return self.refusals.menu.targets()
+        below = [] if self.search.is_open else [*self._strip_targets(), *self.keyboard.targets()]
+        card = self.search.view.targets() if self.search.is_open else []
         return [*self.header.targets(), *self.pill.targets(), *self.composer.targets(), *card, *below]
 
     def _strip_targets(self) -> list[Target]:

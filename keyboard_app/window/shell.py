@@ -57,7 +57,7 @@ class Shell(Widget):
         self._hardware: Any = None
         privacy.forget_screen = screen.forget
         screen.on_menu, screen.on_chats, screen.on_status = self.open_menu, self.open_chats, self.open_learning
-        screen.unread = lambda: sum(len(chat.missed) for chat in chats if chat is not screen.chat)
+        screen.dialogue.unread = lambda: sum(len(chat.missed) for chat in chats if chat is not screen.dialogue.chat)
         screen.size_hint = (None, None)
         self.add_widget(screen)
         self.bind(pos=self._place, size=self._place)
@@ -157,7 +157,7 @@ class Shell(Widget):
                 (
                     Item("privacy", "Privacy", f"See or erase what is kept: {held}", act=self.open_privacy, leads=True),
                     Item("learning", "Learning", screen.header.status, act=self.open_learning, leads=True),
-                    Item("chats", "Chats", screen.chat.name, act=self.open_chats, leads=True),
+                    Item("chats", "Chats", screen.dialogue.chat.name, act=self.open_chats, leads=True),
                 )
             ),
             Card(

@@ -300,7 +300,7 @@ class PageRig:
             self.screen.insert(character)
         if tap_query:
             self.tap_box(self.screen.pill.pill_box)
-            self.screen.close_card()
+            self.screen.search.close()
         self.screen.send()
 
     def logged(self) -> list[LoggedImpression]:
@@ -349,7 +349,7 @@ def make_page_rig(window: Any, tmp_path: Path) -> Iterator[Callable[..., PageRig
             habits=TypingHabits(capitals=False, double_space_period=False),
         )
         chats = all_chats(datetime(2026, 5, 4, 12))
-        screen.chat, screen.results = chats[0], keyboard.results
+        screen.dialogue.chat, screen.search.results = chats[0], keyboard.results
         shell = Shell(screen, colours, chats, keyboard.privacy(), keyboard.learning, size_hint=(None, None), size=size)
         window.add_widget(shell)
         shell.start()

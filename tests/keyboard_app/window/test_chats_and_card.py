@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from keyboard_app.window.chats import all_chats
 from keyboard_app.window.commands import run
 from keyboard_app.window.partner import PartnerError
-from keyboard_app.window.search_card import CatalogResults, NoResults, Results, with_query
+from keyboard_app.window.search_results import CatalogResults, NoResults, Results, with_query
 from suggestion_model.catalog import load_catalog, shipped_catalog
 
 pytestmark = pytest.mark.xdist_group("window")
@@ -76,7 +76,7 @@ def test_an_answer_that_comes_in_elsewhere_is_counted_and_read_later(page_rig: A
     page_rig.say("thanks!")
     page_rig.screen.open_chat(mina)
     waiting = page_rig.screen.header._unread
-    page_rig.screen._arrive(robin, "any time!")
+    page_rig.screen.dialogue.arrive(robin, "any time!")
     assert page_rig.screen.header._unread == waiting + 1
     assert ("any time!", False) not in page_rig.screen.conversation.lines
     page_rig.shell.open_chats()
@@ -121,26 +121,26 @@ def card_rig(make_page_rig: Callable[..., Any]) -> Any:
     """A keyboard with the search card open, and what was opened in the browser."""
     rig = make_page_rig(size=(420, 800))
     rig.opened = []
-    rig.screen._open_url = rig.opened.append
+    rig.screen.search._open_url = rig.opened.append
     for character in LINE:
         rig.screen.insert(character)
     rig.tap_box(rig.screen.pill.pill_box)
     for _ in range(2000):
-        if rig.screen.card.y == 0:
+        if rig.screen.search.view.y == 0:
             break
         rig.frames(1)
     return rig
 
 
 def test_the_card_shows_what_is_known_here_before_anything_is_sent(card_rig: Any) -> None:
-    card = card_rig.screen.card
+    card = card_rig.screen.search.view
     assert card.query == QUERY
     assert "thai (cuisine)" in card.results.facts
     assert card_rig.opened == []
 
 
 def test_a_related_search_takes_the_place_of_the_first_and_only_open_sends_it(card_rig: Any) -> None:
-    card = card_rig.screen.card
+    card = card_rig.screen.search.view
     related = next(one.query for one in card.results.related if one.query in card.boxes)
     card_rig.tap_box(card.button_box(related))
     assert card.query == related
@@ -152,18 +152,18 @@ def test_a_related_search_takes_the_place_of_the_first_and_only_open_sends_it(ca
 
 
 def test_share_says_it_in_the_chat_and_leaves_the_line_alone(card_rig: Any) -> None:
-    card_rig.tap_box(card_rig.screen.card.button_box("share"))
+    card_rig.tap_box(card_rig.screen.search.view.button_box("share"))
     text, own = card_rig.screen.conversation.lines[-1]
     assert own
     assert text.startswith(QUERY)
     assert "https://" in text
     assert card_rig.keyboard.session.composed == LINE
-    assert not card_rig.screen.card_is_open
+    assert not card_rig.screen.search.is_open
     assert card_rig.opened == []
 
 
 def test_the_cards_buttons_lie_inside_it_and_apart(card_rig: Any) -> None:
-    card = card_rig.screen.card
+    card = card_rig.screen.search.view
     boxes = [target.box for target in card.targets()]
     assert len(boxes) >= 4
     for box in boxes:

@@ -63,12 +63,12 @@ def test_a_query_is_opened_and_held_by_keyboard(rig: Any, window: Any) -> None:
     rig.type("any good thai restaurants in oakland")
     go_to(rig, window, "query")
     press(window, "enter", "shift")
-    assert rig.screen.menu.parent is not None
+    assert rig.screen.refusals.is_open
     press(window, "escape")
-    assert rig.screen.menu.parent is None
+    assert not rig.screen.refusals.is_open
     go_to(rig, window, "query")
     press(window, "enter")
-    assert rig.screen.card_is_open
+    assert rig.screen.search.is_open
 
 
 def test_arrows_walk_over_the_keys_and_enter_types(rig: Any, window: Any) -> None:

@@ -229,7 +229,7 @@ def test_clips_are_forgotten_after_a_while_and_on_request(rig: Any) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_a_line_of_the_chat_held_long_is_copied(rig: Any) -> None:
-    rig.screen.receive("the code word is heron")
+    rig.screen.dialogue.receive("the code word is heron")
     rig.frames(4)
     finger = rig.touch(rig.screen.conversation.x + 40, rig.screen.conversation.y + 30)
     rig.frames_until(lambda: rig.clipboard.text != "")

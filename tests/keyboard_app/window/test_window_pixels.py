@@ -18,7 +18,7 @@ pytestmark = pytest.mark.xdist_group("window")
 @pytest.mark.parametrize("size", [(360, 640), (420, 800), (1280, 800)])
 def test_the_whole_screen_is_drawn(make_rig: Callable[..., Any], size: tuple[int, int], theme: str) -> None:
     rig = make_rig(size=size, theme=theme)
-    rig.screen.receive("hey! any plans?")
+    rig.screen.dialogue.receive("hey! any plans?")
     rig.type("hello")
     image = rig.pixels()
     assert image.shape == (size[1], size[0], 4)

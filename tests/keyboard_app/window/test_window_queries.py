@@ -47,7 +47,7 @@ def test_a_tap_opens_the_card_and_leaves_the_text(rig: Any) -> None:
     before = rig.pixels()
     rig.tap_box(rig.screen.pill.pill_box)
     rig.frames(3)
-    assert rig.screen.card_is_open
+    assert rig.screen.search.is_open
     assert rig.session.composed == LINE
     assert rig.opened == []
     assert (rig.pixels() != before).any()
@@ -56,20 +56,20 @@ def test_a_tap_opens_the_card_and_leaves_the_text(rig: Any) -> None:
 def test_only_the_second_tap_goes_to_the_browser(rig: Any) -> None:
     rig.type(LINE)
     rig.tap_box(rig.screen.pill.pill_box)
-    rig.frames_until(lambda: rig.screen.card.y == 0)
-    rig.tap_box(rig.screen.card.button_box("open"))
+    rig.frames_until(lambda: rig.screen.search.view.y == 0)
+    rig.tap_box(rig.screen.search.view.button_box("open"))
     assert rig.opened == ["https://search.example/?q=thai+restaurants+in+oakland"]
-    assert not rig.screen.card_is_open
+    assert not rig.screen.search.is_open
     assert rig.session.composed == LINE
 
 
 def test_close_goes_nowhere(rig: Any) -> None:
     rig.type(LINE)
     rig.tap_box(rig.screen.pill.pill_box)
-    rig.frames_until(lambda: rig.screen.card.y == 0)
-    rig.tap_box(rig.screen.card.button_box("close"))
+    rig.frames_until(lambda: rig.screen.search.view.y == 0)
+    rig.tap_box(rig.screen.search.view.button_box("close"))
     assert rig.opened == []
-    assert not rig.screen.card_is_open
+    assert not rig.screen.search.is_open
     assert rig.session.composed == LINE
 
 
@@ -77,7 +77,7 @@ def test_keys_under_the_card_are_out_of_reach(rig: Any) -> None:
     rig.type(LINE)
     x, y = rig.screen.keyboard.centre_of("g")
     rig.tap_box(rig.screen.pill.pill_box)
-    rig.frames_until(lambda: rig.screen.card.y == 0)
+    rig.frames_until(lambda: rig.screen.search.view.y == 0)
     rig.tap(x, y)
     assert rig.session.composed == LINE
 
@@ -86,7 +86,7 @@ def test_typing_on_closes_the_card(rig: Any, window: Any) -> None:
     rig.type(LINE)
     rig.tap_box(rig.screen.pill.pill_box)
     window.dispatch("on_textinput", "?")
-    assert not rig.screen.card_is_open
+    assert not rig.screen.search.is_open
     assert rig.session.composed == LINE + "?"
 
 
@@ -94,13 +94,13 @@ def test_escape_closes_the_card(rig: Any, window: Any) -> None:
     rig.type(LINE)
     rig.tap_box(rig.screen.pill.pill_box)
     window.dispatch("on_key_down", 27, 41, None, [])
-    assert not rig.screen.card_is_open
+    assert not rig.screen.search.is_open
 
 
 def test_a_tap_and_a_sent_line_log_one_tapped_impression(rig: Any) -> None:
     rig.type(LINE)
     rig.tap_box(rig.screen.pill.pill_box)
-    rig.screen.close_card()
+    rig.screen.search.close()
     rig.key("send")
     (row,) = rig.logged()
     assert row.impression.candidate == QUERY
@@ -121,7 +121,7 @@ def test_the_cross_sends_the_query_away(rig: Any) -> None:
     rig.type(LINE)
     rig.tap_box(rig.screen.pill.cross_box)
     assert rig.screen.pill.query is None
-    assert not rig.screen.card_is_open
+    assert not rig.screen.search.is_open
     rig.key("send")
     (row,) = rig.logged()
     assert row.outcome is Outcome.DISMISSED
@@ -133,7 +133,7 @@ def test_a_query_that_changed_under_the_finger_is_not_opened(rig: Any) -> None:
     finger = rig.touch(x + width / 2, y + height / 2)
     rig.screen.pill.show("weather in berlin")
     finger.touch_up()
-    assert not rig.screen.card_is_open
+    assert not rig.screen.search.is_open
 
 
 def test_a_long_query_is_shortened_not_cut(make_rig: Callable[..., Any]) -> None:

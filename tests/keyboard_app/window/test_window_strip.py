@@ -150,11 +150,11 @@ def test_a_word_held_long_can_be_sent_away_for_good(typing: Any, suggester: Word
     typing.type("restaur")
     x, y, width, height = typing.screen.words.box(1)
     finger = typing.touch(x + width / 2, y + height / 2)
-    typing.frames_until(lambda: typing.screen.menu.parent is not None)
+    typing.frames_until(lambda: typing.screen.refusals.is_open)
     finger.touch_up()
     assert typing.session.composed == "restaur", "a long press chooses nothing"
-    typing.tap_box(typing.screen.menu.box(0))
-    assert typing.screen.menu.parent is None
+    typing.tap_box(typing.screen.refusals.menu.box(0))
+    assert not typing.screen.refusals.is_open
     assert "restaurant" not in typing.screen.words.words
     assert suggester.memory is not None
     again = WordSuggester.shipped("en", WordMemory(suggester.memory.path), correction=False)
@@ -165,10 +165,10 @@ def hold_query(rig: Any) -> None:
     rig.type("any good thai restaurants in oakland")
     x, y, width, height = rig.screen.pill.pill_box
     finger = rig.touch(x + width / 2, y + height / 2)
-    rig.frames_until(lambda: rig.screen.menu.parent is not None)
+    rig.frames_until(lambda: rig.screen.refusals.is_open)
     finger.touch_up()
     rig.frames(2)
-    assert not rig.screen.card_is_open
+    assert not rig.screen.search.is_open
 
 
 def retype(rig: Any, line: str = "any good thai restaurants in oakland") -> None:
@@ -188,7 +188,7 @@ def test_a_query_held_long_can_be_refused(
     rig = make_rig(preferences=preferences)
     rig.session.open_conversation("Robin")
     hold_query(rig)
-    rig.tap_box(rig.screen.menu.box(choice))
+    rig.tap_box(rig.screen.refusals.menu.box(choice))
     retype(rig)
     assert rig.screen.pill.query != "thai restaurants in oakland"
     rig.session.open_conversation("Mina")
@@ -211,7 +211,7 @@ def test_a_query_held_long_can_be_refused(
 def test_a_touch_beside_a_menu_puts_it_away(rig: Any) -> None:
     hold_query(rig)
     rig.tap(5, 5)
-    assert rig.screen.menu.parent is None
+    assert not rig.screen.refusals.is_open
     assert rig.screen.pill.query is not None
     assert rig.session.composed.endswith("oakland")
 
@@ -219,11 +219,11 @@ def test_a_touch_beside_a_menu_puts_it_away(rig: Any) -> None:
 def test_one_switch_turns_queries_off_and_on_while_words_stay(rig: Any) -> None:
     rig.type("any good thai restaurants in oakland")
     assert rig.screen.pill.query is not None
-    rig.screen.allow_queries(False)
+    rig.screen.refusals.allow_queries(False)
     assert rig.screen.pill.query is None
     assert any(rig.screen.words.words)
     rig.key("send")
-    rig.screen.allow_queries(True)
+    rig.screen.refusals.allow_queries(True)
     rig.session.open_conversation("another")
     rig.type("any good thai restaurants in oakland")
     assert rig.screen.pill.query is not None

@@ -174,8 +174,8 @@ def test_the_partner_answers_and_the_session_hears_it(make_rig: Callable[..., An
     assert [text for text, own in rig.screen.conversation.lines if not own] == list(partner.opening)
     rig.type("hi")
     rig.key("send")
-    rig.screen._answers[-1].cancel()
-    rig.screen.receive(ScriptedPartner().answer("hi"))
+    rig.screen.dialogue._answers[-1].cancel()
+    rig.screen.dialogue.receive(ScriptedPartner().answer("hi"))
     assert rig.screen.conversation.lines[-1] == (ScriptedPartner().answer("hi"), False)
 
 
@@ -188,7 +188,7 @@ def test_a_long_line_wraps_and_the_keys_stay_where_they_are(rig: Any) -> None:
 
 def test_a_long_chat_stays_at_its_newest_line(rig: Any) -> None:
     for number in range(30):
-        rig.screen.receive(f"line {number}")
+        rig.screen.dialogue.receive(f"line {number}")
     rig.frames(4)
     assert rig.screen.conversation.scroll_y == 0
     assert len(rig.screen.conversation.lines) == 30
