@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-_kit = Path(__file__).parents[1] / "federated_protocol" / "conftest.py"
-
-
-def _load() -> Any:
-    spec = importlib.util.spec_from_file_location("aggregation_kit", _kit)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.Kit
+from tests.federated_protocol.cohort import Kit
 
 
 @pytest.fixture(scope="session")
 def kit() -> Any:
-    return _load()
+    return Kit
+
+
+@pytest.fixture(params=["complete", "sparse"])
+def cohort(request: Any, kit: Any) -> Any:
+    """Six devices on the complete graph, or twenty with four neighbours each; all have advertised."""
+    shape = kit.layout([(20, 16)])
+    if request.param == "complete":
+        made = kit.Cohort(kit.vectors(6, shape), shape)
+    else:
+        made = kit.Cohort(kit.vectors(20, shape), shape, threat=kit.sparse, sparse=True)
+    made.build()
+    return made
+
+
+@pytest.fixture
+def small(kit: Any) -> Any:
+    """Six devices on the complete graph; all have advertised."""
+    shape = kit.layout([(20, 16)])
+    made = kit.Cohort(kit.vectors(6, shape), shape)
+    made.build()
+    return made

@@ -21,7 +21,6 @@ from federated_protocol import enrolment, messages, wire
 from federated_protocol.errors import FederatedProtocolError
 from federated_protocol.plan import (
     NO_DP_GUARANTEE,
-    PROTOCOL_VERSION,
     AggregationSetting,
     MetricSetting,
     MetricSlot,
@@ -29,7 +28,6 @@ from federated_protocol.plan import (
     PrivacySetting,
     SubsetBlock,
     TaskKind,
-    TrainingSetting,
     VarianceReduction,
     number_of_counters,
 )
@@ -50,6 +48,7 @@ from keyboard_app.device.policy import DevicePolicy, PlanRefusedError
 from keyboard_app.device.sparse_descent import read_anchor
 from suggestion_model.bundle import Bundle, write_manifest
 from suggestion_model.errors import BundleError
+from tests.plans import plan_with
 
 KEY = Identity.from_private_bytes(b"\x07" * 32).public_key
 LAYOUT = VectorLayout((VectorField("a", 9, 13), VectorField("b", 2, 24)))
@@ -139,17 +138,9 @@ def honest_plan(kind: TaskKind) -> dict[str, Any]:
     if kind is TaskKind.ANALYTICS:
         slots = (MetricSlot("holdback", 0), MetricSlot("treatment", 2))
         codec = solve_codec(6, 32.0, 0.5, bytes(32), 1, 100, noise_sixteenths=200)
-    plan = Plan(
-        protocol_version=PROTOCOL_VERSION,
-        task="suggestions",
+    plan = plan_with(
+        codec,
         kind=kind,
-        round=3,
-        attempt=1,
-        session="session",
-        model_version=2,
-        model_digest="ab" * 32,
-        training=TrainingSetting(epochs=1, batch_size=16, learning_rate=0.1, weight_cap=64),
-        codec=codec,
         aggregation=aggregation,
         metrics=MetricSetting(slots=slots, score_edges=(-1.0, 0.0), exact=False),
         privacy=privacy_label(noise, charge(codec, aggregation, noise)),

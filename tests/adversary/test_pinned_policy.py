@@ -10,16 +10,7 @@ import pytest
 
 from federated_protocol.enrolment import issue
 from federated_protocol.errors import CertificateRevoked, TrustListRejected
-from federated_protocol.plan import (
-    PROTOCOL_VERSION,
-    Adversary,
-    AggregationSetting,
-    MetricSetting,
-    Plan,
-    TaskKind,
-    ThreatModel,
-    TrainingSetting,
-)
+from federated_protocol.plan import Adversary, AggregationSetting, Plan, ThreatModel
 from federated_protocol.signing import Identity
 from federated_protocol.trust import AuthorityKey, issue_trust_list
 from federated_protocol.update_codec import solve_codec
@@ -27,6 +18,7 @@ from keyboard_app.device.history import History
 from keyboard_app.device.history import Participation as HistoryEntry
 from keyboard_app.device.identity import DeviceIdentity
 from keyboard_app.device.policy import DevicePolicy, PlanRefusal, PlanRefusedError
+from tests.plans import plan_with
 
 replace = msgspec.structs.replace
 DIMENSION, COHORT, NOW = 50, 100, 1000.0
@@ -34,19 +26,9 @@ DIMENSION, COHORT, NOW = 50, 100, 1000.0
 
 @pytest.fixture
 def plan() -> Plan:
-    return Plan(
-        protocol_version=PROTOCOL_VERSION,
-        task="suggestions",
-        kind=TaskKind.TRAINING,
-        round=3,
-        attempt=1,
-        session="session",
-        model_version=2,
-        model_digest="ab" * 32,
-        training=TrainingSetting(epochs=1, batch_size=16, learning_rate=0.1, weight_cap=64),
-        codec=solve_codec(DIMENSION, 1.0, 1e-3, bytes(32), 1024, COHORT),
+    return plan_with(
+        solve_codec(DIMENSION, 1.0, 1e-3, bytes(32), 1024, COHORT),
         aggregation=AggregationSetting(smallest_aggregate=20, largest_cohort=COHORT, threat=ThreatModel(dropout=0.1)),
-        metrics=MetricSetting(slots=(), score_edges=()),
     )
 
 

@@ -48,22 +48,10 @@ from federated_protocol.secure_aggregation import AggregationClient, RoundBindin
 from federated_protocol.signing import CHECK_IN, Identity, sign
 from federated_protocol.trust import TrustStore
 from federated_protocol.update_codec import encode, layout
+from tests.clocks import SettableClock
 
 DIMENSION = 24
 START = 1_800_000_000.0
-
-
-class Clock:
-    """Unix time that moves when told to."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
 
 
 Transport = Callable[[str, str, bytes | None], tuple[int, bytes]]
@@ -89,7 +77,7 @@ class Device:
     identity: Identity
     certificate: bytes
     transport: Transport
-    clock: Clock
+    clock: SettableClock
     update: NDArray[np.float64]
     weight: float
     counters: NDArray[np.uint64] | None = None
@@ -178,7 +166,7 @@ class Deployment:
     """A coordinator, its authority and its devices."""
 
     settings: Settings
-    clock: Clock
+    clock: SettableClock
     authority: Identity
     initial: ModelArtifact
     app: Flask
@@ -259,8 +247,8 @@ class Deployment:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> SettableClock:
+    return SettableClock(START)
 
 
 @pytest.fixture
@@ -299,7 +287,7 @@ def settings(tmp_path: Path, authority: Identity) -> Settings:
 
 @pytest.fixture
 def deploy(
-    clock: Clock, authority: Identity, initial_model: ModelArtifact, settings: Settings
+    clock: SettableClock, authority: Identity, initial_model: ModelArtifact, settings: Settings
 ) -> Iterator[Callable[..., Deployment]]:
     """Start a coordinator with changed settings: ``deploy(rounds={"goal_count": 20})``."""
     made: list[Deployment] = []

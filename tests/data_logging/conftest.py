@@ -9,24 +9,15 @@ from pathlib import Path
 import pytest
 
 from data_logging import Impression, ImpressionLog
+from tests.clocks import SettableClock
 
 NOW = 1_772_409_600.0
 DAY_S = 86_400.0
 
 
-class SettableClock:
-    """Unix time that moves when a test says so."""
-
-    def __init__(self, now: float = NOW) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> SettableClock:
-    return SettableClock()
+    return SettableClock(NOW)
 
 
 @pytest.fixture

@@ -10,22 +10,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_logging import Impression, ImpressionLog, Outcome, UnknownRowError, UsageCount
-
-
-class SettableClock(Protocol):
-    """The clock of conftest.py."""
-
-    now: float
-
-    def __call__(self) -> float: ...
-
+from tests.clocks import SettableClock
 
 Make = Callable[..., Impression]
 DAY_S = 86_400.0

@@ -13,14 +13,12 @@ from hypothesis import strategies as st
 
 from federated_protocol.errors import CodecError
 from federated_protocol.plan import (
-    PROTOCOL_VERSION,
     AggregationSetting,
     MetricSetting,
     MetricSlot,
     Plan,
     PrivacySetting,
     TaskKind,
-    TrainingSetting,
     counter_names,
 )
 from federated_protocol.privacy import (
@@ -38,6 +36,7 @@ from federated_protocol.privacy import (
 )
 from federated_protocol.privacy.calibration import noisy_devices, nothing_counted
 from federated_protocol.update_codec import decode_sum, encode, layout, solve_codec
+from tests.plans import plan_with
 
 PRIVACY = PrivacySetting(delta=1e-6, corrupt_fraction=0.05)
 
@@ -47,17 +46,8 @@ def private_plan(multiplier: float = 1.0, **changes: Any) -> Plan:
     privacy = PRIVACY
     noise = noise_sixteenths_for(1.0 / 0.02, 700, multiplier, noisy_devices(aggregation, 0.05))
     codec = solve_codec(700, 1.0, 0.02, bytes(32), 100, 100, noise_sixteenths=noise)
-    plan = Plan(
-        protocol_version=PROTOCOL_VERSION,
-        task="t",
-        kind=TaskKind.TRAINING,
-        round=1,
-        attempt=1,
-        session="s",
-        model_version=0,
-        model_digest="0" * 64,
-        training=TrainingSetting(epochs=1, batch_size=16, learning_rate=0.1, weight_cap=64),
-        codec=codec,
+    plan = plan_with(
+        codec,
         aggregation=aggregation,
         metrics=nothing_counted(MetricSetting(slots=(), score_edges=(0.0,))),
         noise=privacy,

@@ -37,7 +37,7 @@ def test_every_message_of_a_round_is_described() -> None:
 
 def test_the_threat_model_names_tests_that_exist() -> None:
     text = (ROOT / "docs" / "threat-model.md").read_text("utf-8")
-    named = set(re.findall(r"`(?:tests/\w+/)?(test_\w+\.py)`", text))
+    named = set(re.findall(r"`(?:tests/(?:\w+/)+)?(test_\w+\.py)`", text))
     there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
     assert named
     assert named <= there

@@ -23,6 +23,7 @@ from keyboard_app.window.partner import ScriptedPartner
 from keyboard_app.window.theme import load_theme
 from suggestion_model.bundle import Bundle
 from suggestion_model.catalog import load_catalog
+from tests.clocks import SettableClock
 
 # Before any test module imports what imports Kivy: afterwards the window has the size it has.
 for _display in ("DISPLAY", "WAYLAND_DISPLAY"):
@@ -37,16 +38,6 @@ flights to lisbon,travel
 """
 SEARCH_WORTHY = "any good thai restaurants in oakland"
 START = 1_750_000_000.0
-
-
-@dataclass
-class SteppedClock:
-    """Unix time that moves when told to."""
-
-    now: float = START
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass
@@ -70,8 +61,8 @@ class Rig:
     session: TypingSession
     engine: SuggestionEngine
     log: ImpressionLog
-    clock: SteppedClock
-    key_clock: SteppedClock
+    clock: SettableClock
+    key_clock: SettableClock
     opened: list[str] = field(default_factory=list)
     status: list[str] = field(default_factory=lambda: ["model 0 · waiting"])
     languages: list[str] = field(default_factory=list)
@@ -153,12 +144,6 @@ def window() -> Any:
 
 
 @pytest.fixture(scope="session")
-def bundle() -> Bundle:
-    """The bundle that ships."""
-    return Bundle.shipped()
-
-
-@pytest.fixture(scope="session")
 def words() -> WordSuggester:
     """The shipped words, without correction (its dictionary takes a while to load)."""
     return WordSuggester.shipped(correction=False)
@@ -185,7 +170,7 @@ def make_rig(window: Any, bundle: Bundle, words: WordSuggester, tmp_path: Path) 
         folder = tmp_path / str(len(rigs))
         folder.mkdir()
         (folder / "queries.csv").write_text(QUERIES)
-        clock, key_clock = SteppedClock(), SteppedClock(0.0)
+        clock, key_clock = SettableClock(START), SettableClock(0.0)
         log = ImpressionLog(folder / "log.sqlite", clock=clock)
         engine = SuggestionEngine(
             bundle,

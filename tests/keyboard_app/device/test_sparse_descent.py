@@ -11,11 +11,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from data_logging import Impression, ImpressionLog, Outcome
+from data_logging import ImpressionLog, Outcome
 from federated_protocol import wire
 from federated_protocol.messages import Anchor, ModelArtifact
 from federated_protocol.plan import (
-    PROTOCOL_VERSION,
     AggregationSetting,
     MetricSetting,
     MetricSlot,
@@ -44,20 +43,11 @@ from suggestion_model.head_trainer import HeadRows, HeadTrainer
 from suggestion_model.runtime import Ranker
 from suggestion_model.sparse import SparseRows, gradient_sum, logits
 from suggestion_model.types import Context, Head
+from tests.keyboard_app.offers import offer
+from tests.plans import TRAINING, plan_with
 
 EXAMPLES = 30
 DEVICES = 8
-TRAINING = TrainingSetting(epochs=1, batch_size=16, learning_rate=0.1, weight_cap=64)
-
-
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return Bundle.shipped()
-
-
-@pytest.fixture(scope="module")
-def ranker(bundle: Bundle) -> Ranker:
-    return Ranker(bundle)
 
 
 @pytest.fixture(scope="module")
@@ -70,21 +60,12 @@ def log(tmp_path: Path) -> Iterator[ImpressionLog]:
     log = ImpressionLog(tmp_path / "log.sqlite")
     rng = np.random.default_rng(0)
     for number in range(EXAMPLES):
-        impression = Impression(
+        impression = offer(
             created_at=log.clock(),
-            conversation="c",
             context=("something to eat nearby", "a flight to kyoto", "what is on tonight")[number % 3],
             candidate="ramen in kyoto",
             category=("restaurants", "travel")[number % 2],
-            baseline_score=1.0,
             features=tuple(np.abs(rng.normal(size=DENSE_FEATURES)).tolist()),
-            score=0.0,
-            slot=0,
-            shown=True,
-            explored=False,
-            propensity=1.0,
-            model_version=0,
-            arm="treatment",
         )
         log.finish_line("treatment", 0, impression, Outcome.TAPPED if number % 4 == 0 else Outcome.IGNORED)
         log.count_line("treatment", 0)
@@ -127,17 +108,12 @@ def plan_of(kind: TaskKind, dimension: int, **changes: Any) -> Plan:
         one = (SubsetBlock(dimension, 1),)
         codec = solve_codec(dimension, 1.0, 0.5, b"", 1, DEVICES, count_bits=12, subset=one, subset_seed=bytes(32))
     descends = kind is TaskKind.DESCENT
-    plan = Plan(
-        protocol_version=PROTOCOL_VERSION,
-        task="suggestions",
+    plan = plan_with(
+        codec,
         kind=kind,
-        round=1,
-        attempt=1,
-        session="session",
         model_version=3,
         model_digest="3" * 64,
         training=taking(VarianceReduction(5.0, 1e-4, "a" * 64)) if descends else TRAINING,
-        codec=codec,
         aggregation=AggregationSetting(20, DEVICES * 4),
         metrics=MetricSetting((MetricSlot("treatment", 0),), (0.0,)) if descends else MetricSetting((), ()),
     )
@@ -327,22 +303,15 @@ def test_the_keyboard_scores_with_the_trigger_as_its_model_file_and_as_training_
     assert decision is not None
     assert decision.model.version == 3
     assert decision.score != before.score
-    impression = Impression(
+    impression = offer(
         created_at=log.clock(),
-        conversation="c",
         context=context.composed,
         candidate=decision.candidate.query,
         category=decision.candidate.category,
         entity_types=decision.candidate.entity_types,
         baseline_score=decision.candidate.score,
         features=decision.features,
-        score=decision.score,
-        slot=0,
-        shown=True,
-        explored=False,
-        propensity=1.0,
         model_version=3,
-        arm="treatment",
     )
     log.finish_line("treatment", 3, impression, Outcome.TAPPED)
     (example,) = Featurizer(bundle).examples(log.impressions(outcomes=LABELLED))

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_logging import Impression, ImpressionLog, Outcome, UsageCount
+from data_logging import ImpressionLog, Outcome, UsageCount
 from federated_protocol.plan import (
     LOSS_LEVELS,
-    PROTOCOL_VERSION,
     AggregationSetting,
     MetricSetting,
     MetricSlot,
@@ -38,6 +37,8 @@ from keyboard_app.device.workbench import TrainingStoppedError, Workbench
 from suggestion_model.bundle import Bundle
 from suggestion_model.features import DENSE_FEATURES
 from suggestion_model.runtime import Ranker
+from tests.keyboard_app.offers import offer
+from tests.plans import plan_with
 
 METRICS = MetricSetting(
     slots=(MetricSlot("holdback", 0), MetricSlot("treatment", 3)), score_edges=(-1.0, 0.0, 1.0), propensity_scale=4
@@ -92,16 +93,6 @@ def test_histograms_hold_every_offer_once_with_its_clipped_inverse_propensity(
     assert sum(sums[f"clicks_by_score/{b}"] for b in range(4)) == pytest.approx(tapped, abs=2.1)
 
 
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return Bundle.shipped()
-
-
-@pytest.fixture(scope="module")
-def ranker(bundle: Bundle) -> Ranker:
-    return Ranker(bundle)
-
-
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[ImpressionLog]:
     log = ImpressionLog(tmp_path / "log.sqlite")
@@ -110,21 +101,12 @@ def log(tmp_path: Path) -> Iterator[ImpressionLog]:
         log.finish_line(
             "treatment",
             0,
-            Impression(
+            offer(
                 created_at=log.clock(),
-                conversation="c",
                 context="something to eat nearby",
                 candidate="ramen in kyoto",
-                category="restaurants",
-                baseline_score=1.0,
                 features=(0.01 * number,) * (DENSE_FEATURES if number else 3),
-                score=0.0,
-                slot=0,
                 shown=shown,
-                explored=False,
-                propensity=1.0,
-                model_version=0,
-                arm="treatment",
             ),
             (Outcome.TAPPED if number % 2 else Outcome.IGNORED) if shown else Outcome.WITHHELD,
         )
@@ -138,17 +120,11 @@ def model(bundle: Bundle) -> StoredModel:
 
 
 def make_plan(bundle: Bundle) -> Plan:
-    return Plan(
-        protocol_version=PROTOCOL_VERSION,
-        task="suggestions",
-        kind=TaskKind.TRAINING,
-        round=1,
-        attempt=1,
-        session="session",
+    return plan_with(
+        solve_codec(bundle.dimension, 10.0, 0.001, bytes(32), 1024, 8),
         model_version=0,
         model_digest="",
         training=TrainingSetting(epochs=2, batch_size=16, learning_rate=0.02, weight_cap=60),
-        codec=solve_codec(bundle.dimension, 10.0, 0.001, bytes(32), 1024, 8),
         aggregation=AggregationSetting(4, 8),
         metrics=MetricSetting((MetricSlot("treatment", 0),), (0.0,)),
     )

@@ -42,11 +42,6 @@ class Never:
         return 0.99
 
 
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return Bundle.shipped()
-
-
 @pytest.fixture
 def shelf() -> Shelf:
     from suggestion_model.catalog import MATCH_FEATURES

@@ -13,15 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federated_protocol import enrolment, signing
-from federated_protocol.plan import (
-    PROTOCOL_VERSION,
-    AggregationSetting,
-    MetricSetting,
-    MetricSlot,
-    Plan,
-    TaskKind,
-    TrainingSetting,
-)
+from federated_protocol.plan import AggregationSetting, MetricSetting, MetricSlot, Plan, TrainingSetting
 from federated_protocol.update_codec import solve_codec
 from keyboard_app.device.conditions import (
     ConditionReport,
@@ -34,24 +26,18 @@ from keyboard_app.device.history import Ending, History, Participation
 from keyboard_app.device.identity import DeviceIdentity, IdentityError, assign_arm
 from keyboard_app.device.policy import DevicePolicy, PlanRefusal, PlanRefusedError
 from keyboard_app.device.schedule import Material, Schedule, ScheduleSetting, WaitReason
+from tests.plans import plan_with
 
 DIMENSION = 200
 
 
 def make_plan(**changes: object) -> Plan:
-    plan = Plan(
-        protocol_version=PROTOCOL_VERSION,
-        task="suggestions",
-        kind=TaskKind.TRAINING,
-        round=3,
-        attempt=1,
-        session="s-3-1",
-        model_version=2,
-        model_digest="ab" * 32,
+    slots = (MetricSlot("holdback", 0), MetricSlot("treatment", 2))
+    plan = plan_with(
+        solve_codec(DIMENSION, 1.0, 0.001, bytes(32), 1024, 30),
         training=TrainingSetting(epochs=2, batch_size=16, learning_rate=0.1, weight_cap=50),
-        codec=solve_codec(DIMENSION, 1.0, 0.001, bytes(32), 1024, 30),
         aggregation=AggregationSetting(smallest_aggregate=20, largest_cohort=30),
-        metrics=MetricSetting(slots=(MetricSlot("holdback", 0), MetricSlot("treatment", 2)), score_edges=(-1.0, 1.0)),
+        metrics=MetricSetting(slots=slots, score_edges=(-1.0, 1.0)),
     )
     return msgspec.structs.replace(plan, **changes)
 

@@ -16,25 +16,18 @@ from hypothesis import strategies as st
 from data_logging import LogError
 from keyboard_app.text import WordMemory, WordSuggester
 from keyboard_app.text.tokens import last_words, sentences
+from tests.clocks import SettableClock
 
 DAY = 86_400.0
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_750_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> SettableClock:
+    return SettableClock(1_750_000_000.0)
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def memory(tmp_path: Path, clock: Clock) -> Iterator[WordMemory]:
+def memory(tmp_path: Path, clock: SettableClock) -> Iterator[WordMemory]:
     made = WordMemory(tmp_path / "words.sqlite", clock)
     yield made
     made.close()
@@ -121,7 +114,7 @@ def test_erasing_leaves_nothing(memory: WordMemory) -> None:
     assert b"canary" not in on_disk(memory)
 
 
-def test_what_is_not_used_expires(memory: WordMemory, clock: Clock) -> None:
+def test_what_is_not_used_expires(memory: WordMemory, clock: SettableClock) -> None:
     memory.learn("old stuff", "en")
     clock.now += 50 * DAY
     memory.learn("new stuff", "en")
@@ -131,7 +124,7 @@ def test_what_is_not_used_expires(memory: WordMemory, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("jump", [-400 * DAY, -3600.0, 3600.0])
-def test_a_clock_that_jumps_loses_nothing_of_today(memory: WordMemory, clock: Clock, jump: float) -> None:
+def test_a_clock_that_jumps_loses_nothing_of_today(memory: WordMemory, clock: SettableClock, jump: float) -> None:
     memory.learn("before", "en")
     clock.now += jump
     memory.learn("after", "en")
@@ -141,14 +134,14 @@ def test_a_clock_that_jumps_loses_nothing_of_today(memory: WordMemory, clock: Cl
     assert memory.count("en", "again") == 1
 
 
-def test_switched_off_it_learns_nothing_and_stays_off(memory: WordMemory, clock: Clock) -> None:
+def test_switched_off_it_learns_nothing_and_stays_off(memory: WordMemory, clock: SettableClock) -> None:
     memory.set_enabled(False)
     assert memory.learn("nothing of this", "en") == 0
     memory.close()
     assert not WordMemory(memory.path, clock).enabled
 
 
-def test_a_word_sent_away_stays_away_after_a_restart(memory: WordMemory, clock: Clock) -> None:
+def test_a_word_sent_away_stays_away_after_a_restart(memory: WordMemory, clock: SettableClock) -> None:
     words = WordSuggester.shipped("en", memory, correction=False)
     assert "restaurant" in words.suggest("restau").words
     memory.dislike("en", "restaurant")
@@ -177,7 +170,7 @@ def test_the_export_holds_everything(memory: WordMemory) -> None:
     assert exported["unwanted"][0]["word"] == "three"
 
 
-def test_a_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path, clock: Clock) -> None:
+def test_a_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path, clock: SettableClock) -> None:
     path = tmp_path / "words.sqlite"
     path.write_bytes(b"this is no database at all" * 200)
     memory = WordMemory(path, clock)

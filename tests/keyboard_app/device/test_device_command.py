@@ -30,7 +30,7 @@ from keyboard_app.device.headless import HeadlessDevice, HeadlessSetting, Typing
 from keyboard_app.device.identity import HOLDBACK, Issued
 from keyboard_app.device.replayed_owner import ReplayedOwner
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 MARKER = "xylophonequux"
 CATALOG = "query,category\nthai restaurants in oakland,restaurants\nflights to denver,travel\n"
 

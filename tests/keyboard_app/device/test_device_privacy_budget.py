@@ -7,20 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from federated_protocol.plan import (
-    NO_DP_GUARANTEE,
-    PROTOCOL_VERSION,
-    AggregationSetting,
-    MetricSetting,
-    Plan,
-    PrivacySetting,
-    TaskKind,
-    TrainingSetting,
-)
+from federated_protocol.plan import NO_DP_GUARANTEE, AggregationSetting, MetricSetting, Plan, PrivacySetting
 from federated_protocol.privacy import charge, check_privacy, epsilon_of, noise_sixteenths_for, privacy_label
 from federated_protocol.update_codec import solve_codec
 from keyboard_app.device.policy import DevicePolicy, PlanRefusal, PlanRefusedError
 from keyboard_app.device.privacy_budget import PrivacyBudget
+from tests.plans import plan_with
 
 DELTA = 1e-6
 DIMENSION = 205
@@ -31,17 +23,12 @@ def plan(session: str, *, noise: bool = True) -> Plan:
     sixteenths = noise_sixteenths_for(50, DIMENSION, 2.0, 55) if noise else 0
     codec = solve_codec(DIMENSION, 1.0, 0.02, bytes(32), 100, 100, noise_sixteenths=sixteenths)
     privacy = PrivacySetting(delta=DELTA, corrupt_fraction=0.05) if noise else None
-    return Plan(
-        protocol_version=PROTOCOL_VERSION,
-        task="suggestions",
-        kind=TaskKind.TRAINING,
+    return plan_with(
+        codec,
         round=1,
-        attempt=1,
         session=session,
         model_version=0,
         model_digest="0" * 64,
-        training=TrainingSetting(epochs=1, batch_size=16, learning_rate=0.1, weight_cap=64),
-        codec=codec,
         aggregation=aggregation,
         metrics=MetricSetting(slots=(), score_edges=(), exact=not noise),
         privacy=privacy_label(privacy, charge(codec, aggregation, privacy) if privacy else 0.0),

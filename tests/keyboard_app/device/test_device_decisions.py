@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data_logging import Impression, ImpressionLog, Outcome
+from data_logging import ImpressionLog, Outcome
 from federated_protocol import wire
 from federated_protocol.messages import ModelArtifact, ModelNotice
 from keyboard_app.device import DeviceIdentity, DevicePolicy, DeviceRuntime, SwitchedConditions
@@ -26,16 +26,10 @@ from suggestion_model.bundle import Bundle
 from suggestion_model.features import DENSE_FEATURES
 from suggestion_model.runtime import Ranker
 from suggestion_model.types import Head
+from tests.clocks import SettableClock
+from tests.keyboard_app.offers import offer
 
 START = 1_800_000_000.0
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Engine:
@@ -66,7 +60,7 @@ class Owned:
         while identity.arm() != TREATMENT:
             (home / "identity.key").unlink()
             identity = DeviceIdentity.open(home)
-        self.home, self.bundle, self.clock = home, bundle, Clock()
+        self.home, self.bundle, self.clock = home, bundle, SettableClock(START)
         self.log = ImpressionLog(home / "log.sqlite", clock=self.clock)
         self.engine, self.conditions = Engine(), SwitchedConditions()
         self.runtime = DeviceRuntime(
@@ -95,21 +89,11 @@ class Owned:
             self.log.finish_line(
                 TREATMENT,
                 0,
-                Impression(
+                offer(
                     created_at=self.clock() - 1000 + number,
-                    conversation="c",
-                    context="anything good to eat around here",
                     candidate="thai restaurants in oakland" if tapped else "flights to denver",
                     category="restaurants" if tapped else "travel",
-                    baseline_score=1.0,
                     features=tuple(features.tolist()),
-                    score=0.0,
-                    slot=0,
-                    shown=True,
-                    explored=False,
-                    propensity=1.0,
-                    model_version=0,
-                    arm=TREATMENT,
                 ),
                 Outcome.TAPPED if tapped else Outcome.IGNORED,
             )
@@ -125,16 +109,6 @@ class Owned:
     def steps(self, count: int = 4) -> None:
         for _ in range(count):
             self.runtime.step()
-
-
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return Bundle.shipped()
-
-
-@pytest.fixture(scope="module")
-def ranker(bundle: Bundle) -> Ranker:
-    return Ranker(bundle)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -14,9 +15,8 @@ from numpy.typing import NDArray
 from coordinator.aggregation.fsvrg import FsvrgState
 from coordinator.rounds.fsvrg import state_at
 from coordinator.rounds.planning import decode_plan
-from coordinator.settings import DeadlineSettings, FsvrgSettings, MetricSettings, PaceSettings, RoundSettings, Settings
-from data_logging import Impression, ImpressionLog, Outcome
-from federated_protocol import signing
+from coordinator.settings import FsvrgSettings
+from data_logging import ImpressionLog, Outcome
 from federated_protocol.plan import TaskKind
 from keyboard_app.device.workbench import LABELLED
 from suggestion_model.algorithms.fsvrg import Fsvrg, Spread, count_vector
@@ -25,7 +25,8 @@ from suggestion_model.features import DENSE_FEATURES, Featurizer
 from suggestion_model.runtime import Ranker
 from suggestion_model.sparse import SparseRows, gradient_sum, objective
 from suggestion_model.types import Head
-from tests.keyboard_app.test_device_rounds import Clock, Device, World
+from tests.keyboard_app.device.world import ROUNDS, Device, World, running_world
+from tests.keyboard_app.offers import offer
 
 DEVICES = 7
 STEP = 20.0
@@ -33,56 +34,24 @@ L2 = 1e-4
 WORDS = ("ramen", "flight", "museum", "dentist", "concert", "pizza", "hotel", "yoga", "garage", "vegan", "opera")
 
 
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return Bundle.shipped()
-
-
-@pytest.fixture(scope="module")
-def ranker(bundle: Bundle) -> Ranker:
-    return Ranker(bundle)
-
-
 @pytest.fixture
 def world(tmp_path: Path, bundle: Bundle, ranker: Ranker) -> Iterator[World]:
-    authority = signing.Identity.generate()
-    settings = Settings(
-        authority_public_key=authority.public_key.hex(),
-        database_url=f"sqlite:///{tmp_path}/coordinator.sqlite",
-        allow_insecure_demo=True,
-        algorithm="fsvrg",
-        fsvrg=FsvrgSettings(
-            step=STEP,
-            l2=L2,
-            weight_cap=32,
-            recount_every=2,
-            gradient_clip=8.0,
-            gradient_step=1e-6,
-            update_clip=50.0,
-            update_step=1e-5,
-        ),
-        rounds=RoundSettings(
-            goal_count=DEVICES,
-            minimum_count=4,
-            overselect=1.0,
-            smallest_aggregate=4,
-            settle_s=1.0,
-            pause_s=2.0,
-        ),
-        deadlines=DeadlineSettings(selecting_s=6.0, advertise_s=4.0, share_s=4.0, masked_input_s=4.0, unmask_s=4.0),
-        metrics=MetricSettings(newest_versions=2, lowest_score=-2.0, highest_score=2.0, score_step=1.0),
-        pace=PaceSettings(shortest_s=1.0, longest_s=5.0),
+    fsvrg = FsvrgSettings(
+        step=STEP,
+        l2=L2,
+        weight_cap=32,
+        recount_every=2,
+        gradient_clip=8.0,
+        gradient_step=1e-6,
+        update_clip=50.0,
+        update_step=1e-5,
     )
-    world = World(tmp_path, bundle, ranker, settings, authority, Clock())
-    world.start()
-    for number in range(DEVICES):
-        device = world.add_device(examples=0, engine=number == 0)
-        write_sparse_log(device.log, seed=number)
-    yield world
-    for device in world.devices:
-        device.runtime.stop()
-        device.log.close()
-    world.kill()
+    rounds = msgspec.structs.replace(ROUNDS, goal_count=DEVICES)
+    with running_world(tmp_path, bundle, ranker, algorithm="fsvrg", fsvrg=fsvrg, rounds=rounds) as world:
+        for number in range(DEVICES):
+            device = world.add_device(examples=0, engine=number == 0)
+            write_sparse_log(device.log, seed=number)
+        yield world
 
 
 def write_sparse_log(log: ImpressionLog, seed: int) -> None:
@@ -91,21 +60,12 @@ def write_sparse_log(log: ImpressionLog, seed: int) -> None:
     own = rng.choice(WORDS, 4, replace=False)
     for number in range(int(rng.integers(12, 32))):
         word = str(rng.choice(own))
-        impression = Impression(
+        impression = offer(
             created_at=log.clock() - 1000 + number,
-            conversation="c",
             context=f"where is a good {word} around here",
             candidate=f"{word} in oakland",
             category="restaurants" if WORDS.index(word) % 2 else "travel",
-            baseline_score=1.0,
             features=tuple(np.abs(rng.normal(size=DENSE_FEATURES)).tolist()),
-            score=0.0,
-            slot=0,
-            shown=True,
-            explored=False,
-            propensity=1.0,
-            model_version=0,
-            arm="treatment",
         )
         tapped = rng.random() < (0.8 if WORDS.index(word) % 3 == 0 else 0.1)
         log.finish_line("treatment", 0, impression, Outcome.TAPPED if tapped else Outcome.IGNORED)
