@@ -1,7 +1,7 @@
-"""How good scores are: ranking, calibration, and the trade between click-through rate and clicks kept.
+"""How good scores are: ranking, surprise, calibration.
 
-``clicks`` may be drawn taps (0 or 1) or expected taps (probabilities), so that simulations compare without the noise
-of the draw. Offers are made where ``score > threshold``, as the engine does.
+Labels may be drawn taps (0 or 1) or expected taps (probabilities), so that simulations compare without the noise of
+the draw.
 """
 
 from __future__ import annotations
@@ -75,51 +75,6 @@ def calibration_error(logits: ArrayLike, labels: ArrayLike, bins: int = 10) -> f
     filled = [b for b in calibration_bins(logits, labels, bins) if b.count]
     total = sum(b.count for b in filled)
     return sum(b.count * abs(b.predicted - b.observed) for b in filled) / total if total else float("nan")
-
-
-def threshold_keeping(
-    scores: ArrayLike, clicks: ArrayLike, share: float = 0.9, of_clicks: float | None = None
-) -> float:
-    """The highest threshold whose offers (score > threshold) still bring ``share`` of the clicks.
-
-    Args:
-        scores: [n], one per opportunity (line with a candidate).
-        clicks: [n], taps or tap probabilities if the candidate were offered.
-        share: in (0, 1].
-        of_clicks: clicks that count as all; by default those that offering everything would bring.
-
-    Returns:
-        the threshold; -inf when everything must be offered (or more than everything).
-    """
-    s, c = _pair(scores, clicks)
-    total = float(c.sum()) if of_clicks is None else of_clicks
-    levels, group = np.unique(s, return_inverse=True)
-    by_level = np.bincount(group, weights=c, minlength=len(levels))
-    kept = np.cumsum(by_level[::-1])[::-1]  # clicks at scores >= levels[i]
-    enough = np.flatnonzero(kept >= share * total - 1e-9 * max(total, 1.0))
-    if len(enough) == 0 or enough[-1] == 0:
-        return float("-inf")
-    return float(levels[enough[-1] - 1])
-
-
-def ctr_at(scores: ArrayLike, clicks: ArrayLike, threshold: float) -> float:
-    """Clicks per offer when offering where score > threshold; nan when nothing is offered."""
-    s, c = _pair(scores, clicks)
-    offered = s > threshold
-    return float(c[offered].mean()) if offered.any() else float("nan")
-
-
-def retained(scores: ArrayLike, clicks: ArrayLike, threshold: float) -> float:
-    """Share of the clicks of offering everything that offering above the threshold keeps; nan without clicks."""
-    s, c = _pair(scores, clicks)
-    total = c.sum()
-    return float(c[s > threshold].sum() / total) if total > 0 else float("nan")
-
-
-def offer_share(scores: ArrayLike, threshold: float) -> float:
-    """Share of opportunities offered at ``threshold``; nan when there are none."""
-    s = np.asarray(scores, np.float64)
-    return float((s > threshold).mean()) if s.size else float("nan")
 
 
 def _pair(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

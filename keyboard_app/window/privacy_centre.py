@@ -360,9 +360,7 @@ class PrivacyCentre:
         self.remark = next(filter(None, remarks), ERASED)
 
     def _forget_refusals(self) -> None:
-        wants = self._keyboard.session.preferences
-        for kept in (wants.refused_queries, wants.refused_categories, wants.quiet_conversations):
-            kept.clear()
+        self._keyboard.session.preferences.allow_all()
         self._keyboard.session.apply_preferences()
 
     def _do(self, work: Callable[[], object]) -> None:

@@ -9,7 +9,7 @@ from coordinator.releases.rollout import roll_back
 from coordinator.storage.round_store import newest_rounds, running_rounds_of
 from federated_protocol.messages import AbandonReason, ComeBack, Pending, Phase, PlanAnswer, Selected
 from federated_protocol.plan import TaskKind, counter_names
-from tests.coordinator.test_evaluation_gate import counters, spread, states
+from tests.coordinator.judgements import counters, spread, states
 
 REPORTING = (Phase.MASKED_INPUT, Phase.CONFIRM, Phase.UNMASK)
 TRAINING, EVALUATION = "training", "evaluation"

@@ -12,9 +12,6 @@ from hypothesis import strategies as st
 from suggestion_model import metrics
 
 SCORED = st.lists(st.tuples(st.integers(-3, 3).map(float), st.sampled_from([0.0, 1.0])), min_size=1, max_size=40)
-EXPECTED = st.lists(
-    st.tuples(st.integers(-4, 4).map(float), st.floats(0, 1, allow_subnormal=False)), min_size=1, max_size=40
-)
 
 
 @given(SCORED)
@@ -46,29 +43,6 @@ def test_log_loss_weighs_examples() -> None:
     assert metrics.log_loss([2.0, -1.0], [1.0, 1.0], [0.0, 3.0]) == pytest.approx(metrics.log_loss([-1.0], [1.0]))
 
 
-@given(EXPECTED, st.sampled_from([0.5, 0.9, 1.0]))
-def test_the_threshold_is_the_highest_that_keeps_the_share(rows: list[tuple[float, float]], share: float) -> None:
-    scores, clicks = map(np.array, zip(*rows, strict=True))
-    found = metrics.threshold_keeping(scores, clicks, share)
-    total = clicks.sum()
-    tolerance = 1e-9 * max(total, 1.0)
-    assert clicks[scores > found].sum() >= share * total - tolerance
-    for higher in np.unique(scores[scores > found]):
-        assert clicks[scores > higher].sum() < share * total + tolerance
-
-
-def test_everything_is_offered_when_more_clicks_are_asked_than_exist() -> None:
-    assert metrics.threshold_keeping([1.0, 2.0], [0.5, 0.5], 0.9, of_clicks=10.0) == float("-inf")
-
-
-def test_ctr_and_retention_trade_against_each_other() -> None:
-    scores, clicks = [3.0, 2.0, 1.0, 0.0], [1.0, 0.0, 1.0, 0.0]
-    assert [metrics.ctr_at(scores, clicks, t) for t in (2.5, 0.5, -1.0)] == [1.0, pytest.approx(2 / 3), 0.5]
-    assert [metrics.retained(scores, clicks, t) for t in (2.5, 0.5)] == [0.5, 1.0]
-    assert metrics.offer_share(scores, 0.5) == 0.75
-    assert math.isnan(metrics.ctr_at(scores, clicks, 9.0))
-
-
 def test_calibration_bins_compare_prediction_with_outcome() -> None:
     logits = np.log([0.05 / 0.95, 0.05 / 0.95, 0.95 / 0.05, 0.95 / 0.05])
     bins = metrics.calibration_bins(logits, [0, 1, 1, 1])
@@ -81,4 +55,4 @@ def test_nonsense_is_refused() -> None:
     with pytest.raises(ValueError, match="one length"):
         metrics.auc([1.0, 2.0], [1.0])
     with pytest.raises(ValueError, match="NaN"):
-        metrics.ctr_at([float("nan")], [1.0], 0.0)
+        metrics.auc([float("nan")], [1.0])
