@@ -8,12 +8,11 @@
 - `tapped_query`, `search_card`, `search_results`: what a tapped query leads to
 - `refusals`, `menu`: what a long press offers
 - `dialogue`, `chats`, `partner`: who there is to talk to; `clipboard`: what was copied
-- `page`, `rows`, and everything that ends in `_page`: what lies over the keys; `privacy_centre`, `learning_status`
-  say in words what these two show
+- `pages/`: what lies over the keys: menu, chats, privacy centre, learning status
 - `focus`, `pressable`, `painting`, `theme`, `partial_drawing`, `event_loop`, `environment`: what all of it stands on
 
 Kivy lives here and nowhere else. What knows and decides is plain Python (`layouts`, `presses`, `input`, `chats`,
-`search_results`, `privacy_centre`, `learning_status` ...); `themes/`, `layouts/` and `partners/` hold data files.
+`search_results`, `pages.privacy_centre`, `pages.learning_status` ...); `themes/`, `layouts/` and `partners/` hold data.
 Everything a person types goes to one :class:`keyboard_app.suggestions.TypingSession`, everything shown about the
 device comes from :attr:`keyboard_app.device.DeviceRuntime.status`. Importing this package does not import Kivy:
 `environment.prepare` has to run first.

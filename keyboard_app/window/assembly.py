@@ -30,8 +30,8 @@ from keyboard_app.suggestions import SEARCH_ADDRESS, Preferences, SuggestionEngi
 from keyboard_app.text import WordListError, WordMemory, WordSuggester
 from keyboard_app.text.correction import Corrector
 from keyboard_app.window.environment import settle_memory
-from keyboard_app.window.learning_status import LearningStatus
-from keyboard_app.window.privacy_centre import PrivacyCentre
+from keyboard_app.window.pages.learning_status import LearningStatus
+from keyboard_app.window.pages.privacy_centre import PrivacyCentre
 from keyboard_app.window.search_results import CatalogResults, NoResults, ResultProvider
 from suggestion_model.bundle import Bundle
 from suggestion_model.catalog import load_catalog, shipped_catalog

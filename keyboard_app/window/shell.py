@@ -13,14 +13,14 @@ from kivy.core.window import Window
 from kivy.uix.widget import Widget
 
 from keyboard_app.window.chats import Chat
-from keyboard_app.window.chats_page import ChatsPage
-from keyboard_app.window.learning_status import LearningStatus
-from keyboard_app.window.learning_status_page import LearningStatusPage
-from keyboard_app.window.menu_page import MenuPage
-from keyboard_app.window.page import Page
-from keyboard_app.window.privacy_centre import PrivacyCentre
-from keyboard_app.window.privacy_centre_pages import PrivacyCentrePage
-from keyboard_app.window.rows import Card, Item, Row, Switch
+from keyboard_app.window.pages.chats_page import ChatsPage
+from keyboard_app.window.pages.learning_status import LearningStatus
+from keyboard_app.window.pages.learning_status_page import LearningStatusPage
+from keyboard_app.window.pages.menu_page import MenuPage
+from keyboard_app.window.pages.page import Page
+from keyboard_app.window.pages.privacy_centre import PrivacyCentre
+from keyboard_app.window.pages.privacy_centre_pages import PrivacyCentrePage
+from keyboard_app.window.pages.rows import Card, Item, Row, Switch
 from keyboard_app.window.screen import KeyboardScreen
 from keyboard_app.window.theme import Theme
 

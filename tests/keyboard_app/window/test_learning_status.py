@@ -13,7 +13,7 @@ from federated_protocol import wire
 from federated_protocol.messages import ModelArtifact, ModelNotice
 from keyboard_app.device import ConditionReport
 from keyboard_app.device.schedule import WaitReason
-from keyboard_app.window.learning_status import duration
+from keyboard_app.window.pages.learning_status import duration
 from suggestion_model.bundle import Bundle
 
 pytestmark = pytest.mark.xdist_group("window")

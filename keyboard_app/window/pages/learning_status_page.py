@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from keyboard_app.window.learning_status import LearningStatus
-from keyboard_app.window.page import Page
-from keyboard_app.window.rows import Bar, Button, Card, Heading, Item, Paragraph, Row, Switch
+from keyboard_app.window.pages.learning_status import LearningStatus
+from keyboard_app.window.pages.page import Page
+from keyboard_app.window.pages.rows import Bar, Button, Card, Heading, Item, Paragraph, Row, Switch
 from keyboard_app.window.theme import Theme
 
 

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 from keyboard_app.window.chats import Chat
-from keyboard_app.window.page import Page
-from keyboard_app.window.rows import Card, Item, Paragraph, Row
+from keyboard_app.window.pages.page import Page
+from keyboard_app.window.pages.rows import Card, Item, Paragraph, Row
 from keyboard_app.window.theme import Theme
 
 

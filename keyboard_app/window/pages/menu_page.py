@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from keyboard_app.window.page import Page
-from keyboard_app.window.rows import Row
+from keyboard_app.window.pages.page import Page
+from keyboard_app.window.pages.rows import Row
 from keyboard_app.window.theme import Theme
 
 

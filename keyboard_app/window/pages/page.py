@@ -24,8 +24,8 @@ from kivy.metrics import dp, sp
 from kivy.uix.widget import Widget
 
 from keyboard_app.window.focus import FocusOrder, Target
+from keyboard_app.window.pages.rows import Row, RowPainter
 from keyboard_app.window.painting import Box, RoundedBox, Text, inside
-from keyboard_app.window.rows import Row, RowPainter
 from keyboard_app.window.theme import Theme, faded
 
 WIDEST_COLUMN_DP = 640

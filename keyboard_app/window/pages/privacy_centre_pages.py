@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any
 
 from data_logging import LoggedImpression
-from keyboard_app.window.page import Page
-from keyboard_app.window.privacy_centre import PrivacyCentre, category, kilobytes
-from keyboard_app.window.rows import Button, Buttons, Card, Heading, Item, Paragraph, Row, Switch
+from keyboard_app.window.pages.page import Page
+from keyboard_app.window.pages.privacy_centre import PrivacyCentre, category, kilobytes
+from keyboard_app.window.pages.rows import Button, Buttons, Card, Heading, Item, Paragraph, Row, Switch
 from keyboard_app.window.theme import Theme
 
 FIRST_ROWS = 40
