@@ -27,12 +27,12 @@ from data_logging import Impression, ImpressionLog, Outcome
 from federated_protocol.enrolment import issue
 from federated_protocol.messages import Phase
 from federated_protocol.signing import Identity
-from keyboard_app.device.federated_client import Participation
 from keyboard_app.device.history import History
 from keyboard_app.device.identity import DeviceIdentity
 from keyboard_app.device.local_training import LocalTrainer
 from keyboard_app.device.local_work import LocalWorker
 from keyboard_app.device.model_store import ModelStore
+from keyboard_app.device.participation import Participation
 from keyboard_app.device.participation_states import PHASE_OF_STATE, EndKind, Equipment
 from keyboard_app.device.policy import DevicePolicy
 from keyboard_app.device.privacy_budget import PrivacyBudget

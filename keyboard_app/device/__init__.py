@@ -6,7 +6,7 @@
 - `transport`: the coordinator's HTTP API, with three ways to fail
 - `model_store`: verified models on disk; current, previous, v0
 - `local_work`: training on the log, counting, encoding; `sparse_descent`: the same for the rounds of FSVRG
-- `participation_states`, `federated_client`: one participation, as a machine that is stepped
+- `participation_states`, `participation`: one participation, as a machine that is stepped
 - `history`: the rounds it took part in
 - `round_attendance`: one participation after the other, as schedule, conditions and owner allow
 - `personal_model`, `personal_training`: training for the owner alone

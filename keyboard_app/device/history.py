@@ -26,7 +26,7 @@ class Ending(enum.StrEnum):
     LEFT = "left"
 
 
-class Participation(msgspec.Struct, frozen=True):
+class HistoryEntry(msgspec.Struct, frozen=True):
     """One round this device put a masked input into."""
 
     when: float
@@ -66,7 +66,7 @@ class History:
         self._entries = self._read()
 
     @property
-    def entries(self) -> tuple[Participation, ...]:
+    def entries(self) -> tuple[HistoryEntry, ...]:
         """All kept participations, oldest first, without those the owner deleted."""
         with self._lock:
             return tuple(entry for entry in self._entries if not entry.forgotten)
@@ -93,7 +93,7 @@ class History:
         """Unix time in seconds of the newest masked input, deleted entries included; None when there was none."""
         return max((entry.when for entry in self._all()), default=None)
 
-    def put(self, entry: Participation) -> None:
+    def put(self, entry: HistoryEntry) -> None:
         """Add the entry, or replace the one of the same session, and write the file.
 
         Raises:
@@ -134,13 +134,13 @@ class History:
             self._write()
             return erased
 
-    def _all(self) -> tuple[Participation, ...]:
+    def _all(self) -> tuple[HistoryEntry, ...]:
         with self._lock:
             return tuple(self._entries)
 
     @staticmethod
-    def _bare(entry: Participation) -> Participation:
-        return Participation(
+    def _bare(entry: HistoryEntry) -> HistoryEntry:
+        return HistoryEntry(
             entry.when, entry.task, entry.round, entry.session, entry.model_version, entry.model_digest, 0,
             forgotten=True,
         )  # fmt: skip
@@ -153,9 +153,9 @@ class History:
     def _write(self) -> None:
         write_atomically(self._path, msgspec.json.encode(self._entries))
 
-    def _read(self) -> list[Participation]:
+    def _read(self) -> list[HistoryEntry]:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=list[Participation])
+            return msgspec.json.decode(self._path.read_bytes(), type=list[HistoryEntry])
         except FileNotFoundError:
             return []
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from data_logging.errors import LogError
 from keyboard_app.device.conditions import ConditionReport, Conditions
-from keyboard_app.device.federated_client import Participation
 from keyboard_app.device.identity import IdentityError
+from keyboard_app.device.participation import Participation
 from keyboard_app.device.participation_states import ClientState, End, EndKind, Equipment
 from keyboard_app.device.preferences import PreferenceFile, Preferences
 from keyboard_app.device.schedule import Decision, Material, Schedule, WaitReason

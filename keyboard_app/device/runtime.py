@@ -17,8 +17,7 @@ import numpy as np
 
 from keyboard_app.device.background import Background
 from keyboard_app.device.conditions import ConditionReport, Conditions
-from keyboard_app.device.history import History
-from keyboard_app.device.history import Participation as HistoryEntry
+from keyboard_app.device.history import History, HistoryEntry
 from keyboard_app.device.identity import HOLDBACK, DeviceIdentity
 from keyboard_app.device.local_training import LocalTrainer, TrainingProgress
 from keyboard_app.device.local_work import LocalWorker

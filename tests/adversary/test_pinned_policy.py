@@ -14,8 +14,7 @@ from federated_protocol.plan import Adversary, AggregationSetting, Plan, ThreatM
 from federated_protocol.signing import Identity
 from federated_protocol.trust import AuthorityKey, issue_trust_list
 from federated_protocol.update_codec import solve_codec
-from keyboard_app.device.history import History
-from keyboard_app.device.history import Participation as HistoryEntry
+from keyboard_app.device.history import History, HistoryEntry
 from keyboard_app.device.identity import DeviceIdentity
 from keyboard_app.device.policy import DevicePolicy, PlanRefusal, PlanRefusedError
 from tests.plans import plan_with

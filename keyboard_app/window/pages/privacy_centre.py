@@ -17,7 +17,7 @@ import msgspec
 from data_logging import ImpressionLog, LogBusyError, LogError, LoggedImpression, Outcome
 from keyboard_app.device import DeviceRuntime
 from keyboard_app.device.files import write_atomically
-from keyboard_app.device.history import Ending, Participation
+from keyboard_app.device.history import Ending, HistoryEntry
 from keyboard_app.suggestions import TypingSession
 from keyboard_app.text.memory import LearnedWord, WordMemory
 from suggestion_model.features import DENSE_NAMES
@@ -168,7 +168,7 @@ class PrivacyCentre:
         """Let it be offered again."""
         self._do(unwanted.allow)
 
-    def rounds(self) -> list[Participation]:
+    def rounds(self) -> list[HistoryEntry]:
         """Rounds this device took part in, newest first."""
         return [] if self._runtime is None else list(reversed(self._runtime.history))
 
@@ -245,7 +245,7 @@ class PrivacyCentre:
         return "Not counted in any sum yet."
 
     @staticmethod
-    def round_in_words(entry: Participation) -> str:
+    def round_in_words(entry: HistoryEntry) -> str:
         """With whom, from which model, how much."""
         others = max(entry.participants - 1, 0)
         parts = [

@@ -18,7 +18,7 @@ from data_logging import ImpressionLog, Outcome
 from federated_protocol import wire
 from federated_protocol.messages import ModelArtifact, ModelNotice
 from keyboard_app.device import DeviceIdentity, DevicePolicy, DeviceRuntime, SwitchedConditions
-from keyboard_app.device.history import Ending, History, Participation
+from keyboard_app.device.history import Ending, History, HistoryEntry
 from keyboard_app.device.identity import TREATMENT
 from keyboard_app.device.preferences import PreferenceFile
 from keyboard_app.device.schedule import ScheduleSetting, WaitReason
@@ -279,7 +279,7 @@ def test_a_damaged_file_of_decisions_counts_as_a_no(tmp_path: Path) -> None:
 def test_a_deleted_round_leaves_nothing_to_see_but_still_guards_against_sending_twice(tmp_path: Path) -> None:
     path = tmp_path / "rounds.json"
     history = History(path)
-    entry = Participation(100.0, "suggestions", 3, "s-3-1", 2, "ab" * 32, examples=7, bytes_up=5)
+    entry = HistoryEntry(100.0, "suggestions", 3, "s-3-1", 2, "ab" * 32, examples=7, bytes_up=5)
     plan: Any = SimpleNamespace(session="another", task=entry.task, round=entry.round)
     history.put(entry)
     history.delete("s-3-1", now=200.0)

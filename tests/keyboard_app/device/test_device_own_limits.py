@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from federated_protocol.messages import Phase
 from keyboard_app.device import DevicePolicy, DeviceRuntime
-from keyboard_app.device.history import Ending, History, Participation
+from keyboard_app.device.history import Ending, History, HistoryEntry
 from keyboard_app.device.participation_states import End, EndKind
 from keyboard_app.device.round_attendance import Enrolment
 from keyboard_app.device.schedule import WaitReason
@@ -51,7 +51,7 @@ def test_a_device_that_masked_an_input_for_this_round_before_does_not_mask_anoth
     again.runtime.stop()
     digest = world.coordinator.models.current().digest
     History(again.home / "rounds.json").put(
-        Participation(world.clock.now - 7200, world.settings.task, 1, "an earlier attempt", 0, digest, examples=6)
+        HistoryEntry(world.clock.now - 7200, world.settings.task, 1, "an earlier attempt", 0, digest, examples=6)
     )
     again = world.devices[-1] = world.start_device(again.home)
     world.run(lambda: bool(world.rounds) and world.rounds[0].published_version is not None)
@@ -89,7 +89,7 @@ def test_a_device_rests_after_its_input_even_if_nothing_is_said_to_be_opened_and
     attendance = device.runtime._attendance
     assert attendance is not None
     attendance.equipment.history.put(
-        Participation(world.clock.now, world.settings.task, 1, "a round", 0, "ab" * 32, examples=6)
+        HistoryEntry(world.clock.now, world.settings.task, 1, "a round", 0, "ab" * 32, examples=6)
     )
     attendance._conclude(End(EndKind.ABANDONED, "the round was abandoned", selected=True, contributed=True))
     device.runtime.stop()

@@ -22,7 +22,7 @@ from keyboard_app.device.conditions import (
     SystemBus,
     SystemConditions,
 )
-from keyboard_app.device.history import Ending, History, Participation
+from keyboard_app.device.history import Ending, History, HistoryEntry
 from keyboard_app.device.identity import DeviceIdentity, IdentityError, assign_arm
 from keyboard_app.device.policy import DevicePolicy, PlanRefusal, PlanRefusedError
 from keyboard_app.device.schedule import Material, Schedule, ScheduleSetting, WaitReason
@@ -260,8 +260,8 @@ class TestPolicy:
 
 
 class TestHistory:
-    def entry(self, session: str = "s-3-1", when: float = 100.0) -> Participation:
-        return Participation(when, "suggestions", 3, session, 2, "ab" * 32, examples=7)
+    def entry(self, session: str = "s-3-1", when: float = 100.0) -> HistoryEntry:
+        return HistoryEntry(when, "suggestions", 3, session, 2, "ab" * 32, examples=7)
 
     def test_a_second_attempt_of_a_round_is_recognised_even_after_a_restart(self, tmp_path: Path) -> None:
         History(tmp_path / "rounds.json").put(self.entry())

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from data_logging import Outcome
-from keyboard_app.device.history import Ending, Participation
+from keyboard_app.device.history import Ending, HistoryEntry
 from keyboard_app.suggestions import Exploration, FieldKind
 from keyboard_app.window.theme import load_theme
 
@@ -23,8 +23,8 @@ QUERY = "thai restaurants in oakland"
 TAB, ENTER, ESCAPE, DELETE, F10 = 9, 13, 27, 127, 291
 
 
-def joined(session: str = "s-12", when: float = 1_750_000_000.0, **more: Any) -> Participation:
-    return Participation(
+def joined(session: str = "s-12", when: float = 1_750_000_000.0, **more: Any) -> HistoryEntry:
+    return HistoryEntry(
         when, "suggestions", 12, session, 11, "ab" * 32, 31,
         **{"participants": 42, "bytes_up": 18_400, "bytes_down": 900, "ending": Ending.FINISHED,
            "privacy": "no DP guarantee", **more},

@@ -37,8 +37,7 @@ from federated_protocol.messages import (
 )
 from federated_protocol.plan import PROTOCOL_VERSION, Plan, VarianceReduction
 from federated_protocol.signing import CHECK_IN, sign
-from keyboard_app.device.history import Ending
-from keyboard_app.device.history import Participation as HistoryEntry
+from keyboard_app.device.history import Ending, HistoryEntry
 from keyboard_app.device.local_training import Trained
 from keyboard_app.device.local_work import Contribution
 from keyboard_app.device.model_store import ModelRejectedError, StoredModel
