@@ -163,6 +163,13 @@ class ModelNotice(Message, frozen=True):
     """What devices of the holdback arm rank with meanwhile; None is version 0."""
 
 
+class NoticeOfVersion1(Message, frozen=True):
+    """The form of :class:`ModelNotice` that devices of protocol version 1 read."""
+
+    version: int
+    digest: str
+
+
 class Selected(Message, frozen=True, tag="selected"):
     """Check-in accepted: poll the session's plan."""
 

@@ -12,7 +12,8 @@ import hashlib
 
 import msgspec
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
+"""What each version brought stands in docs/protocol.md, "Versions and upgrades"."""
 
 NO_DP_GUARANTEE = "no DP guarantee"
 """The label of a task whose sums carry no noise."""

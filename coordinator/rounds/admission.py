@@ -34,7 +34,6 @@ from federated_protocol.errors import (
 )
 from federated_protocol.messages import (
     CheckIn,
-    CheckInAnswer,
     ComeBack,
     ComeBackReason,
     ModelNotice,
@@ -84,7 +83,7 @@ class Admission:
         """Says how many devices are willing at this time of day, an estimate."""
 
     def check_in(self, signed: SignedMessage, now: float) -> bytes:
-        """Verify a check-in and answer it; returns the encoded :data:`CheckInAnswer`.
+        """Verify a check-in and answer it; returns the encoded :data:`~federated_protocol.messages.CheckInAnswer`.
 
         Raises
         ------
@@ -93,9 +92,10 @@ class Admission:
         """
         check_in, public_key = self._verified(signed, now)
         self.on_check_in(check_in.app_version, now)
-        if check_in.protocol_version < versions.oldest():
-            return wire.encode(UpgradeRequired(oldest_protocol_version=versions.oldest()))
-        if check_in.protocol_version > versions.NEWEST:
+        spoken, oldest = check_in.protocol_version, versions.oldest(self._settings.algorithm)
+        if spoken < oldest:
+            return wire.encode(UpgradeRequired(oldest_protocol_version=oldest))
+        if spoken > versions.NEWEST:
             raise RequestRefusedError(
                 RefusalReason.UPGRADE_REQUIRED,
                 f"this coordinator serves protocol versions up to {versions.NEWEST}: upgrade the coordinator",
@@ -103,7 +103,8 @@ class Admission:
         if not check_in.wants_round:
             with self._database.reading() as connection:
                 running = self._running(connection)
-                return wire.encode(self._come_back(connection, running, signed.device, ComeBackReason.NO_ROUND, now))
+                news = self._come_back(connection, running, signed.device, ComeBackReason.NO_ROUND, now)
+            return versions.encode(news, spoken)
         answer, full = self._answer_once(signed, check_in, public_key, now)
         if full:
             self._wake()
@@ -152,7 +153,7 @@ class Admission:
                     RefusalReason.CONFLICTING_REPEAT, "this nonce was used for another check-in: draw a fresh one"
                 )
             decided, full = self._decide(connection, signed.device, public_key, check_in, now)
-            answer = wire.encode(decided)
+            answer = versions.encode(decided, check_in.protocol_version)
             message_store.add_check_in(
                 connection, device=signed.device, nonce=check_in.nonce, digest=digest, answer=answer, now=now
             )
@@ -160,7 +161,7 @@ class Admission:
 
     def _decide(
         self, connection: Connection, device: bytes, public_key: bytes, check_in: CheckIn, now: float
-    ) -> tuple[CheckInAnswer, bool]:
+    ) -> tuple[Selected | ComeBack, bool]:
         running = self._running(connection)
         if not running:
             spent = overspends(connection, self._settings)

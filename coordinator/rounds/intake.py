@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from coordinator.errors import RequestRefusedError
 from coordinator.releases.rollout import offered_notice
+from coordinator.rounds import versions
 from coordinator.rounds.pace_steering import poll_after_s
 from coordinator.rounds.planning import binding_of, decode_plan, run_context, vector_layout
 from coordinator.rounds.states import PHASE_OF_STATE, RoundState, has_passed
@@ -323,7 +324,8 @@ class Intake:
             if seen.state is not RoundState.PUBLISHED:
                 return None
             notice = offered_notice(connection, seen.device, self._first_percent)
-            return wire.encode(Finished(current=notice, participants=seen.inputs or 0))
+            finished = Finished(current=notice, participants=seen.inputs or 0)
+            return versions.encode(finished, seen.protocol_version or versions.NEWEST)
         if not seen.answered(phase):
             raise _out()
         if not has_passed(seen.state, phase):

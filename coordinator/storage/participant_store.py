@@ -48,6 +48,7 @@ _STANDING_QUERY = (
         rounds.c.inputs,
         rounds.c.purged,
         rounds.c.plan.is_not(None).label("has_plan"),
+        rounds.c.protocol_version,
         participants.c.public_key,
         messages.c.digest,
         messages.c.answer,
@@ -102,6 +103,8 @@ class Standing:
     inputs: int | None
     purged: bool
     has_plan: bool
+    protocol_version: int | None
+    """What the cohort speaks, once somebody joined it."""
     public_key: bytes | None
     """None for a device that was not selected."""
     digest: bytes | None

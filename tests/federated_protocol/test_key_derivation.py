@@ -63,7 +63,7 @@ def public(private: bytes) -> bytes:
 
 
 KEYS = [KeyAdvertisement(public(cipher), public(mask)) for cipher, mask in PRIVATE]
-BINDING = RoundBinding(SESSION, PLAN, MODEL, TASK, ROUND, ATTEMPT)
+BINDING = RoundBinding(SESSION, PLAN, MODEL, TASK, ROUND, ATTEMPT, version=1)
 TREE = MerkleTree([derivation.key_leaf(d.public_key, k) for d, k in zip(DEVICES, KEYS, strict=True)])
 CONTEXT = RunContext(BINDING, GraphParameters(N, K, T), TREE.root)
 
