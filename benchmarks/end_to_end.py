@@ -36,10 +36,10 @@ class _Narrator:
         self._said = ""
 
     def update(self, state: DemoState) -> None:
-        """One line for every published round, and for every new activity outside rounds."""
-        published = state.status.published_rounds if state.status is not None else 0
+        """One line for every version, and for every new activity outside rounds."""
+        published = state.status.versions_made if state.status is not None else 0
         busy = state.newest and len(state.done) < len(state.ready)
-        doing = f"{published} rounds published" if busy else state.doing
+        doing = f"{published} versions made" if busy else state.doing
         if doing != self._said:
             self._said = doing
             print(f"seed {self._seed}, {time.monotonic() - self._started:5.1f} s: {doing}", file=sys.stderr)

@@ -73,7 +73,7 @@ def init(directory: Path, authority_public_key: str, algorithm: Literal["fedavg"
 @click.option("--goal-count", type=int, help="Devices wanted in a sum.")
 @click.option("--minimum-count", type=int, help="Fewest devices a round begins with.")
 @click.option("--smallest-aggregate", type=int, help="Fewest inputs that are ever summed.")
-@click.option("--max-rounds", type=int, help="Stop after so many published rounds; 0 is endless.")
+@click.option("--max-rounds", type=int, help="Stop after so many new versions; 0 is endless.")
 @click.option(
     "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Any setting, e.g. --set deadlines.share_s=20."
 )
@@ -187,11 +187,11 @@ def _serve(settings: Settings, host: str, port: int, port_file: Path | None) -> 
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
 def rounds(config: Path | None, database: str | None, limit: int, as_json: bool) -> None:
-    """List the newest rounds: participants, graph, dropouts by phase, bytes."""
+    """List the newest rounds: what they summed, participants, graph, dropouts by phase, bytes."""
     from coordinator.reports import graph_words
 
     found = open_reports(config, database).rounds(limit)
-    columns = ("round", "state", "reason", "model", "selected", "graph", "in sum", "unmasked", "dropouts",
+    columns = ("round", "sum", "state", "reason", "model", "selected", "graph", "in sum", "unmasked", "dropouts",
                "kB up/device", "s")  # fmt: skip
     show(
         as_json,
@@ -200,6 +200,7 @@ def rounds(config: Path | None, database: str | None, limit: int, as_json: bool)
         [
             (
                 r.round if r.cohorts == 1 else f"{r.round}, cohort {r.cohort} of {r.cohorts}",
+                r.summed,
                 r.state,
                 r.reason,
                 r.published_version,

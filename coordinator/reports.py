@@ -18,6 +18,7 @@ from coordinator.releases.evaluation_gate import evaluation_of
 from coordinator.releases.model_store import ModelStore, PublishedModel
 from coordinator.releases.rollout import compared_with, holdback_versions, rounds_paused
 from coordinator.rounds.deployment import tasks_of
+from coordinator.rounds.planning import decode_plan
 from coordinator.rounds.states import ORDER, PHASE_OF_STATE, RoundState
 from coordinator.settings import Settings
 from coordinator.storage import Database, message_store, round_store
@@ -36,6 +37,9 @@ class RoundReport(msgspec.Struct, frozen=True):
     cohorts: int
     """Into how many the round was cut; each has a report of its own."""
     task: str
+    summed: str | None
+    """What its plan asks for, a :class:`~federated_protocol.plan.TaskKind`: of FSVRG ``feature_counts``, ``gradient``
+    or ``descent``; None before there is a plan."""
     state: str
     reason: str | None
     base_version: int
@@ -94,6 +98,8 @@ class LiveRound(msgspec.Struct, frozen=True):
     round: int
     attempt: int
     task: str
+    summed: str | None
+    """As in :class:`RoundReport`."""
     state: str
     opened_at: float
     deadline: float
@@ -167,6 +173,8 @@ class StatusReport(msgspec.Struct, frozen=True):
     now: float
     model: ModelReport
     published_rounds: int
+    versions_made: int
+    """By these rounds; of FSVRG only a descent makes one."""
     abandoned_rounds: int
     max_rounds: int
     running: LiveRound | None
@@ -200,6 +208,7 @@ class Reports:
             paused = rounds_paused(connection)
             decisions = connection.scalar(select(func.max(audit_log.c.id))) or 0
             published = round_store.published_count(connection, task)
+            made = round_store.versions_made(connection, task)
             abandoned = round_store.abandoned_count(connection, task)
             spent = spending_of_all(connection, self._settings)
             epsilon = self._epsilon.epsilon(spent.rhos, self._settings.privacy.delta)
@@ -210,6 +219,7 @@ class Reports:
             now=now,
             model=_model(self._models.current()),
             published_rounds=published,
+            versions_made=made,
             abandoned_rounds=abandoned,
             max_rounds=self._settings.rounds.max_rounds,
             running=next((found for found in live if found.task == task), None),
@@ -229,6 +239,7 @@ class Reports:
             round=slowest.number,
             attempt=slowest.attempt,
             task=slowest.task,
+            summed=_summed(slowest),
             state=slowest.state.value,
             opened_at=slowest.opened_at,
             deadline=slowest.deadline,
@@ -352,6 +363,13 @@ def _cohort_state(row: Round) -> CohortState:
     return CohortState(row.cohort, row.state.value, row.reason.value if row.reason else None, row.still_in)
 
 
+def _summed(row: Round) -> str | None:
+    try:
+        return None if row.plan is None else decode_plan(row.plan).kind.value
+    except msgspec.MsgspecError:  # of another program version
+        return None
+
+
 def _round(row: Round) -> RoundReport:
     reached = {
         "advertise": (row.selected, row.advertised),
@@ -366,6 +384,7 @@ def _round(row: Round) -> RoundReport:
         cohort=row.cohort,
         cohorts=row.cohorts,
         task=row.task,
+        summed=_summed(row),
         state=row.state.value,
         reason=row.reason.value if row.reason else None,
         base_version=row.base_version,

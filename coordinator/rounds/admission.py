@@ -203,7 +203,7 @@ class Admission:
         self, connection: Connection, running: Sequence[Round], device: bytes, reason: ComeBackReason, now: float
     ) -> ComeBack:
         limit = self._settings.rounds.max_rounds
-        if limit and round_store.published_count(connection, self._settings.task) >= limit:
+        if limit and round_store.versions_made(connection, self._settings.task) >= limit:
             return ComeBack(
                 after_s=self._settings.pace.longest_s, reason=reason, current=self._current(connection, device)
             )

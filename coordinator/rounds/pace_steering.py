@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from coordinator.rounds.states import RoundState
 from coordinator.settings import PaceSettings
 from coordinator.storage.round_store import Round
 
@@ -85,7 +86,7 @@ def poll_after_s(
 def typical_duration_s(ended: Sequence[Round]) -> float:
     """Mean time from the end of selection to the end of the given rounds' lives; a guess when there are none."""
     durations = [
-        row.ended_at - row.opened_at for row in ended if row.ended_at is not None and row.published_version is not None
+        row.ended_at - row.opened_at for row in ended if row.ended_at is not None and row.state is RoundState.PUBLISHED
     ]
     return sum(durations) / len(durations) if durations else UNKNOWN_DURATION_S
 

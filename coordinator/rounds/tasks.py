@@ -124,10 +124,10 @@ class TrainingTask:
         return self.kind
 
     def wanted(self, connection: Connection, beside: Sequence[Round] = ()) -> bool:
-        """Until enough rounds were published or the budget, less what the rounds under way will cost, is spent."""
+        """Until enough versions were made or the budget, less what the rounds under way will cost, is spent."""
         limit = self.settings.rounds.max_rounds
         training = any(row.task == self.name for row in beside)
-        if limit and round_store.published_count(connection, self.name) + training >= limit:
+        if limit and round_store.versions_made(connection, self.name) + training >= limit:
             return False
         return (bool(beside) or self.ready(connection)) and not overspends(connection, self.settings)
 

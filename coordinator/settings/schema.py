@@ -38,7 +38,7 @@ class RoundSettings(_Group, frozen=True):
     smallest_aggregate: int = 20
     """No sum over fewer masked inputs is ever opened; devices compare it with their own floor."""
     max_rounds: int = 0
-    """After this many published rounds no further one opens, whatever they summed; 0 is endless."""
+    """After so many rounds that made a version no further one opens; 0 is endless."""
     pause_s: float = 5.0
     """Between the end of a round and the next selection."""
     settle_s: float = 5.0

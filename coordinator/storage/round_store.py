@@ -31,6 +31,7 @@ _BY_ID_LOCKED = _BY_ID.with_for_update()
 _PUBLISHED = select(func.count(rounds.c.number.distinct())).where(
     rounds.c.task == bindparam("task"), rounds.c.state == RoundState.PUBLISHED.value
 )
+_VERSIONS_MADE = _PUBLISHED.where(rounds.c.published_version.is_not(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +162,13 @@ def last_ended_at(connection: Connection, task: str) -> float | None:
 
 
 def published_count(connection: Connection, task: str) -> int:
-    """How many rounds of a task ended with a new model."""
+    """How many rounds of a task ended with what they were opened for."""
     return connection.scalar(_PUBLISHED, {"task": task}) or 0
+
+
+def versions_made(connection: Connection, task: str) -> int:
+    """How many rounds of a task ended with a new version."""
+    return connection.scalar(_VERSIONS_MADE, {"task": task}) or 0
 
 
 def abandoned_count(connection: Connection, task: str) -> int:

@@ -109,7 +109,7 @@ class HttpConnection:
             connection.putrequest(method, self._prefix + path, skip_accept_encoding=True)
             if body is not None:
                 connection.putheader("Content-Length", str(len(body)))
-            connection.endheaders(body)
+            connection.send_with(body or b"")
             answer = connection.getresponse()
             self.down += _head_size(answer)
             return answer.status, self._read(answer, largest)
@@ -175,10 +175,18 @@ class HttpConnection:
 
 class _CountedHttp(HTTPConnection):
     up = 0
+    _body = b""
+
+    def send_with(self, body: bytes) -> None:
+        """Send the head, which is complete now, and the body in one piece: it wakes the server once, not twice."""
+        self._body = body
+        self.endheaders()
 
     def send(self, data: Any) -> None:
-        self.up += len(data)
-        super().send(data)
+        """Called by :meth:`endheaders`, with the head."""
+        whole = data + self._body
+        self.up += len(whole)
+        super().send(whole)
 
 
 class _CountedHttps(_CountedHttp, HTTPSConnection):

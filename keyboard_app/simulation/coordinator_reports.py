@@ -34,6 +34,7 @@ class RoundRow(msgspec.Struct, frozen=True):
     attempt: int
     state: str
     base_version: int
+    summed: str | None = None
     reason: str | None = None
     published_version: int | None = None
     selected: int | None = None
@@ -77,7 +78,7 @@ class StatusRow(msgspec.Struct, frozen=True):
     """Where the coordinator stands."""
 
     model: ModelRow
-    published_rounds: int
+    versions_made: int
     abandoned_rounds: int
     running: RunningRound | None = None
 

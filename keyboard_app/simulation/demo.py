@@ -221,6 +221,7 @@ class Demo:
         return RoundResult(
             round=row.round,
             version=published,
+            summed=(row.summed or "").replace("_", " "),
             reason=row.reason,
             participants=row.inputs or 0,
             dropouts=row.dropped,

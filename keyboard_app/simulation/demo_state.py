@@ -50,7 +50,9 @@ class RoundResult:
 
     round: int
     version: int | None
-    """None for a round that was abandoned."""
+    """None for a round that was abandoned, or that summed what the next version needs."""
+    summed: str
+    """What it was for, in words."""
     reason: str | None
     participants: int
     """Devices whose update is in the sum."""
@@ -84,7 +86,7 @@ class DemoResult:
 
     @property
     def succeeded(self) -> bool:
-        """All rounds were published and every keyboard ranks with the last version."""
+        """All versions were made and every keyboard ranks with the last version."""
         published = sum(row.version is not None for row in self.rounds)
         return published >= self.rounds_asked_for and self.keyboards == self.keyboards_on_last_version
 

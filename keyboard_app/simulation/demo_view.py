@@ -89,7 +89,7 @@ class DemoView:
         if expected:
             training = sum(typed.lines for typed in state.typed if typed.slice <= self._setting.rounds)
             grid.add_row("lines typed", _bar(training, expected), f"{state.lines_typed}")
-        published = state.status.published_rounds if state.status else 0
+        published = state.status.versions_made if state.status else 0
         grid.add_row("rounds", _bar(published, self._setting.rounds), f"{published}/{self._setting.rounds}")
         for shard, message in sorted(state.newest.items()):
             grid.add_row(f"fleet {shard}", *_shard_progress(message))
@@ -156,7 +156,7 @@ def rounds_table(result: DemoResult) -> Table:
     for row in result.rounds:
         table.add_row(
             str(row.round),
-            str(row.version) if row.version is not None else f"abandoned: {row.reason}",
+            str(row.version) if row.version is not None else f"abandoned: {row.reason}" if row.reason else row.summed,
             str(row.participants),
             str(row.dropouts),
             _rate(row.ctr_before),

@@ -67,7 +67,7 @@ class FleetSetting:
     typist: TypistSetting = field(default_factory=TypistSetting)
     smallest_aggregate: int = 2
     round_timeout_s: float = 120.0
-    """A round that takes longer is given up."""
+    """A night that takes longer is given up."""
     skip_broken_lines: bool = False
 
 
@@ -194,11 +194,15 @@ class Fleet:
     # -- the night -----------------------------------------------------------------------------------------------
 
     def _learn(self, number: int) -> None:
-        """Step all devices until each of them has a newer model than any had before, or the round's time is over."""
+        """Step all devices until each of them has a newer model than any had before, or the night's time is over.
+
+        That may take several rounds: sums that only prepare a version, and one in which devices judge it.
+        """
         started = reported = time.monotonic()
         shard, devices = self._setting.shard, self.devices
         before = max(device.version for device in devices)
         in_round: set[int] = set()
+        out: set[int] = set()
         bytes_before = sum(device.bytes_up for device in devices)
         rounds_before = sum(device.runtime.status.rounds_joined for device in devices)
         for device in devices:
@@ -226,10 +230,17 @@ class Fleet:
                 in_round.add(index)
             elif status.phase == "waiting" and status.last_end is EndKind.ABANDONED:
                 in_round.discard(index)  # an abandoned round is tried again
-            # Whoever is done, or missed a phase and is out, must not join the next round tonight.
             done = device.version > before
-            missed = index in in_round and status.phase == "waiting"
-            if done or missed:
+            if index in in_round and status.phase == "waiting":
+                in_round.discard(index)
+                if not done and status.last_end is EndKind.FINISHED:  # a round is over, the night is not
+                    for other in out:
+                        devices[other].plug_in()
+                    out.clear()
+                else:
+                    out.add(index)
+            # Whoever is done, or missed a phase, must not join the next round while others are in this one.
+            if done or index in out:
                 device.pick_up()
             if done and status.phase == "waiting":
                 waiting.discard(index)

@@ -30,10 +30,13 @@ function cohortsOf(cohorts) {
   return `${cohorts.length}: ${[...states].map(([state, n]) => `${n} ${state}`).join(", ")}`;
 }
 
+// What a round sums, where that is more than its task says: the sums of FSVRG.
+const part = (r, before) => (r.summed && r.summed !== kindOf(r.task) ? `${before}${words(r.summed)}` : "");
+
 function liveCard(live) {
   const attempt = live.attempt > 1 ? `, attempt ${live.attempt}` : "";
   const head = element("div", { class: "head" },
-    element("h2", {}, `${words(kindOf(live.task))[0].toUpperCase()}${kindOf(live.task).slice(1)} round ${live.round}${attempt} `, element("small", {}, `· ${live.state} · on model v${live.base_version}`)),
+    element("h2", {}, `${words(kindOf(live.task))[0].toUpperCase()}${kindOf(live.task).slice(1)} round ${live.round}${attempt} `, element("small", {}, `· ${live.state}${part(live, " · ")} · on model v${live.base_version}`)),
     element("span", { class: "countdown", "data-deadline": live.deadline }));
   const phases = element("ol", { class: "phases" }, ...live.phases.map((phase) => phaseItem(phase, live.dropouts[KEYS[phase.name]])));
   const selected = live.phases[0], cohorts = live.cohorts || [];
@@ -48,9 +51,9 @@ function liveCard(live) {
 }
 
 function idleCard(status) {
-  const done = status.max_rounds && status.published_rounds >= status.max_rounds;
+  const done = status.max_rounds && status.versions_made >= status.max_rounds;
   const title = status.paused ? "Rounds are paused" : done ? "All rounds are done" : "Between rounds";
-  const note = status.paused ? "resume them on the models page" : done ? `${status.published_rounds} of ${status.max_rounds} published` : "the next one opens by itself";
+  const note = status.paused ? "resume them on the models page" : done ? `${status.versions_made} of ${status.max_rounds} versions made` : "the next one opens by itself";
   return element("section", { class: "card round" }, element("div", { class: "head" }, element("h2", {}, title), element("span", { class: "countdown" }, note)),
     element("ol", { class: "phases" }, ...PHASE_NAMES.map((name) => phaseItem({ name, status: "waiting", answered: 0, expected: 0 }, 0))));
 }
@@ -103,9 +106,9 @@ function drawTables({ rounds, metrics }) {
     return element("span", { class: "wrap" }, missed.length ? missed.join(", ") : Object.keys(r.dropouts).length ? "none" : "–");
   };
   const graph = (r) => (r.neighbours === null ? "–" : `k ${r.neighbours}, t ${r.shares_needed}`);
-  const made = (r) => (r.published_version !== null && kindOf(r.task) === "training" ? `v${r.published_version}` : kindOf(r.task) === "evaluation" ? `judged v${r.base_version}` : "–");
+  const made = (r) => (kindOf(r.task) === "evaluation" ? `judged v${r.base_version}` : r.published_version !== null ? `v${r.published_version}` : r.state === "published" && part(r, "") ? `kept with v${r.base_version}` : "–");
   const number = (r) => `${r.round}${r.attempt > 1 ? `.${r.attempt}` : ""}${r.cohorts > 1 ? `, cohort ${r.cohort} of ${r.cohorts}` : ""}`;
-  fill("rounds", rounds.slice(0, 24).map((r) => [number(r), kindOf(r.task), state(r), made(r), r.inputs === null ? "–" : `${count(r.inputs)} of ${count(r.selected)}`, drops(r), graph(r), bytes(r.bytes_up_per_device), duration(r.duration_s)]), "No round has been opened yet.");
+  fill("rounds", rounds.slice(0, 24).map((r) => [number(r), kindOf(r.task) + part(r, ": "), state(r), made(r), r.inputs === null ? "–" : `${count(r.inputs)} of ${count(r.selected)}`, drops(r), graph(r), bytes(r.bytes_up_per_device), duration(r.duration_s)]), "No round has been opened yet.");
   $("rounds-note").textContent = rounds.length > 24 ? "the newest 24 of all tasks" : "";
 }
 

@@ -68,8 +68,9 @@ def test_everybody_fits_into_the_demos_cohort(devices: int) -> None:
 
 def result(**changes: object) -> DemoResult:
     rounds = (
-        RoundResult(1, 1, None, 8, 2, 0.1, 0.2, 12_345, 3.2),
-        RoundResult(2, None, "too_few_inputs", 0, 8, 0.2, None, None, None),
+        RoundResult(1, None, "feature counts", None, 8, 0, 0.1, None, 12_345, 3.2),
+        RoundResult(2, 1, "descent", None, 8, 2, 0.1, 0.2, 12_345, 3.2),
+        RoundResult(3, None, "training", "too_few_inputs", 0, 8, 0.2, None, None, None),
     )
     values: dict[str, object] = {
         "dashboard": "http://127.0.0.1:1/",
@@ -96,6 +97,7 @@ def test_the_outcome_is_shown_as_a_table_with_where_the_dashboard_is() -> None:
         "CTR before",
         "0.100",
         "12.3",
+        "feature counts",
         "abandoned: too_few_inputs",
         "8 of 8 keyboards on version 1.",
         "127.0.0.1:1/",
