@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import re
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -19,6 +21,19 @@ from benchmarks import BenchmarkError
 from coordinator.settings import Settings
 
 ROOT = Path(__file__).parent.parent
+_LASTING_PORTS = range(20_000, 30_000)
+
+
+def lasting_port() -> int:
+    """A free port for a server that may go away and come back.
+
+    It is none of those that systems give to whoever asks for any (from 32,768 on Linux), so nobody gets it by chance
+    before it is listened at, or meanwhile.
+    """
+    while True:
+        port = random.SystemRandom().choice(_LASTING_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @dataclass(frozen=True)

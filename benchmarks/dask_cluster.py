@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -21,7 +21,7 @@ from coordinator.aggregation.cluster import Cluster
 
 _ROOT = Path(__file__).parent.parent
 START_S = 120.0
-"""Longest wait for the scheduler to listen."""
+"""Longest wait for the scheduler to listen, and for its workers."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,7 @@ def dask_cluster(folder: Path, preloads: Sequence[str | None] = (None, None)) ->
     names = {name: str(folder / name) for name in ("authority.pem", "node.pem", "node.key")}
     authority, certificate, key = names.values()
     tls = ["--tls-ca-file", authority, "--tls-cert", certificate, "--tls-key", key]
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    address = f"tls://127.0.0.1:{port}"
+    where = folder / "scheduler.json"
     with ExitStack() as stack:
         log = stack.enter_context((folder / "cluster.log").open("wb"))
 
@@ -60,25 +58,36 @@ def dask_cluster(folder: Path, preloads: Sequence[str | None] = (None, None)) ->
             stack.callback(process.kill)
             return process
 
-        scheduler = start("dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
-        common = (address, "--no-nanny", "--no-dashboard", "--nthreads", "1", "--local-directory", str(folder))
+        where_it_is = ("--scheduler-file", str(where))
+        scheduler = start("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", *where_it_is)
+        common = (*where_it_is, "--no-nanny", "--no-dashboard", "--nthreads", "1", "--local-directory", str(folder))
         workers = [
             start("dask_worker", *common, *(("--preload", preload) if preload is not None else ()))
             for preload in preloads
         ]
-        _wait_until_it_listens(scheduler, port)
-        yield DaskCluster(Cluster(address, authority, certificate, key), workers)
+        cluster = Cluster(_address(scheduler, where), authority, certificate, key)
+        _await_workers(cluster, len(workers))
+        yield DaskCluster(cluster, workers)
 
 
-def _wait_until_it_listens(scheduler: subprocess.Popen[bytes], port: int) -> None:
-    """Importing takes seconds on a busy machine, longer than those who connect are ready to wait."""
+def _address(scheduler: subprocess.Popen[bytes], where: Path) -> str:
+    """Of the scheduler, once it listens. Importing takes seconds on a busy machine."""
     until = time.monotonic() + START_S
     while scheduler.poll() is None and time.monotonic() < until:
-        with suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
-            return
+        with suppress(OSError, ValueError):  # not there, or half of it
+            return str(json.loads(where.read_text())["address"])
         time.sleep(0.05)
     raise RuntimeError("the scheduler did not start: cluster.log says why")
+
+
+def _await_workers(cluster: Cluster, count: int) -> None:
+    """Return when every worker is known: jobs given out earlier would all be the first one's."""
+    from distributed import Client
+    from distributed.security import Security
+
+    security = Security(tls_ca_file=cluster.authority, tls_client_cert=cluster.certificate, tls_client_key=cluster.key)
+    with Client(cluster.scheduler, security=security, timeout=START_S, set_as_default=False) as client:
+        client.wait_for_workers(count, timeout=START_S)
 
 
 def write_certificates(folder: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks._loopback import lasting_port
 
 
 class PostgresUnavailableError(Exception):
@@ -47,13 +48,11 @@ class PostgresServer:
             folder = Path(tempfile.mkdtemp(prefix="pg-"))  # the caller's folder is closed to other users
             os.chown(folder, user, entry.pw_gid)
         data = folder / "data"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = lasting_port()
         server = cls(f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres", binaries, data, user)
         server._run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c max_connections=200"
-        server._run("pg_ctl", "-D", str(data), "-w", "-t", "60", "-l", str(folder / "log"), "-o", options, "start")
+        server._run("pg_ctl", "-D", str(data), "-w", "-t", "110", "-l", str(folder / "log"), "-o", options, "start")
         return server
 
     def stop(self) -> None:
@@ -64,7 +63,17 @@ class PostgresServer:
     def restart(self) -> None:
         """Stop as a crash would, and start again on the same port and data."""
         self._run(
-            "pg_ctl", "-D", str(self._data), "-m", "immediate", "-w", "-l", str(self._data.parent / "log"), "restart"
+            "pg_ctl",
+            "-D",
+            str(self._data),
+            "-m",
+            "immediate",
+            "-w",
+            "-t",
+            "110",
+            "-l",
+            str(self._data.parent / "log"),
+            "restart",
         )
 
     def _run(self, program: str, *arguments: str) -> None:

@@ -137,6 +137,7 @@ SMALL_DEMO: dict[str, Any] = {
     "deadlines.confirm_s": 15.0,
     "deadlines.unmask_s": 15.0,
     "pace.longest_s": 5.0,
+    "releases.evaluation_devices": 4,
     "operators.public_reports": True,
 }
 """What ``--small-demo`` sets, below the other options."""

@@ -12,11 +12,12 @@ from coordinator.app import create_app
 from coordinator.errors import ReleaseError, SettingsError
 from coordinator.releases.model_store import load_artifact, weights_of
 from coordinator.releases.rollout import roll_back
+from coordinator.reports import Reports
 from coordinator.rounds.fsvrg import state_at
 from coordinator.settings import validate
 from coordinator.task_reports import TaskReports
 from federated_protocol import wire
-from federated_protocol.messages import Anchor, Phase
+from federated_protocol.messages import Anchor, ComeBackReason, Phase
 from federated_protocol.plan import TaskKind, VarianceReduction
 
 D = 24
@@ -176,6 +177,26 @@ def test_the_report_names_the_next_sum(sparse):
     assert (task.kind, task.algorithm, task.next_sum) == ("training", "fsvrg", "feature_counts")
     run(sparse)
     assert reports.tasks()[0].next_sum == "gradient"
+
+
+def test_the_list_of_rounds_says_what_each_summed_and_only_a_descent_makes_a_version(sparse):
+    reports = Reports(sparse.coordinator.database, sparse.settings)
+    for _ in range(3):
+        run(sparse)
+    found = [(report.summed, report.published_version) for report in reversed(reports.rounds())]
+    assert found == [("feature_counts", None), ("gradient", None), ("descent", 1)]
+    status = reports.status(sparse.clock.now)
+    assert (status.published_rounds, status.versions_made) == (3, 1)
+    sparse.select(6)
+    assert reports.status(sparse.clock.now).running.summed == "gradient"
+
+
+def test_rounds_end_after_so_many_versions(deploy):
+    ending = deploy(algorithm="fsvrg", rounds={"max_rounds": 1})
+    assert [run(ending)[0] for _ in range(3)][-1] is TaskKind.DESCENT
+    ending.tick(ending.settings.rounds.pause_s)
+    answer = ending.device().check_in()
+    assert (answer.reason, answer.after_s) == (ComeBackReason.NO_ROUND, ending.settings.pace.longest_s)
 
 
 def test_usage_is_counted_with_the_descent_alone(sparse):

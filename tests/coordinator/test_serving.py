@@ -67,7 +67,7 @@ def test_the_coordinator_serves_devices_and_people_and_keeps_its_versions(tmp_pa
         process, url = start(*arguments, port_file=tmp_path / "port")
         try:
             assert urllib3.request("GET", url + "/v1/health").json() == {"status": "ok", "model_version": 0}
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while (status := urllib3.request("GET", url + "/admin/status").json())["running"] is None:
                 assert time.monotonic() < deadline  # the ticker opens the first round
             assert status["running"]["state"] == "selecting"

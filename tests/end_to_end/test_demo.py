@@ -17,6 +17,8 @@ import pytest
 import keyboard_app
 
 DEMO = (sys.executable, "-m", "keyboard_app.cli", "demo", "--no-window", "--typing", "line")
+DEMO_S, PATIENCE_S = 500.0, 120.0
+"""For what takes half a minute, and a few seconds, where nothing else runs."""
 
 
 def environment() -> dict[str, str]:
@@ -32,14 +34,15 @@ def test_a_small_demo_prints_the_table_and_brings_every_keyboard_to_the_new_vers
         [*DEMO, "--devices", "8", "--rounds", "2", "--dropout", "0", "--exit", "--json", "--keep", str(kept)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEMO_S,
         env=environment(),
     )
     assert ran.returncode == 0, ran.stderr
     result = json.loads(ran.stdout)
-    assert [row["version"] for row in result["rounds"]] == [1, 2]
-    assert all(row["participants"] >= 4 for row in result["rounds"])
-    assert all(row["bytes_up_per_device"] > 1_000 for row in result["rounds"])
+    made = [row for row in result["rounds"] if row["version"]]  # on a busy machine an attempt may have fallen short
+    assert [row["version"] for row in made] == [1, 2]
+    assert all(row["participants"] >= 4 for row in made)
+    assert all(row["bytes_up_per_device"] > 1_000 for row in made)
     assert (result["keyboards"], result["keyboards_on_last_version"]) == (8, 8)
     assert result["evaluation"]["overall"]["last"]["ctr"] > 0
     assert result["succeeded"]
@@ -55,13 +58,34 @@ def test_a_small_demo_prints_the_table_and_brings_every_keyboard_to_the_new_vers
 def test_devices_that_die_in_rounds_come_back_and_get_the_new_version_all_the_same() -> None:
     options = ["--devices", "12", "--rounds", "2", "--dropout", "0.3", "--seed", "1", "--exit", "--json"]
     ran = subprocess.run(
-        [*DEMO, *options, "--no-evaluation"], capture_output=True, text=True, timeout=120, env=environment()
+        [*DEMO, *options, "--no-evaluation"], capture_output=True, text=True, timeout=DEMO_S, env=environment()
     )
     assert ran.returncode == 0, ran.stderr
     result = json.loads(ran.stdout)
     assert sum(row["dropouts"] for row in result["rounds"]) > 0
     assert (result["keyboards"], result["keyboards_on_last_version"]) == (12, 12)
     assert result["folder"] is None
+
+
+@pytest.mark.xdist_group("end_to_end")
+def test_a_version_that_takes_three_sums_reaches_every_keyboard_in_one_night() -> None:
+    options = ["--devices", "6", "--rounds", "1", "--dropout", "0", "--no-evaluation", "--exit", "--json"]
+    ran = subprocess.run(
+        [*DEMO, *options, "--set", "algorithm=fsvrg"],
+        capture_output=True,
+        text=True,
+        timeout=DEMO_S,
+        env=environment(),
+    )
+    assert ran.returncode == 0, ran.stderr
+    result = json.loads(ran.stdout)
+    opened = [row for row in result["rounds"] if row["reason"] is None]
+    assert [(row["summed"], row["version"]) for row in opened] == [
+        ("feature counts", None),
+        ("gradient", None),
+        ("descent", 1),
+    ]
+    assert (result["keyboards"], result["keyboards_on_last_version"]) == (6, 6)
 
 
 @pytest.mark.xdist_group("end_to_end")
@@ -74,10 +98,10 @@ def test_ctrl_c_ends_every_process_of_the_demo(tmp_path: Path) -> None:
         env=environment(),
     )
     try:
-        wait_until(lambda: len(left_behind(kept)) >= 3, 60)
+        wait_until(lambda: len(left_behind(kept)) >= 3)
         running.send_signal(signal.SIGINT)
-        assert running.wait(20) == 0
-        wait_until(lambda: not left_behind(kept), 5)
+        assert running.wait(PATIENCE_S) == 0
+        wait_until(lambda: not left_behind(kept))
     finally:
         running.kill()
         running.wait()
@@ -93,12 +117,12 @@ def test_a_killed_demo_leaves_no_process_behind(tmp_path: Path) -> None:
         env=environment(),
     )
     try:
-        wait_until(lambda: len(left_behind(kept)) >= 3, 60)
+        wait_until(lambda: len(left_behind(kept)) >= 3)
     finally:
         running.kill()
         running.wait()
     if sys.platform == "linux":
-        wait_until(lambda: not left_behind(kept), 15)
+        wait_until(lambda: not left_behind(kept))
 
 
 @pytest.mark.parametrize(
@@ -112,7 +136,7 @@ def test_a_killed_demo_leaves_no_process_behind(tmp_path: Path) -> None:
 )
 def test_what_cannot_work_is_explained_in_one_line(tmp_path: Path, options: list[str], says: str) -> None:
     ran = subprocess.run(
-        [*DEMO, "--exit", *options], capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment()
+        [*DEMO, "--exit", *options], capture_output=True, text=True, timeout=PATIENCE_S, cwd=tmp_path, env=environment()
     )
     assert ran.returncode == 1
     assert says in ran.stderr
@@ -132,9 +156,9 @@ def left_behind(kept: Path) -> list[int]:
     return found
 
 
-def wait_until(condition: object, timeout_s: float) -> None:
+def wait_until(condition: object) -> None:
     assert callable(condition)
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.1)

@@ -25,6 +25,7 @@ import pytest
 from sqlalchemy import select
 
 from benchmarks._device_process import FleetSetting, make_device
+from benchmarks._loopback import lasting_port
 from coordinator.rounds.states import RoundState
 from coordinator.settings import CodecTarget, DeadlineSettings, PaceSettings, RoundSettings, Settings
 from coordinator.storage import Database, message_store, round_store
@@ -36,7 +37,8 @@ from keyboard_app.device.identity import DeviceIdentity
 
 ROOT = Path(__file__).parents[2]
 DIMENSION = 24
-PATIENCE_S = 40.0
+PATIENCE_S = 120.0
+"""For what takes a few seconds where nothing else runs."""
 
 
 class Nursery:
@@ -64,7 +66,7 @@ class Nursery:
         """End it."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(PATIENCE_S)
 
 
 @dataclass
@@ -126,15 +128,23 @@ class Federation:
     devices: list[Any] = field(default_factory=list)
     transports: list[Any] = field(default_factory=list)
     forked: list[int] = field(default_factory=list)
+    ports: dict[str, int] = field(default_factory=dict)
     _due: list[float] = field(default_factory=list)
 
     def start(self, name: str = "one", dies: str | None = None, threads: int = 16, read_s: float = 20.0) -> Served:
         """Start a coordinator, or start one again under its old name and port."""
+        port = self.ports.setdefault(name, lasting_port())
         port_file, log = self.folder / f"{name}.port", self.folder / f"{name}.log"
         ready = log.stat().st_size if log.exists() else 0
         settings = msgspec.to_builtins(self.settings)
         group = self.nursery.fork(
-            coordinator=settings, port_file=str(port_file), log=str(log), dies=dies, threads=threads, read_s=read_s
+            coordinator=settings,
+            port=port,
+            port_file=str(port_file),
+            log=str(log),
+            dies=dies,
+            threads=threads,
+            read_s=read_s,
         )
         wait_until(lambda: log.exists() and "listening on" in log.read_text()[ready:])
         made = Served(port_file, log, group)

@@ -2,7 +2,8 @@
 
 Run as a program. It reads one JSON object a line and answers each with one line, the new process's id:
 
-``{"coordinator": {settings}, "port_file": ..., "log": ..., "dies": ... | null, "threads": 16, "read_s": 20}``
+``{"coordinator": {settings}, "port": ..., "port_file": ..., "log": ..., "dies": ... | null, "threads": 16,
+"read_s": 20}``
 ``{"devices": folder, "url": ..., "first": 0, "count": 3, "log": ...}``
 """
 
@@ -61,8 +62,7 @@ def be_coordinator(wish):
         return serving.ServedApp(app, start=coordinator.start_ticking, stop=stop, close=coordinator.close)
 
     port_file = Path(wish["port_file"])
-    port = int(port_file.read_text()) if port_file.exists() else 0
-    serving.serve(make, host="127.0.0.1", port=port, port_file=port_file, threads=wish["threads"])
+    serving.serve(make, host="127.0.0.1", port=wish["port"], port_file=port_file, threads=wish["threads"])
 
 
 def be_devices(wish):

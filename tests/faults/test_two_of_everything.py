@@ -95,7 +95,7 @@ def test_one_coordinator_and_one_worker_are_killed_and_nothing_is_lost(federate,
     federation.step_until(lambda: federation.stands_in(RoundState.COLLECTING, Phase.MASKED_INPUT, HALF))
     first.kill()
     federation.step_until(federation.everybody_was_in)
-    assert workers[0].wait(10) == 9, "it was at work when it died"
+    assert workers[0].wait(60) == 9, "it was at work when it died"
     assert workers[1].poll() is None
     assert federation.first_round_held()
     federation.check_books()

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks._loopback import lasting_port
 from keyboard_app.device import DeviceIdentity, Enrolment
 from tests.keyboard_app.window.conftest import PageRig
 
 pytestmark = pytest.mark.xdist_group("window")
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 ALONE = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
 
 
@@ -33,6 +34,7 @@ class Federation:
 
     def __init__(self, folder: Path, tokens: int) -> None:
         self._folder = folder
+        self._port = lasting_port()
         self._processes: list[subprocess.Popen[bytes]] = []
         self.tokens = [f"token-{number}" for number in range(tokens)]
         self._run("coordinator.authority.cli", "init", str(folder / "authority"), "--insecure-demo").wait()
@@ -48,11 +50,11 @@ class Federation:
     def start(self) -> None:
         """Start the coordinator, on the same port and the same database as before."""
         port = self._folder / "coordinator.port"
-        known = port.read_text() if port.exists() else "0"
         port.unlink(missing_ok=True)
         self._coordinator = self._run(
-            "coordinator.cli", "serve", "--database", str(self._folder / "coordinator.sqlite"), "--port", known.strip(),
-            "--port-file", str(port), "--authority-public-key", str(self._folder / "authority" / "public.key"),
+            "coordinator.cli", "serve", "--database", str(self._folder / "coordinator.sqlite"),
+            "--port", str(self._port), "--port-file", str(port),
+            "--authority-public-key", str(self._folder / "authority" / "public.key"),
             "--small-demo",
         )  # fmt: skip
         wait_for(port.exists)
