@@ -89,6 +89,8 @@ class ModelStore:
         self.dimensions = tuple(shape.dimension for shape in shapes)
         """Numbers of weights d that a model may have here."""
         self.v0 = StoredModel(0, "", _frozen(weights0), threshold0)
+        published = ModelArtifact(0, 0, bundle_digest, weights0.astype("<f4").tobytes(), float(threshold0))
+        self._digest0 = hashlib.sha256(msgspec.msgpack.encode(published)).hexdigest()
         self._index = self._read_index()
         self._current = self._recover()
         self._pinned = None if self._index.pinned is None else self._load(self._index.pinned)
@@ -139,7 +141,7 @@ class ModelStore:
 
     def holds(self, notice: ModelNotice) -> bool:
         """Whether the current model is the announced one."""
-        return self.current.version == notice.version and self.current.digest == notice.digest
+        return self._is(self.current, notice.version, notice.digest)
 
     def holds_for_holdback(self, notice: ModelNotice) -> bool:
         """Whether the holdback's model is the announced one."""
@@ -147,11 +149,13 @@ class ModelStore:
         return (held.version, held.digest) == ((0, "") if announced is None else (announced.version, announced.digest))
 
     def find(self, version: int, digest: str) -> StoredModel | None:
-        """The current or previous model if it is exactly this one, else None."""
-        for model in (self.current, self.previous):
-            if model is not None and model.version == version and model.digest == digest:
-                return model
-        return None
+        """The current model, the previous one or v0 if it is exactly this one, else None."""
+        found = (self.current, self.previous, self.v0)
+        return next((model for model in found if model is not None and self._is(model, version, digest)), None)
+
+    def _is(self, model: StoredModel, version: int, digest: str) -> bool:
+        """What ships with the app is as good as fetched where a coordinator's version 0 has the same content."""
+        return (model.version, model.digest or self._digest0) == (version, digest)
 
     def verify(self, raw: bytes | memoryview, version: int, digest: str) -> StoredModel:
         """Check a downloaded artifact without keeping it.

@@ -26,6 +26,9 @@ def live(world: World, device: Device) -> DeviceRuntime:
 
 
 def test_a_thread_keeps_the_device_current_and_tells_of_changes(world: World) -> None:
+    for _ in range(6):
+        world.add_device()
+    world.run(world.published())
     device = world.add_device()
     device.runtime.stop()
     runtime = live(world, device)

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from coordinator.releases.shipped import shipped_artifact
 from federated_protocol import wire
 from federated_protocol.messages import HoldbackModel, ModelArtifact, ModelNotice
 from keyboard_app.device.model_store import ModelRejectedError, ModelStore
+from suggestion_model.bundle import Bundle
 
 BUNDLE = "cd" * 32
 WEIGHTS0 = np.linspace(-1, 1, 11, dtype=np.float32)
@@ -55,6 +57,25 @@ def test_the_announced_model_is_found_and_no_other(tmp_path: Path) -> None:
     assert store.holds(notice)
     assert store.find(1, notice.digest) is store.current
     assert store.find(1, "00" * 32) is None
+
+
+def test_a_version_0_of_the_same_content_need_not_be_fetched(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    raw = wire.encode(ModelArtifact(0, 0, BUNDLE, WEIGHTS0.astype("<f4").tobytes(), 0.25))
+    digest = hashlib.sha256(raw).hexdigest()
+    assert store.holds(ModelNotice(0, digest))
+    assert store.find(0, digest) is store.v0
+    assert not store.holds(ModelNotice(0, hashlib.sha256(raw + b"\0").hexdigest()))
+    assert not store.holds(ModelNotice(1, digest))
+    store.admit(*artifact(1))
+    assert not store.holds(ModelNotice(0, digest))
+    assert store.find(0, digest) is store.v0  # for a round that starts from it, or judges by it
+
+
+def test_the_coordinators_version_0_of_the_ranker_is_what_ships_with_the_app(tmp_path: Path) -> None:
+    bundle, published = Bundle.shipped(), wire.encode(shipped_artifact())
+    store = ModelStore(tmp_path, bundle.digest, bundle.weights0, bundle.threshold0, heads=bundle.heads)
+    assert store.holds(ModelNotice(0, hashlib.sha256(published).hexdigest()))
 
 
 def test_what_the_holdback_ranks_with_outlives_newer_models_and_a_restart(tmp_path: Path) -> None:

@@ -113,6 +113,9 @@ def test_an_absent_coordinator_is_asked_less_and_less_often(world: World) -> Non
 
 
 def test_a_model_spoiled_on_the_way_is_not_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(6):
+        world.add_device()
+    world.run(world.published())
     device = world.add_device()
     real = device.transport.model
     monkeypatch.setattr(device.transport, "model", lambda version: real(version)[:-1] + b"\x55")
