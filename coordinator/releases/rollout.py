@@ -69,6 +69,7 @@ _OFFERED = (
     .order_by(models.c.version.desc())
     .limit(1)
 )
+_IS_PAUSED = select(meta.c.value).where(meta.c.name == _PAUSED)
 _WAITING = select(func.min(rollouts.c.version)).where(rollouts.c.state == CANDIDATE)
 """Made once: it is asked several times a check-in."""
 
@@ -273,7 +274,7 @@ def pause_rounds(connection: Connection, paused: bool, *, now: float, actor: str
 
 def rounds_paused(connection: Connection) -> bool:
     """Whether no further round may open."""
-    return connection.scalar(select(meta.c.value).where(meta.c.name == _PAUSED)) is not None
+    return connection.scalar(_IS_PAUSED) is not None
 
 
 def _decide(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
 
@@ -18,6 +19,22 @@ EVERYBODY = b""
 _OF_PHASE = (messages.c.round_id == bindparam("round_id")) & (messages.c.phase == bindparam("phase"))
 _PAYLOAD = select(messages.c.payload).where(_OF_PHASE, messages.c.device == bindparam("device"))
 _COUNT = select(func.count()).select_from(messages).where(_OF_PHASE)
+_ARRIVAL = (
+    select(messages.c.received_at)
+    .where(_OF_PHASE)
+    .order_by(messages.c.received_at)
+    .offset(bindparam("before"))
+    .limit(bindparam("most"))
+)
+_WHO_ANSWERED = select(messages.c.device).where(_OF_PHASE)
+_BYTES = select(func.sum(messages.c.size_bytes)).where(_OF_PHASE)
+_PAYLOADS = (
+    select(messages.c.device, messages.c.payload)
+    .where(_OF_PHASE)
+    .order_by(messages.c.device)
+    .execution_options(yield_per=16)
+)
+_SIGNATURES = select(messages.c.device, messages.c.signature).where(_OF_PHASE)
 _RESULT = (
     select(results.c.answer)
     .where(
@@ -76,58 +93,38 @@ def add_message(
 
 def count_messages(connection: Connection, round_id: int, phase: Phase) -> int:
     """How many devices answered a phase so far."""
-    return connection.scalar(_COUNT, {"round_id": round_id, "phase": phase.value}) or 0
+    return connection.scalar(_COUNT, _phase(round_id, phase)) or 0
 
 
 def arrival(connection: Connection, round_id: int, phase: Phase, place: int) -> float | None:
     """When the answer arrived that was number ``place``, from 1; None when there are fewer."""
-    query = (
-        select(messages.c.received_at)
-        .where(messages.c.round_id == round_id, messages.c.phase == phase.value)
-        .order_by(messages.c.received_at)
-        .offset(place - 1)
-        .limit(1)
-    )
-    return connection.scalar(query)
+    return connection.scalar(_ARRIVAL, _phase(round_id, phase) | {"before": place - 1, "most": 1})
 
 
 def devices_that_answered(connection: Connection, round_id: int, phase: Phase) -> list[bytes]:
     """Who answered a phase."""
-    query = select(messages.c.device).where(messages.c.round_id == round_id, messages.c.phase == phase.value)
-    return list(connection.scalars(query))
+    return list(connection.scalars(_WHO_ANSWERED, _phase(round_id, phase)))
 
 
 def bytes_received(connection: Connection, round_id: int, phase: Phase) -> int:
     """Request bytes of a phase."""
-    query = select(func.sum(messages.c.size_bytes)).where(
-        messages.c.round_id == round_id, messages.c.phase == phase.value
-    )
-    return int(connection.scalar(query) or 0)
+    return int(connection.scalar(_BYTES, _phase(round_id, phase)) or 0)
 
 
 def payloads(connection: Connection, round_id: int, phase: Phase) -> Iterator[tuple[bytes, bytes]]:
     """(device, payload) of every message of a phase, in the order of the fingerprints, one at a time."""
-    query = (
-        select(messages.c.device, messages.c.payload)
-        .where(messages.c.round_id == round_id, messages.c.phase == phase.value)
-        .order_by(messages.c.device)
-        .execution_options(yield_per=16)
-    )
-    for row in connection.execute(query):
+    for row in connection.execute(_PAYLOADS, _phase(round_id, phase)):
         yield row.device, row.payload
 
 
 def payload(connection: Connection, round_id: int, phase: Phase, device: bytes) -> bytes | None:
     """What one device said in a phase."""
-    return connection.scalar(_PAYLOAD, {"round_id": round_id, "phase": phase.value, "device": device})
+    return connection.scalar(_PAYLOAD, _phase(round_id, phase) | {"device": device})
 
 
 def signatures(connection: Connection, round_id: int, phase: Phase) -> dict[bytes, bytes]:
     """The envelopes' signatures of a phase, by device."""
-    query = select(messages.c.device, messages.c.signature).where(
-        messages.c.round_id == round_id, messages.c.phase == phase.value
-    )
-    return {row.device: row.signature for row in connection.execute(query)}
+    return {row.device: row.signature for row in connection.execute(_SIGNATURES, _phase(round_id, phase))}
 
 
 def put_results(connection: Connection, round_id: int, phase: Phase, answers: Mapping[bytes, bytes]) -> None:
@@ -180,3 +177,7 @@ def add_check_in(
 def purge_check_ins(connection: Connection, received_before: float) -> None:
     """Forget check-ins that the clock-skew rule refuses by now."""
     connection.execute(delete(check_ins).where(check_ins.c.received_at < received_before))
+
+
+def _phase(round_id: int, phase: Phase) -> dict[str, Any]:
+    return {"round_id": round_id, "phase": phase.value}

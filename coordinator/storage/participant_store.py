@@ -23,6 +23,7 @@ _JOINED = (
 _PARTICIPANT = select(participants).where(
     participants.c.round_id == bindparam("round_id"), participants.c.device == bindparam("device")
 )
+_ALL = select(participants).where(participants.c.round_id == bindparam("round_id")).order_by(participants.c.device)
 _TAKES_PART = (
     select(participants.c.device)
     .where(
@@ -174,8 +175,7 @@ def participant(connection: Connection, round_id: int, device: bytes) -> Partici
 
 def all_participants(connection: Connection, round_id: int) -> list[Participant]:
     """Every device of a round, in the order of the fingerprints (which is the order of the roster)."""
-    query = select(participants).where(participants.c.round_id == round_id).order_by(participants.c.device)
-    return [_participant(row) for row in connection.execute(query)]
+    return [_participant(row) for row in connection.execute(_ALL, {"round_id": round_id})]
 
 
 def drop(connection: Connection, round_id: int, devices: Iterable[bytes], phase: Phase) -> None:

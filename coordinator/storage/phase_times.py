@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from coordinator.storage.database import inserted
 from coordinator.storage.tables import phase_times, rounds
 from federated_protocol.messages import Phase
+
+_NEWEST = (
+    select(rounds.c.number, phase_times.c.answered, phase_times.c.needed_s, phase_times.c.short)
+    .join(rounds, rounds.c.id == phase_times.c.round_id)
+    .where(rounds.c.task == bindparam("task"), phase_times.c.phase == bindparam("phase"))
+    .order_by(phase_times.c.round_id.desc())
+    .limit(bindparam("most"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +40,5 @@ def put(connection: Connection, round_id: int, phase: Phase, *, answered: int, n
 
 def newest(connection: Connection, task: str, phase: Phase, limit: int) -> list[PhaseTime]:
     """The newest of a task's phases of this kind, newest first."""
-    query = (
-        select(rounds.c.number, phase_times.c.answered, phase_times.c.needed_s, phase_times.c.short)
-        .join(rounds, rounds.c.id == phase_times.c.round_id)
-        .where(rounds.c.task == task, phase_times.c.phase == phase.value)
-        .order_by(phase_times.c.round_id.desc())
-        .limit(limit)
-    )
-    return [PhaseTime(row.number, row.answered, row.needed_s, bool(row.short)) for row in connection.execute(query)]
+    found = connection.execute(_NEWEST, {"task": task, "phase": phase.value, "most": limit})
+    return [PhaseTime(row.number, row.answered, row.needed_s, bool(row.short)) for row in found]

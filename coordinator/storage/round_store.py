@@ -31,6 +31,22 @@ _BY_ID_LOCKED = _BY_ID.with_for_update()
 _PUBLISHED = select(func.count(rounds.c.number.distinct())).where(
     rounds.c.task == bindparam("task"), rounds.c.state == RoundState.PUBLISHED.value
 )
+_COHORTS = (
+    select(rounds)
+    .where(
+        rounds.c.task == bindparam("task"),
+        rounds.c.number == bindparam("number"),
+        rounds.c.attempt == bindparam("attempt"),
+    )
+    .order_by(rounds.c.cohort)
+)
+_COHORTS_LOCKED = _COHORTS.with_for_update()
+_LAST_ENDED = select(func.max(rounds.c.ended_at)).where(
+    rounds.c.task == bindparam("task"),
+    # The newest number may be a selection beside the round before it.
+    rounds.c.number
+    >= select(func.max(rounds.c.number)).where(rounds.c.task == bindparam("task")).scalar_subquery() - 1,
+)
 _VERSIONS_MADE = _PUBLISHED.where(rounds.c.published_version.is_not(None))
 
 
@@ -132,12 +148,8 @@ def round_by_id(connection: Connection, round_id: int, *, lock: bool = False) ->
 
 def cohorts_of(connection: Connection, row: Round, *, lock: bool = False) -> list[Round]:
     """Every cohort of this attempt of a round, in their order, ``row`` itself included."""
-    query = (
-        select(rounds)
-        .where(rounds.c.task == row.task, rounds.c.number == row.number, rounds.c.attempt == row.attempt)
-        .order_by(rounds.c.cohort)
-    )
-    return [_as_round(found) for found in connection.execute(query.with_for_update() if lock else query)]
+    asked = {"task": row.task, "number": row.number, "attempt": row.attempt}
+    return [_as_round(found) for found in connection.execute(_COHORTS_LOCKED if lock else _COHORTS, asked)]
 
 
 def round_by_session(connection: Connection, session: str) -> Round | None:
@@ -153,11 +165,7 @@ def newest_rounds(connection: Connection, task: str, limit: int) -> list[Round]:
 
 def last_ended_at(connection: Connection, task: str) -> float | None:
     """When the newest round of a task that has ended did so, with all its cohorts; None before the first."""
-    newest = select(func.max(rounds.c.number)).where(rounds.c.task == task).scalar_subquery()
-    # The newest number may be a selection beside the round before it.
-    ended: float | None = connection.scalar(
-        select(func.max(rounds.c.ended_at)).where(rounds.c.task == task, rounds.c.number >= newest - 1)
-    )
+    ended: float | None = connection.scalar(_LAST_ENDED, {"task": task})
     return ended
 
 

@@ -132,6 +132,7 @@ def test_a_standing_is_the_round_the_device_and_what_it_said(database, row):
         assert (stranger.public_key, stranger.digest, stranger.answers) == (None, None, 0)
         for device in (DEVICE, other):
             participant_store.join(connection, row.id, device, b"k" * 32, b"c", 1.0)
+        round_store.change_round(connection, row.id, protocol_version=2)
         participant_store.drop(connection, row.id, [other], Phase.SHARE)
         message = {"digest": b"1" * 32, "payload": b"p", "signature": b"s", "answer": b"a", "size_bytes": 1, "now": 1.0}
         message_store.add_message(connection, round_id=row.id, phase=Phase.SHARE, device=DEVICE, **message)
@@ -152,6 +153,7 @@ def test_a_standing_is_the_round_the_device_and_what_it_said(database, row):
         inputs=None,
         purged=False,
         has_plan=False,
+        protocol_version=2,
         public_key=b"k" * 32,
         digest=b"1" * 32,
         answer=b"a",
