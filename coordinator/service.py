@@ -80,7 +80,6 @@ class Coordinator:
             self.trust = Trust(settings)
             self.admission = Admission(self.database, settings, self.trust, self.wake, rng)
             self.watch = RoundWatch()
-            self.driver.on_move = self._look
             self.intake = Intake(self.database, settings, self.trust, self.wake, self.clock, self.watch)
             self.steward = RolloutSteward(self.database, settings)
             self.population = Population(self.database)
@@ -114,15 +113,11 @@ class Coordinator:
     def tick(self, now: float) -> None:
         """Move rounds on, look after rollouts, write counts down."""
         self.driver.tick(now)
-        self._look()
+        self.watch.saw(self.driver.running())
         self.steward.tick(now)
         if now >= self._flush_at:
             self._flush_at = now + FLUSH_S
             self.population.flush(now)
-
-    def _look(self) -> None:
-        """Let requests know that wait for a round to move on."""
-        self.watch.saw(self.driver.running())
 
     def wake(self) -> None:
         """Something is due now: let the ticker know, or tick in this thread when there is none."""

@@ -67,8 +67,6 @@ class RoundDriver:
         self._executor = executor
         self._holder = secrets.token_hex(8)
         self._ticking = threading.Lock()
-        self.on_move: Callable[[], None] = lambda: None
-        """Told at once when a round has moved, before further steps are looked for."""
 
     def tick(self, now: float) -> None:
         """Take every step that is due at ``now`` (Unix seconds). Returns at once if this process is ticking already."""
@@ -79,7 +77,6 @@ class RoundDriver:
                 for _ in range(2 * len(RoundState)):
                     if not self._step(task, now):
                         break
-                    self.on_move()
             self._clean(now)
         finally:
             self._ticking.release()

@@ -182,7 +182,8 @@ class Participation:
         if isinstance(answer, Selected):
             self._session = answer.session
             self._after_refresh = ClientState.AWAITING_PLAN
-            wait = _bounded(answer.retry_after_s) if self._has(answer.current) else 0.0
+            at_once = of.transport.waits or not self._has(answer.current)
+            wait = 0.0 if at_once else _bounded(answer.retry_after_s)
         else:
             self._after_refresh = self._ending_of(answer)
             wait = 0.0

@@ -112,6 +112,11 @@ class Transport:
         """Bytes so far."""
         return Traffic(self._connection.up, self._connection.down)
 
+    @property
+    def waits(self) -> bool:
+        """Whether the coordinator is asked to hold its answers until there is one: then nothing is asked too early."""
+        return self._wait_s > 0
+
     def check_in(self, message: SignedMessage) -> CheckInAnswer:
         """POST /v1/check-in.
 

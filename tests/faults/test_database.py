@@ -28,7 +28,7 @@ def finish_with_the_exact_sum(federation):
     federation.check_books()
 
 
-@pytest.mark.parametrize("state", [RoundState.SELECTING, RoundState.COLLECTING])
+@pytest.mark.parametrize("state", [RoundState.SELECTING, *PHASE_OF_STATE], ids=lambda state: state.value)
 def test_connections_that_are_cut_cost_nothing_but_a_repeated_request(federate, postgresql_url, state):
     federation = federate(DEVICES, postgresql_url)
     run_half_way(federation, state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import random
 import signal
@@ -138,7 +139,9 @@ def test_bodies_larger_than_a_call_takes_are_refused_unread(federate):
                         for _ in range(2000):
                             connection.sendall(b"10000\r\n" + bytes(0x10000) + b"\r\n")
                     continue
-                assert b" 413 " in connection.recv(100)
+                answer = http.client.HTTPResponse(connection)
+                answer.begin()
+                assert (answer.status, wire.decode(answer.read(), Refusal).reason) == (413, RefusalReason.TOO_LARGE)
     federation.step_until(federation.everybody_was_in)
     assert federation.first_round_held()
     federation.check_books()
