@@ -74,6 +74,14 @@ def gradient_sum(weights: Floats, rows: SparseRows) -> Floats:
     return np.asarray(summed, np.float64)
 
 
+def curvature_sum(weights: Floats, rows: SparseRows) -> Floats:
+    """Diagonal of the Hessian of :func:`loss_sum`, float64[d], >= 0."""
+    p = sigmoid(logits(weights, rows))
+    bend = p * (1.0 - p) * rows.weight
+    summed = np.bincount(rows.ids.ravel(), (bend[:, None] * rows.values**2).ravel(), minlength=len(weights))
+    return np.asarray(summed, np.float64)
+
+
 def objective(weights: Floats, rows: SparseRows, l2: float) -> float:
     """``loss_sum / n + l2 / 2 |w|^2`` over n rows."""
     return loss_sum(weights, rows) / len(rows) + 0.5 * l2 * float(weights @ weights)

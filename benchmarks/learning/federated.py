@@ -28,10 +28,10 @@ Vector = NDArray[np.float64]
 
 
 class LocalRule(Protocol):
-    """What a device makes of the shared weights."""
+    """What a device makes of what it is given."""
 
-    def update(self, learner: Learner, rows: Index, weights: Weights, seed: Sequence[int]) -> Vector:
-        """Its update, float64[d]."""
+    def update(self, learner: Learner, rows: Index, given: Run, seed: Sequence[int]) -> Vector:
+        """Its update, float64[d], or whatever else the server's optimiser takes the mean of."""
         ...
 
 
@@ -41,9 +41,9 @@ class Steps:
 
     setting: LocalSetting
 
-    def update(self, learner: Learner, rows: Index, weights: Weights, seed: Sequence[int]) -> Vector:
+    def update(self, learner: Learner, rows: Index, given: Run, seed: Sequence[int]) -> Vector:
         """New weights less the shared ones."""
-        return learner.train(rows, weights, self.setting, seed).astype(np.float64)
+        return learner.train(rows, given.weights, self.setting, seed).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Gradient:
 
     learning_rate: float
 
-    def update(self, learner: Learner, rows: Index, weights: Weights, seed: Sequence[int]) -> Vector:
+    def update(self, learner: Learner, rows: Index, given: Run, seed: Sequence[int]) -> Vector:
         """The negative gradient of the device's mean loss, times the step."""
-        return -self.learning_rate * learner.loss_and_gradient(rows, weights)[1]
+        return -self.learning_rate * learner.loss_and_gradient(rows, given.weights)[1]
 
 
 class Channel(Protocol):
@@ -173,7 +173,7 @@ def train(
         updates, weights = [], []
         for device in present.tolist():
             rows = population.devices[device]
-            updates.append(algorithm.local.update(learner, rows, run.weights, [seed, number, device]))
+            updates.append(algorithm.local.update(learner, rows, run, [seed, number, device]))
             weights.append(min(len(rows), algorithm.weight_cap) / algorithm.weight_cap)
         mean, total = algorithm.channel.mean(updates, weights, np.random.default_rng([seed, number, 2**31]))
         shrunk = mean * (total / (total + algorithm.prior_weight))

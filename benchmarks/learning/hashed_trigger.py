@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.learning.beliefs import online_laplace
 from benchmarks.learning.centralised import fit_centralised
 from benchmarks.learning.descents import compare
 from benchmarks.learning.federated import Algorithm, Gradient, LocalRule, Run, Steps, train
@@ -23,6 +24,7 @@ from benchmarks.learning.population import Index, Population
 from benchmarks.learning.tuning import HALF_DECADES, tuned
 from suggestion_model.algorithms.conditioning import count_scale
 from suggestion_model.algorithms.fsvrg import Spread, count_vector
+from suggestion_model.algorithms.online_laplace import OnlineLaplace
 from suggestion_model.bundle import Bundle
 from suggestion_model.sparse import SparseRows
 from suggestion_model.training import LocalSetting
@@ -34,14 +36,18 @@ MOST_ROUNDS = 400
 TARGETS = (0.8, 0.9)
 NO_CAP = 1 << 16
 """Devices count n_k / NO_CAP: more examples than any of them has."""
+LOCAL_STEPS = 20
+DAMPINGS = (0.1, 0.3, 1.0)
 DESCENT_DEVICES = 150
 
 
 def compare_rounds(population: Population, inner: Population, cohort: int, seed: int) -> dict[str, Any]:
     """FedAvg against tuned FedSGD: rounds to 80 and 90 % of the centralised AUC gain, on plain and scaled features.
 
-    All start from version 0, meet the same cohorts and end in the same plain average, weighted by n_k; each step is
-    chosen on the inner split. Features are scaled by the counts of all training devices, no label among them.
+    All start from version 0 and meet the same cohorts; each step is chosen on the inner split. The first four end in
+    the same plain average, weighted by n_k; *scaled* features are scaled by the counts of all training devices, no
+    label among them. The ``laplace`` pair ends in the sum of what devices believe, which is two vectors up and two
+    down; their steps are the server's damping.
     """
     plain = trigger_learner(population)
     central = fit_centralised(plain, inner, population)
@@ -52,16 +58,19 @@ def compare_rounds(population: Population, inner: Population, cohort: int, seed:
     found: dict[str, Any] = {"v0_auc": low, "centralised_auc": high, "dimension": len(plain.start)}
     counted = np.sum([count_vector(_sparse(population, own), len(plain.start)) for own in population.devices], axis=0)
     scaled = trigger_learner(population, count_scale(Spread.of(counted)))
-    for name, rule, learner in (
-        ("fedsgd", Gradient, plain),
-        ("fedavg", _fedavg, plain),
-        ("fedsgd_scaled", Gradient, scaled),
-        ("fedavg_scaled", _fedavg, scaled),
+    laplace = partial(_laplace, population, cohort)
+    for name, algorithm, learner, steps, vectors in (
+        ("fedsgd", _fedsgd, plain, HALF_DECADES, 1),
+        ("fedavg", _fedavg, plain, HALF_DECADES, 1),
+        ("fedsgd_scaled", _fedsgd, scaled, HALF_DECADES, 1),
+        ("fedavg_scaled", _fedavg, scaled, HALF_DECADES, 1),
+        ("fedsgd_laplace", partial(laplace, 0), plain, DAMPINGS, 2),
+        ("fedavg_laplace", partial(laplace, LOCAL_STEPS), plain, DAMPINGS, 2),
     ):
-        step, inside, tried = tuned(partial(_learning, rule, learner, inner, cohort), HALF_DECADES)
-        curve = _rounds_until(max(targets.values()), rule(step), learner, population, cohort, seed)
+        step, inside, tried = tuned(partial(_learning, algorithm, learner, inner, cohort), steps)
+        curve = _rounds_until(max(targets.values()), algorithm(step), learner, population, cohort, seed)
         reached = {share: rounds_to(curve, "auc", goal) for share, goal in targets.items()}
-        size = 4 * len(learner.start)
+        size = 4 * len(learner.start) * vectors
         found[name] = {
             "step": step,
             "step_inside_grid": inside,
@@ -78,12 +87,20 @@ def compare_rounds(population: Population, inner: Population, cohort: int, seed:
     return found
 
 
-def _fedavg(step: float) -> LocalRule:
-    return Steps(LocalSetting(EPOCHS, BATCH, step))
+def _fedsgd(step: float) -> Algorithm:
+    return _by_examples(Gradient(step))
+
+
+def _fedavg(step: float) -> Algorithm:
+    return _by_examples(Steps(LocalSetting(EPOCHS, BATCH, step)))
+
+
+def _laplace(population: Population, cohort: int, local_steps: int, damping: float) -> Algorithm:
+    return online_laplace(OnlineLaplace(damping, local_steps), cohort, partial(_sparse, population))
 
 
 def _rounds_until(
-    goal: float, rule: LocalRule, learner: Learner, population: Population, cohort: int, seed: int
+    goal: float, algorithm: Algorithm, learner: Learner, population: Population, cohort: int, seed: int
 ) -> list[tuple[int, Mapping[str, float]]]:
     """(round, AUC) up to the ten rounds in which the goal is reached, or to the last."""
     curve: list[tuple[int, Mapping[str, float]]] = []
@@ -93,7 +110,7 @@ def _rounds_until(
 
     run = None
     for until in range(10, MOST_ROUNDS + 1, 10):
-        run = train(_by_examples(rule), learner, population, cohort, until, seed, run, note)
+        run = train(algorithm, learner, population, cohort, until, seed, run, note)
         if max(point["auc"] for _, point in curve) >= goal:
             break
     return curve
@@ -117,13 +134,13 @@ def _ratio(many: int | None, few: int | None, sgd: Mapping[str, Any]) -> float |
 
 
 def _learning(
-    rule: Callable[[float], LocalRule], learner: Learner, inner: Population, cohort: int, step: float
+    algorithm: Callable[[float], Algorithm], learner: Learner, inner: Population, cohort: int, step: float
 ) -> float:
     """Mean AUC over the first rounds on the inner split: high for a step that is fast and stays good."""
     curve: list[float] = []
     with np.errstate(all="ignore"):
         train(
-            _by_examples(rule(step)),
+            algorithm(step),
             learner,
             inner,
             cohort,

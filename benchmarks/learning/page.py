@@ -129,7 +129,8 @@ def _studies(found: Mapping[str, Any]) -> str:
                 "yes" if values[method]["step_inside_grid"] else "no",
                 *(str(n) if n is not None else "never" for n in values[method]["rounds_to"].values()),
             ]
-            for method in ("fedsgd", "fedavg", "fedsgd_scaled", "fedavg_scaled")
+            for method, value in values.items()
+            if isinstance(value, dict) and "rounds_to" in value
         ]
         parts.append(_table(["hashed trigger", "step", "inside its grid", *values["fedavg"]["rounds_to"]], rows))
     if "fsvrg" in studies:

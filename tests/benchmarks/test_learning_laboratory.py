@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.__main__ import main
 from benchmarks._workers import Workers
 from benchmarks.learning.cache import Shelf, digest_of
-from benchmarks.learning.federated import Algorithm, Clear, Coded, Gradient, Steps, train
+from benchmarks.learning.federated import Algorithm, Clear, Coded, Gradient, Run, Steps, train
 from benchmarks.learning.judging import METRICS
 from benchmarks.learning.learners import HeadLearner, ranker_learner
 from benchmarks.learning.linear_head import linear_head
@@ -28,6 +28,7 @@ from benchmarks.learning.reference import PlainBm25
 from benchmarks.learning.typing_stage import Typed, TypingStage
 from benchmarks.learning.worlds import World
 from coordinator.aggregation.cluster import Cluster
+from coordinator.aggregation.optimizers import OptimizerState
 from coordinator.settings import CodecTarget
 from keyboard_app.simulation.people import shipped_replay
 from keyboard_app.simulation.splits import is_held_out, outline
@@ -196,8 +197,9 @@ def test_heads_that_ship_are_scored_as_one_matrix_like_the_model_file(population
 def test_one_step_on_everything_is_fedsgd(population: Population, learner: HeadLearner) -> None:
     rows = population.devices[0][:16]
     setting = LocalSetting(epochs=1, batch_size=16, learning_rate=0.05)
-    one_step = Steps(setting).update(learner, rows, learner.start, [0])
-    gradient = Gradient(0.05).update(learner, rows, learner.start, [0])
+    given = Run(learner.start, OptimizerState(), 0)
+    one_step = Steps(setting).update(learner, rows, given, [0])
+    gradient = Gradient(0.05).update(learner, rows, given, [0])
     assert np.allclose(one_step, gradient, atol=1e-6)
 
 
