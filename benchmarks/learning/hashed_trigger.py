@@ -36,7 +36,7 @@ MOST_ROUNDS = 400
 TARGETS = (0.8, 0.9)
 NO_CAP = 1 << 16
 """Devices count n_k / NO_CAP: more examples than any of them has."""
-LOCAL_STEPS = 20
+LOCAL_STEPS = 10
 DAMPINGS = (0.1, 0.3, 1.0)
 DESCENT_DEVICES = 150
 

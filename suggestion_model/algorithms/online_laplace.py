@@ -13,13 +13,17 @@ mean, so that the server needs two sums over devices and nothing else, and both 
 
 Without local steps, w_k = m, the first is the negative gradient: FedSGD with a step for each weight that shrinks as
 evidence comes in. That weights are not independent makes the whole step too long, hence eta < 1.
+
+Local steps cannot overshoot, however many examples a device has: each goes to the minimum of a bound on the objective
+that touches it where the step begins, quadratic in every example's logit (Jaakkola and Jordan, "Bayesian parameter
+estimation via variational methods", 2000) and, by Cauchy and Schwarz, in every weight for itself.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..sparse import Floats, SparseRows, curvature_sum, gradient_sum
+from ..sparse import Floats, SparseRows, curvature_bound, curvature_sum, gradient_sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +55,20 @@ class OnlineLaplace:
 
     damping: float = 0.3
     """eta, in (0, 1]: the share of the way to the posterior's mean that a round goes."""
-    local_steps: int = 20
+    local_steps: int = 10
     """>= 0; 0 is FedSGD with this server."""
-    local_damping: float = 0.1
-    """The share of a local step by Newton's method, each weight for itself, that is gone, in (0, 1]."""
 
-    def evidence(self, belief: Belief, rows: SparseRows) -> Evidence:
-        """One device's part.
-
-        Args:
-            belief: what everybody believes.
-            rows: the device's n_k >= 1 examples; d is the belief's.
-        """
+    def local(self, belief: Belief, rows: SparseRows) -> Floats:
+        """w_k, float64[d]: towards the most probable weights, were the device's n_k >= 1 examples all that is new."""
         weights = belief.mean
         for _ in range(self.local_steps):
             uphill = gradient_sum(weights, rows) + belief.precision * (weights - belief.mean)
-            weights = weights - self.local_damping * uphill / (curvature_sum(weights, rows) + belief.precision)
+            weights = weights - uphill / (curvature_bound(weights, rows) + belief.precision)
+        return weights
+
+    def evidence(self, belief: Belief, rows: SparseRows) -> Evidence:
+        """A device's report."""
+        weights = self.local(belief, rows)
         curvature = curvature_sum(weights, rows)
         return Evidence(curvature * (weights - belief.mean) - gradient_sum(weights, rows), curvature)
 

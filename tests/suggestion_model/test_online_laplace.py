@@ -7,7 +7,15 @@ import pytest
 
 from benchmarks._sparse_clicks import sparse_clicks
 from suggestion_model.algorithms.online_laplace import Belief, Evidence, OnlineLaplace
-from suggestion_model.sparse import Floats, SparseRows, curvature_sum, gradient_sum, objective
+from suggestion_model.sparse import (
+    Floats,
+    SparseRows,
+    curvature_bound,
+    curvature_sum,
+    gradient_sum,
+    loss_sum,
+    objective,
+)
 
 D = 251
 
@@ -34,6 +42,24 @@ def test_curvature_is_how_the_gradient_changes(devices: list[SparseRows]) -> Non
         small = 1e-5 * (np.arange(D) == j)
         change = gradient_sum(weights + small, rows)[j] - gradient_sum(weights - small, rows)[j]
         assert curvature_sum(weights, rows)[j] == pytest.approx(change / 2e-5, abs=1e-4)
+
+
+def test_no_step_goes_above_the_bound(devices: list[SparseRows]) -> None:
+    rng, rows = np.random.default_rng(6), devices[0]
+    for size in (0.01, 0.3, 3.0):
+        weights, way = rng.standard_normal(D), size * rng.standard_normal(D)
+        bound = gradient_sum(weights, rows) @ way + 0.5 * curvature_bound(weights, rows) @ way**2
+        assert loss_sum(weights + way, rows) <= loss_sum(weights, rows) + bound
+
+
+def test_every_local_step_improves_likelihood_times_prior(devices: list[SparseRows]) -> None:
+    belief, rows = Belief(np.full(D, 0.2), np.full(D, 0.1)), SparseRows.join(devices)
+
+    def above(weights: Floats) -> float:
+        return loss_sum(weights, rows) + 0.5 * float(belief.precision @ (weights - belief.mean) ** 2)
+
+    reached = [above(OnlineLaplace(local_steps=steps).local(belief, rows)) for steps in range(8)]
+    assert np.all(np.diff(reached) < 0)
 
 
 def test_local_steps_end_where_likelihood_and_prior_balance(devices: list[SparseRows]) -> None:
