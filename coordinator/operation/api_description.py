@@ -73,6 +73,7 @@ ADMIN_CALLS = (
     Call("post", "/admin/models/{version}/rollout", "Tell so many per cent of devices.", ReleasesState, RolloutChange),
     Call("post", "/admin/models/{version}/rollback", "Withdraw a version and what grew on it.", ReleasesState),
     Call("post", "/admin/pause", "Open no further round.", ReleasesState),
+    Call("post", "/admin/stop", "Open no further round and end the running ones, unopened.", ReleasesState),
     Call("post", "/admin/resume", "Open rounds again.", ReleasesState),
     Call("get", "/admin/session", "Who is signed in.", SessionState),
     Call("post", "/admin/session", "Sign in.", None, SignIn),

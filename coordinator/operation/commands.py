@@ -183,22 +183,39 @@ def rollback(config: Path | None, database: str | None, version: int, as_json: b
     _say(as_json, {"withdrawn": version, "published": made}, line)
 
 
-def _pausing(paused: bool) -> Callable[..., None]:
-    def command(config: Path | None, database: str | None, as_json: bool) -> None:
-        from coordinator.operation.audit import COMMAND_LINE
-        from coordinator.releases.rollout import pause_rounds
+@releases.command()
+@settings_options
+@click.option("--now", "at_once", is_flag=True, help="End the running rounds too; nothing of them is opened.")
+@_JSON
+def pause(config: Path | None, database: str | None, at_once: bool, as_json: bool) -> None:
+    """Open no further round (the kill switch)."""
+    from coordinator.operation.audit import COMMAND_LINE
+    from coordinator.releases.rollout import pause_rounds
+    from coordinator.rounds.deployment import tasks_of
+    from coordinator.rounds.stopping import stop_rounds
 
-        opened, _ = _database(config, database)
-        with opened.writing() as connection:
-            pause_rounds(connection, paused, now=time.time(), actor=COMMAND_LINE)
-        _say(as_json, {"paused": paused}, "no further round opens" if paused else "rounds open again")
+    opened, settings = _database(config, database)
+    now, stopped = time.time(), 0
+    with opened.writing() as connection:
+        pause_rounds(connection, True, now=now, actor=COMMAND_LINE)
+        if at_once:
+            stopped = stop_rounds(connection, tasks_of(settings), now=now, actor=COMMAND_LINE)
+    line = "no further round opens" + (f"; running rounds ended: {stopped}" if at_once else "")
+    _say(as_json, {"paused": True, "stopped": stopped}, line)
 
-    command.__doc__ = "Open no further round (the kill switch)." if paused else "Open rounds again."
-    return command
 
+@releases.command()
+@settings_options
+@_JSON
+def resume(config: Path | None, database: str | None, as_json: bool) -> None:
+    """Open rounds again."""
+    from coordinator.operation.audit import COMMAND_LINE
+    from coordinator.releases.rollout import pause_rounds
 
-releases.command("pause")(settings_options(_JSON(_pausing(True))))
-releases.command("resume")(settings_options(_JSON(_pausing(False))))
+    opened, _ = _database(config, database)
+    with opened.writing() as connection:
+        pause_rounds(connection, False, now=time.time(), actor=COMMAND_LINE)
+    _say(as_json, {"paused": False}, "rounds open again")
 
 
 @releases.command()

@@ -106,15 +106,6 @@ class RoundDriver:
                 round_store.change_round(connection, row.id, deadline=max(row.deadline, now + grace))
                 log_event(Event.ROUND_RESUMED, round=row.number, state=list(RoundState).index(row.state))
 
-    def stop_round(self, now: float, actor: str) -> bool:
-        """End the running rounds by the decision of ``actor``, an operator; False when none is running."""
-        with self._database.writing() as connection:
-            stopped = 0
-            for row in self._running(connection, lock=True):
-                reason = AbandonReason.OPERATOR
-                stopped += take(connection, row, RoundEvent.STOPPED, now, reason=reason, actor=actor)
-        return stopped > 0
-
     def _running(self, connection: Connection, *, lock: bool = False) -> list[Round]:
         return [row for name in self._tasks for row in round_store.running_rounds(connection, name, lock=lock)]
 

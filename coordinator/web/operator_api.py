@@ -29,6 +29,8 @@ from coordinator.operation.operator_messages import (
 )
 from coordinator.operation.population import check_ins_by_hour
 from coordinator.releases.rollout import all_rollouts, pause_rounds, roll_back, rounds_paused, set_percent
+from coordinator.rounds.deployment import tasks_of
+from coordinator.rounds.stopping import stop_rounds
 from coordinator.service import Coordinator
 from coordinator.web.access import COOKIE, signed_in
 from federated_protocol import wire
@@ -141,6 +143,14 @@ def operator_api(coordinator: Coordinator) -> Blueprint:
         actor, now = deciding().account, coordinator.clock()
         with coordinator.database.writing() as connection:
             pause_rounds(connection, True, now=now, actor=actor)
+        return releases()
+
+    @api.post("/admin/stop")
+    def stop() -> Response:
+        actor, now = deciding().account, coordinator.clock()
+        with coordinator.database.writing() as connection:
+            pause_rounds(connection, True, now=now, actor=actor)
+            stop_rounds(connection, tasks_of(coordinator.settings), now=now, actor=actor)
         return releases()
 
     @api.post("/admin/resume")

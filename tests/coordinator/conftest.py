@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from werkzeug.serving import make_server
 
 from coordinator.app import create_app
+from coordinator.rounds.deployment import tasks_of
+from coordinator.rounds.stopping import stop_rounds
 from coordinator.service import Coordinator
 from coordinator.settings import (
     CodecTarget,
@@ -234,6 +236,11 @@ class Deployment:
             if gone:
                 self.tick(100.0)
         return present
+
+    def stop_rounds(self) -> int:
+        """End what runs, as the operator ada."""
+        with self.coordinator.database.writing() as connection:
+            return stop_rounds(connection, tasks_of(self.settings), now=self.clock.now, actor="ada")
 
     def state(self) -> str:
         rows = self.coordinator_rounds(1)

@@ -75,7 +75,7 @@ def test_slow_answers_move_the_deadline_up_again_but_never_beyond_the_configured
             deployment.run_phase(phase, devices)
         deployment.select(10)
         assert waits(deployment) == pytest.approx(following_s)
-        deployment.coordinator.driver.stop_round(deployment.clock.now, "test")
+        deployment.stop_rounds()
 
 
 def test_after_a_phase_with_too_few_answers_the_configured_deadline_holds(deployment):

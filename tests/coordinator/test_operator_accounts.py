@@ -46,6 +46,7 @@ CHANGES = [
     ("/admin/models/1/rollout", {"percent": 100, "arms": "all"}),
     ("/admin/models/1/rollback", {}),
     ("/admin/pause", {}),
+    ("/admin/stop", {}),
     ("/admin/resume", {}),
 ]
 

@@ -38,7 +38,7 @@ def test_a_version_is_rolled_out_and_back_and_everything_is_in_the_audit_log(run
     assert json.loads(run("releases", "list", "--json"))[0]["arms"] == "all"
     assert json.loads(run("releases", "list", "--json"))[0]["state"] == "staged"
     assert json.loads(run("releases", "rollback", "1", "--json")) == {"withdrawn": 1, "published": 2}
-    assert json.loads(run("releases", "pause", "--json")) == {"paused": True}
+    assert json.loads(run("releases", "pause", "--json")) == {"paused": True, "stopped": 0}
     assert "paused" in run("releases", "list")
     run("releases", "resume")
     actions = [entry["action"] for entry in json.loads(run("audit", "--json"))]

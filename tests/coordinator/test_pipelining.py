@@ -150,7 +150,7 @@ def test_whoever_is_turned_away_is_asked_back_for_the_selection_beside_the_round
 def test_an_operator_ends_the_round_and_the_selection_beside_it(pipelined):
     reporting(pipelined)
     waiting = joined(pipelined, 2)
-    assert pipelined.coordinator.driver.stop_round(pipelined.clock.now, "ada")
+    assert pipelined.stop_rounds()
     assert waiting[0].get("plan").reason is AbandonReason.OPERATOR
     with pipelined.coordinator.database.reading() as connection:
         rows = pipelined.coordinator_rounds()

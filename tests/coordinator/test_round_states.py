@@ -130,11 +130,16 @@ def test_no_further_round_opens_after_the_last_one(deploy):
     assert not isinstance(deployment.device().check_in(), Selected)
 
 
-def test_an_operator_can_end_a_round(deployment):
-    devices = deployment.select(10)
-    assert deployment.coordinator.driver.stop_round(deployment.clock.now, "ada")
-    assert devices[0].get("plan").reason is AbandonReason.OPERATOR
-    assert not deployment.coordinator.driver.stop_round(deployment.clock.now, "ada")
+def test_an_operator_ends_what_runs_in_any_phase(deployment):
+    for phase in Phase:
+        devices = deployment.select(10)
+        for earlier in list(Phase)[: list(Phase).index(phase)]:
+            deployment.run_phase(earlier, devices)
+        assert deployment.stop_rounds() == 1
+        assert devices[0].get("plan").reason is AbandonReason.OPERATOR
+        assert deployment.stop_rounds() == 0
+        deployment.tick(60.0)
+    assert deployment.coordinator.models.current().version == 0
 
 
 def test_a_sum_below_the_smallest_aggregate_is_not_opened(deploy):

@@ -133,7 +133,7 @@ def test_whoever_waits_hears_that_the_round_is_abandoned(deployment: Any) -> Non
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(_post, devices[0], Phase.ADVERTISE)
         while deployment.coordinator_rounds(1)[0].running:
-            deployment.coordinator.driver.stop_round(deployment.clock.now, "ada")
+            deployment.stop_rounds()
         answer = waiting.result(FOREVER_S)
     assert isinstance(answer, Abandoned)
 

@@ -122,11 +122,13 @@ async function draw() {
     $("versions").replaceChildren(...[...newest].reverse().map((m) => versionCard(m, states.get(m.version), states.get(m.parent), compared.get(m.version), judged.get(m.version), deciding)));
   }
   $("versions-note").textContent = models.length > MOST ? `the newest ${MOST} of ${models.length}` : "intervals are for one look, 95 %";
-  $("pause-note").textContent = releases.paused ? "Paused: no further round opens; devices keep the model they have." : "Rounds open as devices come. Pausing is the kill switch: devices keep the model they have.";
+  $("pause-note").textContent = releases.paused ? "Paused: no further round opens; devices keep the model they have." : "Rounds open as devices come. Pausing lets those that run end, stopping does not. Devices keep their model.";
   const button = $("pause");
   button.hidden = !deciding;
   button.textContent = releases.paused ? "Resume rounds" : "Pause rounds";
   button.onclick = () => decide(releases.paused ? "/admin/resume" : "/admin/pause", {});
+  $("stop").hidden = !deciding || releases.paused;
+  $("stop").onclick = () => confirm("End the running rounds too? Their devices took part for nothing, and no sum of theirs is used.") && decide("/admin/stop", {});
 }
 redraw = draw;
 run(draw);

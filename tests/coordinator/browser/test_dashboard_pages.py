@@ -131,6 +131,20 @@ def test_learning_is_paused_and_resumed(page):
     expect(page.locator("#pause-note")).to_contain_text("Rounds open")
 
 
+def test_running_rounds_are_stopped_after_a_question(page):
+    page.goto("/models")
+    sign_in(page, "ada")
+    expect(page.locator("#account")).to_contain_text("ada")
+    page.once("dialog", lambda question: question.dismiss())
+    page.get_by_role("button", name="Stop at once").click()
+    expect(page.locator("#pause-note")).to_contain_text("Rounds open")
+    page.once("dialog", lambda question: question.accept())
+    page.get_by_role("button", name="Stop at once").click()
+    expect(page.locator("#pause-note")).to_contain_text("Paused")
+    page.get_by_role("button", name="Resume rounds").click()
+    expect(page.get_by_role("button", name="Stop at once")).to_be_visible()
+
+
 def test_a_viewer_looks_and_does_not_decide_and_a_wrong_password_is_said(page):
     page.goto("/models")
     sign_in(page, "bob", "wrong password")
