@@ -32,7 +32,7 @@ from keyboard_app.simulation.typist import Typist, TypistSetting
 from keyboard_app.suggestions import Exploration, SuggestionEngine, TypingSession
 from suggestion_model.bundle import Bundle
 from suggestion_model.catalog import load_catalog, shipped_catalog
-from suggestion_model.features import DENSE_FEATURES, Featurizer
+from suggestion_model.features import Featurizer, is_labelled
 from suggestion_model.runtime import PAIR_INPUTS, Ranker
 from suggestion_model.types import CandidateSource, Example, RankerInputs
 
@@ -171,11 +171,7 @@ class _Booth:
             log = ImpressionLog(Path(folder) / "log.sqlite", clock=clock)
             session = self._person(clock, log, rng, Exploration())
             SimulatedPerson(session, self._typist, clock, "line").type_lines(person.training)
-            rows = [
-                row
-                for row in log.impressions(outcomes=_LABELLED)
-                if row.impression.shown and len(row.impression.features) == DENSE_FEATURES
-            ]
+            rows = [row for row in log.impressions(outcomes=_LABELLED) if is_labelled(row)]
             log.close()
         shown_at = [row.impression.created_at for row in rows]
         ends = [person.training[len(person.training) * (k + 1) // rounds - 1].time for k in range(rounds)]

@@ -19,10 +19,11 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from data_logging.records import LoggedImpression, Outcome
+from data_logging.records import Impression, LoggedImpression, Outcome
 
 from .bundle import Bundle
 from .catalog import MATCH_FEATURES
+from .earlier_matches import MATCH_HISTORY, match_history
 from .errors import BundleError
 from .hashed_features import HashedFeatures
 from .tokenizer import Tokenizer
@@ -51,10 +52,12 @@ MOMENT_FEATURES = (
     "earlier_lines",
     "earlier_is_question",
 )
-DENSE_NAMES: tuple[str, ...] = (*MATCH_FEATURES, *HABIT_FEATURES, *MOMENT_FEATURES)
+DENSE_NAMES: tuple[str, ...] = (*MATCH_FEATURES, *HABIT_FEATURES, *MOMENT_FEATURES, *MATCH_HISTORY)
 """Names of the dense features in order; the matcher's evidence comes first, and its first is the baseline score."""
 BASELINE_INDEX = DENSE_NAMES.index("score")
 DENSE_FEATURES = len(DENSE_NAMES)
+LOGGED_LENGTHS = (DENSE_FEATURES - len(MATCH_HISTORY), DENSE_FEATURES)
+"""How many features a row of the log may hold: rows from before the last group was computed lack it."""
 _HABITS = slice(DENSE_NAMES.index(HABIT_FEATURES[0]), DENSE_NAMES.index(HABIT_FEATURES[-1]) + 1)
 
 MAX_EXAMPLE_WEIGHT = 4.0
@@ -132,8 +135,29 @@ def dense_rows(
             math.log1p(habits.counts(candidate.category, at)[1]),
             overall,
             *moment,
+            *match_history(candidate, context.matches),
         )
         dense[row, BASELINE_INDEX] = candidate.score
+    return dense
+
+
+def is_labelled(logged: LoggedImpression) -> bool:
+    """Whether an entry of the log can be learned from: shown, resolved, and with features that this version knows."""
+    impression = logged.impression
+    return impression.shown and logged.outcome in _RESOLVED and len(impression.features) in LOGGED_LENGTHS
+
+
+def logged_features(impression: Impression) -> NDArray[np.float32]:
+    """Dense features of a row of the log, float32[DENSE_FEATURES]; what its program did not compute is 0, not known.
+
+    Raises:
+        ValueError: the row has features that this version does not know.
+    """
+    logged = impression.features
+    if len(logged) not in LOGGED_LENGTHS:
+        raise ValueError(f"Logged with {len(logged)} dense features, this has {DENSE_FEATURES}.")
+    dense = np.zeros(DENSE_FEATURES, np.float32)
+    dense[: len(logged)] = logged
     return dense
 
 
@@ -205,10 +229,8 @@ class Featurizer:
         impression = logged.impression
         if logged.outcome not in _RESOLVED or not impression.shown:
             raise ValueError("Only shown and resolved impressions are examples; filter the log by outcome first.")
-        if len(impression.features) != DENSE_FEATURES:
-            raise ValueError(f"Logged with {len(impression.features)} dense features, this has {DENSE_FEATURES}.")
+        dense = logged_features(impression)
         context_ids, candidate_ids = pair_ids(self._tokenizer, context_of(impression.context), impression.candidate)
-        dense = np.asarray(impression.features, np.float32)
         hashed_ids, hashed_values = self.hashed(context_ids, impression.category, impression.entity_types, dense)
         return Example(
             context_ids=context_ids,
@@ -222,13 +244,7 @@ class Featurizer:
 
     def examples(self, logged: Iterable[LoggedImpression]) -> list[Example]:
         """Examples of all entries that have a label and fit this version; the others are passed over."""
-        return [
-            self.example(entry)
-            for entry in logged
-            if entry.impression.shown
-            and entry.outcome in _RESOLVED
-            and len(entry.impression.features) == DENSE_FEATURES
-        ]
+        return [self.example(entry) for entry in logged if is_labelled(entry)]
 
     def hashed(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -30,6 +30,15 @@ class HeadShape:
 
 
 @dataclass(frozen=True, slots=True)
+class Match:
+    """The best candidate of an earlier line of the conversation, whether it was offered or not."""
+
+    query: str
+    category: str
+    tapped: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What is being typed, and what this conversation already holds."""
 
@@ -37,6 +46,8 @@ class Context:
     """The text being composed, up to and including the cursor."""
     earlier: tuple[str, ...] = ()
     """Earlier lines of the same conversation, both sides, oldest first; a few suffice."""
+    matches: tuple[Match, ...] = field(default=(), compare=False)
+    """Of the lines typed here before, oldest first, one for each that had a candidate. No candidate depends on them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,22 +69,21 @@ class Workbench:
         Raises:
             LogError: the log cannot be read.
         """
-        from suggestion_model.features import DENSE_FEATURES
+        from suggestion_model.features import is_labelled
 
         rows = self._log.impressions(outcomes=LABELLED, newest_first=True, limit=self._most_examples)[::-1]
-        return [row for row in rows if row.impression.shown and len(row.impression.features) == DENSE_FEATURES]
+        return [row for row in rows if is_labelled(row)]
 
     def featurized(self, rows: list[LoggedImpression]) -> list[tuple[Example, LoggedImpression]]:
         """Labelled offers as examples; rows an older version logged with other features are passed over."""
         if not rows:
             return []
-        from suggestion_model.features import DENSE_FEATURES, Featurizer
+        from suggestion_model.features import Featurizer, is_labelled
 
         if self._featurizer is None:
             self._featurizer = Featurizer(self._bundle)
         featurizer = self._featurizer
-        fitting = [row for row in rows if row.impression.shown and len(row.impression.features) == DENSE_FEATURES]
-        return [(featurizer.example(row), row) for row in fitting]
+        return [(featurizer.example(row), row) for row in rows if is_labelled(row)]
 
     def head_rows(
         self, rows: list[LoggedImpression], should_stop: Callable[[], bool], rest: Callable[[], None]

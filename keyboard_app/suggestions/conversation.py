@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 
+from suggestion_model.earlier_matches import KEPT_MATCHES
+from suggestion_model.types import Context, Match
+
 EARLIER_LINES = 12
 """Lines of a conversation, both sides, that the next decision sees."""
 IGNORED_OFFERS = 2
@@ -21,11 +24,21 @@ class Conversation:
     away: set[str] = field(default_factory=set)
     """Queries not to be offered again here."""
     ignored: Counter[str] = field(default_factory=Counter)
+    matches: deque[Match] = field(default_factory=lambda: deque(maxlen=KEPT_MATCHES))
+    """Best candidates of the lines typed here, oldest first."""
 
     @property
     def topic(self) -> str:
         """Name of the chat, without the moment at which it was opened: what "this chat" means to the person."""
         return self.key.partition("@")[0].strip()
+
+    def context(self, composed: str) -> Context:
+        """What a decision about ``composed`` sees of the conversation."""
+        return Context(composed, tuple(self.lines), tuple(self.matches))
+
+    def remember(self, match: Match) -> None:
+        """Note what the line typed last came to."""
+        self.matches.append(match)
 
     def send_away(self, query: str) -> None:
         """Never offer ``query`` again in this conversation."""
@@ -43,6 +56,7 @@ class Conversations:
 
     def __init__(self) -> None:
         self._by_key: OrderedDict[str, Conversation] = OrderedDict()
+        self._deletions = 0
 
     def open(self, key: str) -> Conversation:
         """Find or begin the conversation ``key``."""
@@ -54,3 +68,10 @@ class Conversations:
         else:
             self._by_key.move_to_end(key)
         return conversation
+
+    def follow_deletions(self, deletions: int) -> None:
+        """Forget what was found and tapped in all of them when rows of the log were deleted since the last call."""
+        if deletions != self._deletions:
+            self._deletions = deletions
+            for conversation in self._by_key.values():
+                conversation.matches.clear()

@@ -12,7 +12,7 @@ from keyboard_app.suggestions.conversation import Conversation
 from keyboard_app.suggestions.engine import Decision, SuggestionEngine
 from keyboard_app.suggestions.line import Line, is_about
 from keyboard_app.suggestions.preferences import Preferences
-from suggestion_model.types import Context
+from suggestion_model.types import Match
 
 EXAMINED_AFTER_S = 0.3
 """A query counts as seen when it has been visible for this long as the line is sent."""
@@ -151,7 +151,7 @@ class QueryOffers:
             if line.branch is None:
                 line.branch = self.engine.draw()
             decision = self.engine.suggest(
-                Context(composed, tuple(self._conversation.lines)),
+                self._conversation.context(composed),
                 away=away | wants.refused_queries if wants.refused_queries else away,
                 away_categories=wants.refused_categories,
                 at=at,
@@ -191,7 +191,7 @@ class QueryOffers:
         return decision
 
     def finish(self) -> tuple[Impression, Outcome] | tuple[None, None]:
-        """The line ends: what was decided about it and what came of that; an offer that was ignored is noted.
+        """The line ends: what was decided about it and what came of that, which the conversation remembers.
 
         Returns
         -------
@@ -200,8 +200,11 @@ class QueryOffers:
         """
         decided = self._line.settled or self._untouched()
         impression, outcome = decided
-        if impression is not None and outcome is Outcome.IGNORED:
-            self._conversation.ignore(impression.candidate)
+        if impression is not None:
+            tapped = outcome is Outcome.TAPPED
+            self._conversation.remember(Match(impression.candidate, impression.category, tapped))
+            if outcome is Outcome.IGNORED:
+                self._conversation.ignore(impression.candidate)
         return decided
 
     def _untouched(self) -> tuple[Impression, Outcome] | tuple[None, None]:

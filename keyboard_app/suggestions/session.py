@@ -354,6 +354,7 @@ class TypingSession:
     # -- after every key -------------------------------------------------------------------------------------------
 
     def _refresh(self) -> None:
+        self._follow_deletions()
         self._offers.rank(self._editor.before_cursor)
         self._show_strip()
 
@@ -367,7 +368,12 @@ class TypingSession:
 
     # -- the end of a line -----------------------------------------------------------------------------------------
 
+    def _follow_deletions(self) -> None:
+        if self._log is not None:
+            self._conversations.follow_deletions(self._log.deletions)
+
     def _begin_offers(self) -> None:
+        self._follow_deletions()
         self._offers.begin(self._conversation, private=self._in_private_field)
 
     def _begin_line(self) -> None:

@@ -17,7 +17,7 @@ from ..types import CandidateSource
 from . import convert as conversion
 from . import ranker
 from .binning import choose_bins
-from .calibration import CENTRE_LOGIT, OFFER_SHARE, Calibration, Sample, calibrate, draw_sample
+from .calibration import CENTRE_LOGIT, OFFER_SHARE, TAP_SHARE, Calibration, Sample, calibrate, draw_sample
 from .corpus import QUERIES, REPLAYS, UTTERANCES, Corpus, read_corpus
 from .embedding import embed_pieces
 from .encoder import Encoder, pretrain
@@ -159,10 +159,11 @@ def _card(found: Calibration, dimension: int, table: tuple[int, ...], sizes: dic
             "Tokenizer: SentencePiece unigram, casefolded (nmt_nfkc_cf). Embedding: co-occurrence of pieces within a "
             "line and with the answer that followed, positive pointwise mutual information, truncated SVD; then "
             "trained on, with an encoder, to foresee the pieces of the next answer; int8 and frozen. Features are "
-            "centred and decorrelated on unlabelled text; which pieces say how a line is put is counted there. The "
-            "trainable head is linear; all its weights but the baseline score's are zero, so the logit is an affine "
-            "function of the matcher's baseline score. The trigger, a file of its own, is a logistic regression over "
-            "sparse, hashed features with the same start."
+            "centred and decorrelated on unlabelled text; which pieces say how a line is put is counted there. Nobody "
+            f"tapped on it: {TAP_SHARE:.0%} of the earlier matches of a conversation stand as tapped, by chance, for "
+            "the spread of that input alone. The trainable head is linear; all its weights but the baseline score's "
+            "are zero, so the logit is an affine function of the matcher's baseline score. The trigger, a file of its "
+            "own, is a logistic regression over sparse, hashed features with the same start."
         ),
         labels_seen=(
             "None. Only text fields were read: no wanted or soon queries, no taps, nothing derived from them. Slope, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,13 +19,15 @@ from ..features import (
     pair_ids,
 )
 from ..tokenizer import Tokenizer
-from ..types import CandidateSource, Context, RankerInputs
+from ..types import CandidateSource, Context, Match, RankerInputs
 from .corpus import Turn
 
 OFFER_SHARE = 0.25
 """Version 0 offers on this share of unlabelled lines: often enough that the first logs hold something to learn from."""
 CENTRE_LOGIT = -2.0
 """Logit of version 0 at its threshold: a guess at how often an offer just worth making is tapped, not a fit."""
+TAP_SHARE = 0.1
+"""A stand-in, as no label is seen: of the matches of unlabelled lines, those that count as tapped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +63,31 @@ class Sample:
 def draw_sample(
     turns: Sequence[Turn], source: CandidateSource, tokenizer: Tokenizer, lines: int, rng: np.random.Generator
 ) -> Sample:
-    """Look at the best candidates of ``lines`` lines drawn from ``turns``."""
-    chosen = rng.choice(len(turns), size=min(lines, len(turns)), replace=False)
+    """Look at the best candidates of ``lines`` lines drawn from ``turns``, which are in the order of time.
+
+    Nobody tapped on unlabelled text: of the earlier matches of a conversation :data:`TAP_SHARE` are tapped by chance,
+    so that what tells of taps has a spread.
+    """
+    chosen = np.sort(rng.choice(len(turns), size=min(lines, len(turns)), replace=False)).tolist()
+    place = {index: at for at, index in enumerate(chosen)}
+    last = {turns[index].conversation: index for index in chosen}
+    matches: dict[str, list[Match]] = defaultdict(list)
     rows, context_ids, candidate_ids = [], [], []
     best_scores = np.zeros(len(chosen))
-    for at, index in enumerate(np.sort(chosen)):
-        turn = turns[int(index)]
-        context = Context(turn.text, turn.earlier)
+    for index, turn in enumerate(turns):
+        if index > last.get(turn.conversation, -1):
+            continue
+        before = matches[turn.conversation]
+        context = Context(turn.text, turn.earlier, tuple(before))
         candidates = source.candidates(context, limit=8)[:1]
-        if candidates:
-            best_scores[at] = candidates[0].score
+        if not candidates:
+            continue
+        best = candidates[0]
+        before.append(Match(best.query, best.category, bool(rng.random() < TAP_SHARE)))
+        if index in place:
+            best_scores[place[index]] = best.score
             rows.append(dense_rows(context, candidates, Habits(), turn.when)[0])
-            ids = pair_ids(tokenizer, context, candidates[0].query)
+            ids = pair_ids(tokenizer, context, best.query)
             context_ids.append(ids[0])
             candidate_ids.append(ids[1])
     inputs = RankerInputs(

@@ -29,6 +29,8 @@ class Turn:
     following: str
     """What the other side said next, empty when unknown."""
     when: datetime
+    conversation: str
+    """An equality key only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def read_turns(path: Path) -> list[Turn]:
         if reply_to:
             earlier = (*earlier, reply_to)
         earlier = earlier[-EARLIER_LINES:]
-        turns.append(Turn(text, earlier, answer, when))
+        turns.append(Turn(text, earlier, answer, when, conversation))
         history[conversation] = (*earlier, text)[-EARLIER_LINES:]
     return turns
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from ..bundle import Bundle
 from ..errors import BundleError
-from ..features import DENSE_FEATURES
 
 SMALLEST_CONSTANT = 20
 
@@ -36,7 +35,7 @@ class FrozenParts:
             if np.any(value):
                 found.setdefault((value.shape, value.dtype.name), []).append(np.array(value))
         shape = bundle.architecture
-        width = shape.embedding_dimensions
+        width, inputs = shape.embedding_dimensions, len(shape.dense_names)
         matrices = [array for (s, kind), (array, *_) in found.items() if len(s) == 2 and kind == "float32"]
         lists = [array for (s, kind), arrays in found.items() if len(s) == 1 and kind == "int32" for array in arrays]
         try:
@@ -47,9 +46,9 @@ class FrozenParts:
             (self.hidden_bias,) = found[(len(hidden),), "float32"]
             (self.output_bias,) = found[(len(output),), "float32"]
             (self.offset,) = found[(len(projection),), "float32"]
-            one, two = found[(DENSE_FEATURES,), "float32"]
-            (self.bin_columns,) = [a for a in lists if a.max() < DENSE_FEATURES]
-            (self.form_pieces,) = [a for a in lists if a.max() >= DENSE_FEATURES]
+            one, two = found[(inputs,), "float32"]
+            (self.bin_columns,) = [a for a in lists if a.max() < inputs]
+            (self.form_pieces,) = [a for a in lists if a.max() >= inputs]
             (self.bin_tenths,) = found[(len(self.bin_columns),), "float32"]
         except (KeyError, ValueError):
             raise BundleError(

@@ -12,6 +12,7 @@ import pytest
 
 from data_logging.records import LoggedImpression, Outcome
 from suggestion_model.bundle import Bundle
+from suggestion_model.earlier_matches import MATCH_HISTORY
 from suggestion_model.errors import BundleError
 from suggestion_model.features import (
     BASELINE_INDEX,
@@ -26,7 +27,7 @@ from suggestion_model.features import (
     context_text,
     to_a_stranger,
 )
-from suggestion_model.types import Candidate, Context, Example
+from suggestion_model.types import Candidate, Context, Example, Match
 
 NOON = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 CONTEXT = Context("looking for a thai restaurant in oakland", ("what do you feel like?",))
@@ -61,6 +62,31 @@ def test_a_logged_offer_becomes_the_very_inputs_it_was_ranked_with(
     assert np.array_equal(example.candidate_ids, inputs.candidate_ids[0])
     assert np.array_equal(example.dense, to_a_stranger(inputs.dense[0]))
     assert example.label == 1.0
+
+
+def test_what_the_conversation_came_to_before_is_logged_and_trained_on_as_it_was_served(
+    featurizer: Featurizer, candidates: list[Candidate], logged: Callable[..., LoggedImpression]
+) -> None:
+    best = candidates[0]
+    for matches in ((), (Match(best.query, best.category, True),), (Match("pizza", best.category, False),) * 3):
+        context = replace(CONTEXT, matches=matches)
+        served = featurizer.inputs(context, [best], Habits(), NOON)
+        entry = logged(
+            context=context_text(context), candidate=best.query, features=tuple(served.dense[0].tolist())
+        )  # no row of the log but this one is needed
+        assert np.array_equal(featurizer.example(entry).dense, to_a_stranger(served.dense[0]))
+        assert bool(served.dense[0, -len(MATCH_HISTORY) :].any()) == bool(matches)
+
+
+def test_a_row_from_before_earlier_matches_were_logged_is_trained_on_as_one_without_any(
+    featurizer: Featurizer, candidates: list[Candidate], logged: Callable[..., LoggedImpression]
+) -> None:
+    served = featurizer.inputs(CONTEXT, candidates[:1], Habits(), NOON).dense[0].tolist()
+    old = logged(context=context_text(CONTEXT), features=tuple(served[: -len(MATCH_HISTORY)]))
+    new = logged(context=context_text(CONTEXT), features=tuple(served))
+    (from_old, from_new) = featurizer.examples([old, new])
+    assert np.array_equal(from_old.dense, from_new.dense)
+    assert np.array_equal(from_old.hashed_ids, from_new.hashed_ids)
 
 
 def test_the_ranker_is_told_nothing_of_its_owner_and_the_trigger_is(

@@ -209,6 +209,10 @@ class PrivacyCentre:
             said.append("The line wants something.")
         elif evidence.get("asking", 0.0) < -0.3:
             said.append("The line sounds as if the matter were closed.")
+        if evidence.get("query_times", 0.0) > 0.0:
+            said.append("It fitted an earlier line of this chat too.")
+        elif evidence.get("category_times", 0.0) > 0.0:
+            said.append(f"Earlier in this chat, too, something about {category(seen.category)} fitted best.")
         habit = evidence.get("category_tap_habit", 0.0)
         if habit > 0.1:
             said.append(f"You have tapped searches about {category(seen.category)} before.")
