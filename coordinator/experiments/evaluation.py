@@ -147,8 +147,7 @@ def _quality(histogram: ScoreHistograms, threshold: float, keep_clicks: float, s
     clicks, others = histogram.clicks, np.maximum(histogram.offers - histogram.clicks, 0.0)
     total_clicks, total_others = float(clicks.sum()), float(others.sum())
     total = total_clicks + total_others
-    middle = _middles(histogram.edges)
-    predicted = 1 / (1 + np.exp(-middle))
+    predicted = 1 / (1 + np.exp(-histogram.middles))
     auc = loss = error = kept = None
     if total_clicks > 0 and total_others > 0:
         below = np.cumsum(others) - others
@@ -158,16 +157,9 @@ def _quality(histogram: ScoreHistograms, threshold: float, keep_clicks: float, s
         error = float(np.abs(clicks - predicted * (clicks + others)).sum() / total)
     if total_clicks > 0:
         kept = float((clicks * _share_above(histogram.edges, threshold)).sum() / total_clicks)
-    best = calibrate_threshold(histogram, threshold, keep_clicks=keep_clicks, smallest_click_mass=smallest)
+    expected = histogram.expected(smallest)
+    best = calibrate_threshold(expected, threshold, keep_clicks=keep_clicks, smallest_click_mass=smallest)
     return ScoreQuality(auc, loss, error, kept, best)
-
-
-def _middles(edges: Sequence[float]) -> NDArray[np.float64]:
-    """The logit that stands for each bin; the open ones are taken as wide as their neighbours."""
-    inner = np.asarray(edges, np.float64)
-    width = float(inner[1] - inner[0]) if len(inner) > 1 else 1.0
-    around = np.concatenate([[inner[0] - width], inner, [inner[-1] + width]])
-    return np.asarray((around[:-1] + around[1:]) / 2)
 
 
 def _share_above(edges: Sequence[float], threshold: float) -> NDArray[np.float64]:

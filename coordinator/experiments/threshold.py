@@ -4,15 +4,23 @@ Devices count impressions by the ranker's logit, each weighted by its inverse pr
 ``propensity_scale``, rounded): a decision to offer that chance made with probability 1/20 stands for twenty. So the
 histograms estimate what *always offering* would have got (inverse propensity scoring), although most candidates were
 withheld, and the threshold that keeps a given share of those clicks can be read from the cumulative sum.
+
+Clicks are few, and one that chance offered stands for ten or twenty: what fell into a low bin may be a single tap, and
+a threshold read from it jumps to where everything is offered. So not the clicks are cumulated but what the offers of
+each bin, of which there are many, lead to expect (:meth:`ScoreHistograms.expected`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+_NEWTON_STEPS = 25
+_RIDGE = 1e-6
+"""Keeps the fit defined where all offers lie in one bin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,35 @@ class ScoreHistograms:
                 clicks[b] += weight * sums.get(f"clicks_by_score/{b}", 0)
                 offers[b] += weight * sums.get(f"offers_by_score/{b}", 0)
         return cls(tuple(edges), clicks, offers)
+
+    @property
+    def middles(self) -> NDArray[np.float64]:
+        """The logit that stands for each bin; the open ones are taken as wide as their neighbours."""
+        inner = np.asarray(self.edges, np.float64)
+        width = float(inner[1] - inner[0]) if len(inner) > 1 else 1.0
+        around = np.concatenate([[inner[0] - width], inner, [inner[-1] + width]])
+        return np.asarray((around[:-1] + around[1:]) / 2)
+
+    def expected(self, prior_clicks: float) -> ScoreHistograms:
+        """The same offers with the clicks they lead to expect in each bin; their sum is that of the clicks.
+
+        The probability of a click is taken as logistic in the logit, slope and intercept fitted to all bins together
+        (Platt scaling), beside ``prior_clicks`` clicks more that fell as the model foresees them.
+        """
+        middles, total = self.middles, float(self.clicks.sum())
+        foreseen = self.offers / (1 + np.exp(-middles))
+        if total <= 0 or foreseen.sum() <= 0:
+            return self
+        share = prior_clicks / float(foreseen.sum())
+        clicks, offers = self.clicks + share * foreseen, self.offers * (1 + share)
+        columns, line = np.stack([middles, np.ones_like(middles)], axis=1), np.array([1.0, 0.0])
+        for _ in range(_NEWTON_STEPS):
+            p = 1 / (1 + np.exp(-columns @ line))
+            curvature = (columns * (offers * p * (1 - p))[:, None]).T @ columns + _RIDGE * np.eye(2)
+            step = np.linalg.solve(curvature, columns.T @ (offers * p - clicks))
+            line = line - step / max(1.0, float(np.abs(step).max()))  # undamped, Newton may run away
+        found = self.offers / (1 + np.exp(-columns @ line))
+        return replace(self, clicks=found * (total / float(found.sum())))
 
 
 def calibrate_threshold(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -180,6 +181,44 @@ def test_histograms_of_older_rounds_fade_and_are_in_impressions():
     added = ScoreHistograms.accumulate([newest, older], EDGES, scale=8, decay=0.5)
     assert added.clicks[0] == pytest.approx(15.0)
     assert added.offers[1] == pytest.approx(1.0)
+
+
+def offered(clicks_at, offers=200.0):
+    """As many offers in each bin, clicked as ``clicks_at`` says of the logit."""
+    blank = ScoreHistograms(EDGES, np.zeros(10), np.full(10, offers))
+    return replace(blank, clicks=blank.offers * clicks_at(blank.middles))
+
+
+def test_expected_clicks_are_those_that_fell_where_the_curve_is_logistic():
+    for slope, intercept in ((1.0, 0.0), (1.6, -1.0), (0.7, 0.5)):
+        fell = offered(lambda z, a=slope, b=intercept: 1 / (1 + np.exp(-a * z - b)))
+        assert fell.expected(0.0).clicks == pytest.approx(fell.clicks, rel=1e-6)
+
+
+def test_two_explored_taps_at_the_bottom_do_not_open_the_gates():
+    rare = ScoreHistograms(EDGES, np.zeros(10), 1000 / 1.5 ** np.arange(10))
+    fell = replace(rare, clicks=rare.offers / (1 + np.exp(-2 * rare.middles)))
+    with_two_more = replace(fell, clicks=fell.clicks + 40 * np.eye(10)[1])  # of propensity 1/20
+    assert calibrate_threshold(with_two_more, 0.0) < calibrate_threshold(fell, 0.0) - 2.0
+    assert calibrate_threshold(with_two_more.expected(50.0), 0.0) > calibrate_threshold(fell.expected(50.0), 0.0) - 1.0
+
+
+def test_with_few_clicks_the_curve_is_the_models_own():
+    fell = offered(lambda z: 0.0 * z)
+    one = replace(fell, clicks=np.eye(10)[2])
+    foreseen = 1 / (1 + np.exp(-one.middles))
+    assert one.expected(1e6).clicks == pytest.approx(foreseen / foreseen.sum(), rel=0.02)
+    assert fell.expected(50.0).clicks.sum() == 0.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=10, max_size=10))
+def test_expected_clicks_are_as_many_as_fell_and_none_where_nothing_was_offered(counts):
+    offers = np.array([clicks + others for clicks, others in counts], float)
+    fell = ScoreHistograms(EDGES, np.array([clicks for clicks, _ in counts], float), offers)
+    found = fell.expected(50.0).clicks
+    assert np.isfinite(found).all()
+    assert found.sum() == pytest.approx(fell.clicks.sum())
+    assert (found[offers == 0] == 0).all()
 
 
 def test_a_round_with_enough_clicks_moves_the_threshold(deployment):

@@ -83,7 +83,7 @@ def test_the_evaluation_sets_the_threshold_of_the_version_that_goes_out(gated):
         assert evaluation_of(connection, gated.settings, 2).version == 1
     assert (after.weights, after.parent, kept) == (before.weights, 1, momentum)
     assert before.threshold < -6  # what the training round made of its counters
-    assert after.threshold == pytest.approx(-0.5)  # nine tenths of the clicks lie above it
+    assert after.threshold == pytest.approx(-0.5, abs=0.1)  # nine tenths of the clicks lie above it
     assert {device.plan.model_version for device in gated.select(6)} == {2}
     with gated.coordinator.database.writing() as connection:
         assert roll_back(connection, 2, now=gated.clock.now, actor="test", reason="test") == 3
