@@ -2,7 +2,9 @@
 
 Reported is the expected click-through rate of version 0 and of the last version, each at its own threshold that keeps
 90 % of the clicks which always showing its best candidate would get, over held-out people and the last four days of the
-others; and the lift with its 95 % interval, people resampled (the same ones in all seeds), seeds too.
+others; and the lift with its 95 % interval, people resampled (the same ones in all seeds), seeds too. ``clicks_kept``
+compares the clicks at these two points; what the last version does at the threshold it was published with stands under
+``published_``.
 """
 
 from __future__ import annotations
@@ -125,7 +127,7 @@ def _record(seed: int, result: DemoResult) -> dict[str, Value]:
     evaluation = _evaluation(result)
     published = [row for row in result.rounds if row.version is not None]
     bytes_up = [row.bytes_up_per_device for row in published if row.bytes_up_per_device is not None]
-    found = evaluation.overall
+    found, published_point = evaluation.overall, evaluation.published
     return {
         "seed": seed,
         "last_version": result.last_version,
@@ -139,6 +141,9 @@ def _record(seed: int, result: DemoResult) -> dict[str, Value]:
         "v0_offers_per_line": found.first.offers_per_line,
         "last_offers_per_line": found.last.offers_per_line,
         "clicks_kept": found.last.clicks / found.first.clicks if found.first.clicks else None,
+        "published_ctr": published_point.ctr,
+        "published_offers_per_line": published_point.offers_per_line,
+        "published_clicks_kept": published_point.clicks / max(published_point.clicks_of_all, 1e-12),
         "participants": float(np.mean([row.participants for row in published])) if published else 0.0,
         "dropouts": sum(row.dropouts for row in result.rounds),
         "abandoned": len(result.rounds) - len(published),

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keyboard_app.simulation.clock import SimulatedClock
-from keyboard_app.simulation.lift import Lift, OperatingPoint, ScoredLines, lift, operating_point
+from keyboard_app.simulation.lift import Lift, OperatingPoint, ScoredLines, field_point, lift, operating_point
 from keyboard_app.simulation.person import LineOutcome, SimulatedPerson
 from keyboard_app.simulation.processes import die_with_parent
 from keyboard_app.simulation.splits import Person, load_people, outline
@@ -86,6 +86,8 @@ class Evaluation:
     """People who trained, on the last four days."""
     scored: tuple[ScoredLines, ScoredLines]
     """First and last, all lines; the person index counts through new people, then known ones."""
+    published: OperatingPoint
+    """The last model at the threshold it has in the field."""
 
 
 class RememberingSource:
@@ -176,11 +178,13 @@ def evaluate(
             found = [future.result() for future in [pool.submit(_examine_all, *job) for job in jobs]]
     by_user = {user: results for part in found for user, results in part.items()}
     rng = np.random.default_rng(seed)
+    scored = _gather(users, by_user, 0), _gather(users, by_user, 1)
     return Evaluation(
         overall=_compare(users, by_user, rng),
         new_people=_compare(new, by_user, rng) if new else None,
         known_people=_compare(list(setting.known), by_user, rng) if setting.known else None,
-        scored=(_gather(users, by_user, 0), _gather(users, by_user, 1)),
+        scored=scored,
+        published=field_point(scored[1], last.threshold),
     )
 
 

@@ -40,7 +40,7 @@ class OperatingPoint:
     """What a model does at one threshold; clicks are expected ones."""
 
     threshold: float
-    """Offer when the logit is at least this."""
+    """Offer when the logit is at least this (above it, where it is the published one)."""
     offers: int
     clicks: float
     ctr: float
@@ -76,6 +76,20 @@ def operating_point(scored: ScoredLines, keep: float = KEEP_CLICKS) -> Operating
         ctr=float(clicks[at]) / offers,
         offers_per_line=offers / max(scored.lines, 1),
         clicks_of_all=float(clicks[-1]),
+    )
+
+
+def field_point(scored: ScoredLines, threshold: float) -> OperatingPoint:
+    """Read a model at the threshold it was published with: what exceeds it is offered."""
+    offered = scored.score > threshold
+    offers, clicks = int(offered.sum()), float(scored.taps[offered].sum())
+    return OperatingPoint(
+        threshold=threshold,
+        offers=offers,
+        clicks=clicks,
+        ctr=clicks / max(offers, 1),
+        offers_per_line=offers / max(scored.lines, 1),
+        clicks_of_all=float(scored.taps.sum()),
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyboard_app.simulation.lift import ScoredLines, lift, operating_point
+from keyboard_app.simulation.lift import ScoredLines, field_point, lift, operating_point
 
 
 def scored(scores: list[float], taps: list[float], people: list[int] | None = None) -> ScoredLines:
@@ -27,6 +27,13 @@ def test_the_threshold_keeps_the_stated_share_of_clicks_with_the_fewest_offers()
 def test_lines_of_equal_score_are_offered_together() -> None:
     point = operating_point(scored([1, 1, 1, 0], [1.0, 0.0, 0.0, 0.0]))
     assert point.offers == 3
+
+
+def test_at_its_published_threshold_a_model_offers_what_exceeds_it() -> None:
+    point = field_point(scored([4, 3, 2, 1, 0], [0.5, 0.4, 0.0, 0.05, 0.05]), 1.0)
+    assert (point.offers, point.clicks, point.clicks_of_all) == (3, pytest.approx(0.9), pytest.approx(1.0))
+    assert point.ctr == pytest.approx(0.3)
+    assert field_point(scored([], []), 0.0).ctr == 0.0
 
 
 def test_a_model_without_candidates_offers_nothing() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import UTC
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from data_logging import ImpressionLog, Outcome
@@ -91,11 +90,7 @@ def test_a_clock_never_runs_backwards() -> None:
 def test_evaluation_compares_models_on_people_who_never_trained() -> None:
     seen = outline(shipped_replay())
     shipped = ModelUnderTest.shipped()
-    spoilt = ModelUnderTest(
-        1,
-        shipped.weights + np.random.default_rng(0).normal(0, 1, len(shipped.weights)).astype(np.float32),
-        shipped.threshold,
-    )
+    spoilt = ModelUnderTest(1, -shipped.weights, shipped.threshold)  # the worst candidates first
     known = tuple(seen.choose(2, seed=0))
     setting = EvaluationSetting(shipped_replay(), None, TypistSetting(), known=known, most_new_people=3)
     result = evaluate(shipped, spoilt, setting, processes=1)
@@ -106,6 +101,8 @@ def test_evaluation_compares_models_on_people_who_never_trained() -> None:
     assert result.known_people is not None
     assert result.new_people.lines + result.known_people.lines == result.overall.lines
     assert result.overall.first.ctr > result.overall.last.ctr
+    assert result.published.threshold == shipped.threshold
+    assert result.published.offers == int((result.scored[1].score > shipped.threshold).sum())
     same = evaluate(shipped, shipped, setting, processes=2)
     assert same.overall.lift.lift == 0
     assert same.overall.first == result.overall.first
