@@ -157,7 +157,7 @@ def _quality(histogram: ScoreHistograms, threshold: float, keep_clicks: float, s
         error = float(np.abs(clicks - predicted * (clicks + others)).sum() / total)
     if total_clicks > 0:
         kept = float((clicks * _share_above(histogram.edges, threshold)).sum() / total_clicks)
-    expected = histogram.expected(smallest)
+    expected = histogram.expected()
     best = calibrate_threshold(expected, threshold, keep_clicks=keep_clicks, smallest_click_mass=smallest)
     return ScoreQuality(auc, loss, error, kept, best)
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+PRIOR_CLICKS = 10.0
+"""Clicks that are imagined to have fallen as the model foresees them: few beside those a threshold is made of."""
 _NEWTON_STEPS = 25
 _RIDGE = 1e-6
 """Keeps the fit defined where all offers lie in one bin."""
@@ -56,7 +58,7 @@ class ScoreHistograms:
         around = np.concatenate([[inner[0] - width], inner, [inner[-1] + width]])
         return np.asarray((around[:-1] + around[1:]) / 2)
 
-    def expected(self, prior_clicks: float) -> ScoreHistograms:
+    def expected(self, prior_clicks: float = PRIOR_CLICKS) -> ScoreHistograms:
         """The same offers with the clicks they lead to expect in each bin; their sum is that of the clicks.
 
         The probability of a click is taken as logistic in the logit, slope and intercept fitted to all bins together

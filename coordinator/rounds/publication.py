@@ -174,7 +174,7 @@ def publish(
     try:
         sums, left_out = agreeing_sums([cohort_sum(row) for row in cohorts], settings.rounds.largest_deviation)
         threshold = calibrate_threshold(
-            histograms.expected(settings.metrics.smallest_click_mass),
+            histograms.expected(),
             base.threshold,
             keep_clicks=settings.metrics.keep_clicks,
             smallest_click_mass=settings.metrics.smallest_click_mass,

@@ -200,7 +200,7 @@ def test_two_explored_taps_at_the_bottom_do_not_open_the_gates():
     fell = replace(rare, clicks=rare.offers / (1 + np.exp(-2 * rare.middles)))
     with_two_more = replace(fell, clicks=fell.clicks + 40 * np.eye(10)[1])  # of propensity 1/20
     assert calibrate_threshold(with_two_more, 0.0) < calibrate_threshold(fell, 0.0) - 2.0
-    assert calibrate_threshold(with_two_more.expected(50.0), 0.0) > calibrate_threshold(fell.expected(50.0), 0.0) - 1.0
+    assert calibrate_threshold(with_two_more.expected(), 0.0) > calibrate_threshold(fell.expected(), 0.0) - 1.0
 
 
 def test_with_few_clicks_the_curve_is_the_models_own():
@@ -208,14 +208,14 @@ def test_with_few_clicks_the_curve_is_the_models_own():
     one = replace(fell, clicks=np.eye(10)[2])
     foreseen = 1 / (1 + np.exp(-one.middles))
     assert one.expected(1e6).clicks == pytest.approx(foreseen / foreseen.sum(), rel=0.02)
-    assert fell.expected(50.0).clicks.sum() == 0.0
+    assert fell.expected().clicks.sum() == 0.0
 
 
 @given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=10, max_size=10))
 def test_expected_clicks_are_as_many_as_fell_and_none_where_nothing_was_offered(counts):
     offers = np.array([clicks + others for clicks, others in counts], float)
     fell = ScoreHistograms(EDGES, np.array([clicks for clicks, _ in counts], float), offers)
-    found = fell.expected(50.0).clicks
+    found = fell.expected().clicks
     assert np.isfinite(found).all()
     assert found.sum() == pytest.approx(fell.clicks.sum())
     assert (found[offers == 0] == 0).all()
