@@ -444,6 +444,7 @@ class GraphSource:
             faded=faded,
             slot=slot,
             content=content,
+            share=np.ones_like(mass),
             explained=explained,
             order=np.array([instance.order for instance in instances], np.float32),
             prior=np.array([instance.prior for instance in instances], np.float32),

@@ -51,7 +51,7 @@ class _Earlier:
     before: Floats
     """[terms] strength, not faded."""
     faded: Floats
-    """[terms]"""
+    """[terms] fading with age, and the stronger the oftener for words that fill queries."""
     role: Floats
     """[terms] -1..1, newest wins."""
     found: Floats
@@ -73,6 +73,8 @@ class QueryList:
         self._common = tables.common
         self._reader = Reader(tables, self._spelt)
         self._categories = [name.decode() for name in index.categories.tolist()]
+        # Words that fill queries more often than they say of what kind a query is.
+        self._fills = 2 * np.bincount(index.flat, index.slot, len(index.frequency)) > index.frequency
         self._longest = int(np.diff(index.starts).max(initial=0))
         self._earlier = functools.lru_cache(maxsize=4)(self._read_earlier)
 
@@ -134,7 +136,10 @@ class QueryList:
             weight = fading(len(lines) - position)
             terms, strengths = self._known(self._terms(reading))
             np.maximum.at(before, terms, strengths)
-            np.maximum.at(faded, terms, strengths * np.float32(weight))
+            heard = strengths * np.float32(weight)
+            # A name that comes up again is what the talk is about; a kind of query said again is no wish for it.
+            again = 1 - (1 - faded[terms]) * (1 - heard)
+            faded[terms] = np.where(self._fills[terms], again, np.maximum(faded[terms], heard))
             self._set_roles(role, reading, asked)
             asked = reading.asks_role
         self._accumulate(found, np.flatnonzero(faded), faded)
@@ -240,13 +245,15 @@ class QueryList:
         is_said = np.zeros(len(now), bool)
         is_said[said] = True
         explained = (mass * is_said[terms] * present).sum(axis=1) / max(line_mass, 1e-6)
+        name_mass, name_share = _names_as_one(mass, bound)
         return Evidence(
-            mass=mass,
+            mass=mass * name_mass,
             now=now_at * kept,
             before=before_at * kept,
             faded=faded_at * kept,
             slot=slot,
             content=~index.stopped[terms] & present,
+            share=name_share,
             explained=np.minimum(explained, 1.0).astype(np.float32),
             order=np.clip(order, -1, 1).astype(np.float32),
             prior=index.prior[pool],
@@ -272,3 +279,19 @@ def _names_kept_whole(mass: Floats, said: NDArray[np.bool_], bound: NDArray[np.b
     kept[:, left][tied & said[:, left] & ~said[:, right] & (mass[:, right] > mass[:, left])] = SPLIT_NAME
     kept[:, right][tied & said[:, right] & ~said[:, left] & (mass[:, left] > mass[:, right])] = SPLIT_NAME
     return kept
+
+
+def _names_as_one(mass: Floats, bound: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Factors [n, p] by which a name of several words counts as one: for the mass of each word, and for their number.
+
+    Masses of a name add up as squares do: it tells more than its rarest word, and not as much as so many words.
+    """
+    begins = np.ones(mass.shape, np.bool_)
+    begins[:, 1:] = ~bound[:, :-1]
+    starts = np.flatnonzero(begins)
+    name = np.cumsum(begins.ravel()) - 1
+    flat = mass.ravel()
+    together = np.sqrt(np.add.reduceat(flat * flat, starts))
+    tells = together / np.maximum(np.add.reduceat(flat, starts), np.float32(1e-9))
+    share = (1 / np.diff(starts, append=flat.size)).astype(np.float32)
+    return tells[name].reshape(mass.shape), share[name].reshape(mass.shape)

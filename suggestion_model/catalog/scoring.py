@@ -20,8 +20,12 @@ MEMORY = 0.45
 """Exponent below 1: what was said earlier counts less than what is said now, but not in proportion to its age."""
 GUESS = 0.75
 """Factor for each word that fills the query and that nobody said."""
-DOUBT = 6.0
+DOUBT = 5.0
 """Mass added to every query's own, about that of two words: what is fully matched and longer comes first."""
+SAYS_MORE = 0.8
+"""Of two queries that fit as well, the one of which more words were said: the score grows by e to this times them."""
+MANY_WORDS, USUAL_SHARE = 8, 0.3
+"""Words that make that measure 1, and where it leaves the score as it is."""
 EARLIER_LINES = 12
 """Lines of the conversation that are looked at, besides the composed one."""
 
@@ -49,6 +53,8 @@ class Evidence:
     """[n, p] True for parts that fill the query, False for those that say what sort it is."""
     content: NDArray[np.bool_]
     """[n, p] True for content words: not function words, not padding."""
+    share: Floats
+    """[n, p] what each part counts where parts are counted: those of one name 1 together."""
     explained: Floats
     """[n] share of the composed line's known mass that the query uses, 0..1."""
     order: Floats
@@ -97,9 +103,12 @@ def score(evidence: Evidence) -> tuple[Floats, Floats]:
     likely = 0.95 + 0.1 * evidence.prior
     willing = 0.75 + 0.25 * evidence.asking
     # A longer query that is matched as well says more: DOUBT is the mass of what might still be missing.
-    complete = (mass * strength**MEMORY).sum(axis=1) / (total + DOUBT)
+    remembered = strength**MEMORY
+    complete = (mass * remembered).sum(axis=1) / (total + DOUBT)
     guessed = (evidence.slot & (said <= 0.3)).sum(axis=1)
-    result = complete * GUESS**guessed * fresh * fits_kind * agrees * likely * willing
+    spoken_for = np.minimum((evidence.content * evidence.share * remembered).sum(axis=1) / MANY_WORDS, 1.0)
+    specific = np.exp(SAYS_MORE * (spoken_for - USUAL_SHARE))
+    result = complete * specific * GUESS**guessed * fresh * fits_kind * agrees * likely * willing
     columns = {
         "score": result,
         "coverage": coverage,

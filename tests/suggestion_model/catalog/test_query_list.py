@@ -172,6 +172,42 @@ def test_saying_it_now_scores_above_having_said_it(queries: QueryList) -> None:
     assert now.score > 1.5 * earlier.score
 
 
+TITLES = ("dumbo", "pillow talk", "citizen kane", "rear window")
+OTHERS = ("hellboy", "casablanca", "psycho", "vertigo", "gladiator", "alien", "jaws", "heat", "gandhi", "babe")
+SIGHTS = ("museum", "park", "garden")
+OUTINGS = [
+    *(ListedQuery(f"{title} showtimes {city}", "movies") for title in (*TITLES, *OTHERS) for city in CITIES),
+    *(ListedQuery(f"{prefix}{sight} in {city}", "travel") for prefix in ("", "free ", "free kid friendly ")
+      for sight in SIGHTS for city in CITIES),
+    *(ListedQuery(f"{size}car rental {city}", "cars") for size in ("", "compact ", "standard ") for city in CITIES),
+    *(ListedQuery(f"hotels in {city}", "hotels") for city in CITIES),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def outings() -> QueryList:
+    return QueryList.of(OUTINGS, language())
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_the_name_that_came_up_again_is_meant(outings: QueryList, title: str) -> None:
+    listed = f"in oakland there are {', '.join(TITLES)}"
+    assert top(outings, "i want to see it on friday", listed, f"{title}!", "which day?") == f"{title} showtimes oakland"
+
+
+def test_a_kind_of_query_said_often_does_not_hide_the_one_asked_for_now(outings: QueryList) -> None:
+    said = ("a car rental in boston", "this rental car?", "yes, that car", "the car rental is booked")
+    assert top(outings, "now look for a hotel in boston", *said) == "hotels in boston"
+
+
+def test_of_queries_that_fit_the_one_with_more_of_the_words_that_were_said_comes_first(outings: QueryList) -> None:
+    assert top(outings, "a museum in boston", "something free") == "free museum in boston"
+    assert top(outings, "a museum in boston", "something free and kid friendly") == "free kid friendly museum in boston"
+    assert top(outings, "a museum in boston", "i feel like going out") == "museum in boston"
+    asked = ("i need a compact car to rent", "from when?", "the 4th of march, in the morning", "where from?")
+    assert top(outings, "boston", *asked) == "compact car rental boston"
+
+
 def test_a_prior_breaks_ties(tmp_path: Path) -> None:
     path = write(
         tmp_path / "list.csv", "query,category,prior\nred wine,drinks,1\nred beer,drinks,90\nred tea,drinks,5\n"

@@ -40,7 +40,8 @@ ENGLISH = [
     ("vancouver, and the hotel must have a pool", (), "hotels with pool in vancouver"),
     # what was said before
     ("in oakland", ("any thai places to eat?",), "thai restaurants in oakland"),
-    ("and the weather there?", ("we fly to lisbon tomorrow",), "weather in lisbon"),
+    ("and the weather there?", ("we fly to lisbon",), "weather in lisbon"),
+    ("and the weather there?", ("we fly to lisbon tomorrow",), "weather in lisbon tomorrow"),
     ("to denver", ("i want to fly from boston", "where to?"), "flights from boston to denver"),
     ("from boston", ("i want to fly to denver", "from where?"), "flights from boston to denver"),
     # names that are words too
