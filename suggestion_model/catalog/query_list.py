@@ -129,20 +129,21 @@ class QueryList:
     def _read_earlier(self, lines: tuple[str, ...]) -> _Earlier:
         size = len(self._vocabulary)
         before, faded, role = np.zeros(size, np.float32), np.zeros(size, np.float32), np.zeros(size, np.float32)
-        found = np.zeros(len(self), np.float32)
+        unheard, found = np.ones(size, np.float32), np.zeros(len(self), np.float32)
         asked = 0.0
         for position, line in enumerate(lines):
             reading = self._reader.read(line)
             weight = fading(len(lines) - position)
             terms, strengths = self._known(self._terms(reading))
             np.maximum.at(before, terms, strengths)
-            heard = strengths * np.float32(weight)
-            # A name that comes up again is what the talk is about; a kind of query said again is no wish for it.
-            again = 1 - (1 - faded[terms]) * (1 - heard)
-            faded[terms] = np.where(self._fills[terms], again, np.maximum(faded[terms], heard))
+            np.maximum.at(faded, terms, strengths * np.float32(weight))
+            np.multiply.at(unheard, terms, 1 - strengths * np.float32(weight))
             self._set_roles(role, reading, asked)
             asked = reading.asks_role
-        self._accumulate(found, np.flatnonzero(faded), faded)
+        heard = np.flatnonzero(faded)
+        # A name that comes up again is what the talk is about; a kind of query said again is no wish for it.
+        faded[heard] = np.where(self._fills[heard], 1 - unheard[heard], faded[heard])
+        self._accumulate(found, heard, faded)
         return _Earlier(before, faded, role, found, asked)
 
     def _set_roles(self, role: Floats, reading: Reading, asked: float) -> None:

@@ -208,6 +208,40 @@ def test_of_queries_that_fit_the_one_with_more_of_the_words_that_were_said_comes
     assert top(outings, "boston", *asked) == "compact car rental boston"
 
 
+CIUDADES = ("bilbao", "madrid", "sevilla", "san sebastián", "valencia", "granada", "zaragoza", "vigo")
+FILMS = ("casablanca", "volver", "mar adentro", "tesis", "viridiana", "tiburón", "gladiador", "psicosis", "amadeus")
+
+
+@pytest.mark.parametrize(
+    ("composed", "earlier", "meant"),
+    [
+        (
+            "quiero verla el viernes",
+            ("en bilbao ponen volver, casablanca y mar adentro", "¡volver!", "¿qué día?"),
+            "volver horarios de cine bilbao",
+        ),
+        (
+            "bilbao",
+            ("necesito un coche compacto de alquiler", "¿en qué ciudad?"),
+            "alquiler de coches compactos en bilbao",
+        ),
+        (
+            "ahora busca un hotel en vigo",
+            ("un coche de alquiler en vigo", "el coche familiar", "ese coche", "el coche está reservado"),
+            "hoteles en vigo",
+        ),
+    ],
+)
+def test_a_spanish_list_is_ordered_alike(composed: str, earlier: tuple[str, ...], meant: str) -> None:
+    rows = [
+        *(ListedQuery(f"{film} horarios de cine {ciudad}", "cine") for film in FILMS for ciudad in CIUDADES),
+        *(ListedQuery(f"alquiler de coches{s} en {v}", "coches") for s in ("", " compactos", " familiares")
+          for v in CIUDADES),
+        *(ListedQuery(f"hoteles en {ciudad}", "hoteles") for ciudad in CIUDADES),
+    ]  # fmt: skip
+    assert top(QueryList.of(rows, language("es")), composed, *earlier) == meant
+
+
 def test_a_prior_breaks_ties(tmp_path: Path) -> None:
     path = write(
         tmp_path / "list.csv", "query,category,prior\nred wine,drinks,1\nred beer,drinks,90\nred tea,drinks,5\n"
