@@ -52,7 +52,13 @@ class ScoreHistograms:
 
     @property
     def middles(self) -> NDArray[np.float64]:
-        """The logit that stands for each bin; the open ones are taken as wide as their neighbours."""
+        """The logit that stands for each bin; the open ones are taken as wide as their neighbours.
+
+        Raises:
+            ValueError: nothing was counted by score, so that there are no bins.
+        """
+        if not self.edges:
+            raise ValueError("histograms without edges have no bins")
         inner = np.asarray(self.edges, np.float64)
         width = float(inner[1] - inner[0]) if len(inner) > 1 else 1.0
         around = np.concatenate([[inner[0] - width], inner, [inner[-1] + width]])
@@ -62,12 +68,14 @@ class ScoreHistograms:
         """The same offers with the clicks they lead to expect in each bin; their sum is that of the clicks.
 
         The probability of a click is taken as logistic in the logit, slope and intercept fitted to all bins together
-        (Platt scaling), beside ``prior_clicks`` clicks more that fell as the model foresees them.
+        (Platt scaling), beside ``prior_clicks`` clicks more that fell as the model foresees them. Without clicks, or where
+        sums with noise count nothing by score, it is the histogram itself.
         """
-        middles, total = self.middles, float(self.clicks.sum())
-        foreseen = self.offers / (1 + np.exp(-middles))
-        if total <= 0 or foreseen.sum() <= 0:
+        total = float(self.clicks.sum())
+        if total <= 0 or self.offers.sum() <= 0:
             return self
+        middles = self.middles
+        foreseen = self.offers / (1 + np.exp(-middles))
         share = prior_clicks / float(foreseen.sum())
         clicks, offers = self.clicks + share * foreseen, self.offers * (1 + share)
         columns, line = np.stack([middles, np.ones_like(middles)], axis=1), np.array([1.0, 0.0])

@@ -211,6 +211,12 @@ def test_with_few_clicks_the_curve_is_the_models_own():
     assert fell.expected().clicks.sum() == 0.0
 
 
+def test_sums_that_count_nothing_by_score_keep_the_threshold() -> None:
+    """As with noise, whose budget is not spent on histograms."""
+    nothing = ScoreHistograms.accumulate([{"lines/treatment/1": 40}], (), 20, 0.9)
+    assert calibrate_threshold(nothing.expected(), -1.5) == -1.5
+
+
 @given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=10, max_size=10))
 def test_expected_clicks_are_as_many_as_fell_and_none_where_nothing_was_offered(counts):
     offers = np.array([clicks + others for clicks, others in counts], float)
