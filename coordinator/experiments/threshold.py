@@ -68,8 +68,8 @@ class ScoreHistograms:
         """The same offers with the clicks they lead to expect in each bin; their sum is that of the clicks.
 
         The probability of a click is taken as logistic in the logit, slope and intercept fitted to all bins together
-        (Platt scaling), beside ``prior_clicks`` clicks more that fell as the model foresees them. Without clicks, or where
-        sums with noise count nothing by score, it is the histogram itself.
+        (Platt scaling), beside ``prior_clicks`` clicks more that fell as the model foresees them. Without clicks, as
+        where sums with noise count nothing by score, it is the histogram itself.
         """
         total = float(self.clicks.sum())
         if total <= 0 or self.offers.sum() <= 0:
