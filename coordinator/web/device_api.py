@@ -106,8 +106,8 @@ def device_api(coordinator: Coordinator) -> Blueprint:
     @api.get("/releases/<name>")
     def release(name: str) -> Response:
         content = coordinator.publisher.file(name) if coordinator.publisher is not None else None
-        if content is None:
-            raise RequestRefusedError(RefusalReason.UNKNOWN_MODEL, "no such release metadata")
+        if content is None:  # every device asks for the root after its own: nothing that an operator has to see
+            return _refused(Refusal(reason=RefusalReason.UNKNOWN_MODEL, message="no such release metadata"))
         return Response(content, content_type=JSON)
 
     @api.get("/health")
@@ -180,9 +180,12 @@ def _wants_json() -> bool:
 
 
 def _refusal(reason: RefusalReason, message: str) -> Response:
-    status = STATUS[reason]
-    log_event(Event.REFUSED, reason=_REASON_NUMBER[reason], status=status)
-    refusal = Refusal(reason=reason, message=message)
+    log_event(Event.REFUSED, reason=_REASON_NUMBER[reason], status=STATUS[reason])
+    return _refused(Refusal(reason=reason, message=message))
+
+
+def _refused(refusal: Refusal) -> Response:
+    status = STATUS[refusal.reason]
     if _wants_json():
         return Response(wire.encode_json(refusal), status=status, content_type=JSON)
     return Response(wire.encode(refusal), status=status, content_type=wire.CONTENT_TYPE)

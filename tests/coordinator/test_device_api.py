@@ -314,6 +314,19 @@ def test_the_plan_and_the_model_fit_together(cohort, http):
     assert hashlib.sha256(artifact).hexdigest() == plan.model_digest
 
 
+def test_a_look_for_newer_release_keys_leaves_no_line_in_the_log(http, caplog):
+    """Every device asks for the root after its own each time it checks a version."""
+
+    def lines() -> list[str]:
+        return [record.message for record in caplog.records if record.name == "coordinator"]
+
+    with caplog.at_level(logging.DEBUG, logger="coordinator"):
+        assert refusal(http("GET", "/v1/releases/2.root.json", None)) == (404, RefusalReason.UNKNOWN_MODEL)
+        assert not lines()
+        assert refusal(http("GET", "/v1/models/7", None)) == (404, RefusalReason.UNKNOWN_MODEL)
+        assert "refused" in lines()[-1]
+
+
 def test_an_unexpected_failure_says_unavailable_and_logs_no_content(deployment, http, caplog, monkeypatch):
     def explode(*_):
         raise RuntimeError("secret canary text")
