@@ -11,6 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+_NEWTON_STEPS = 30
+_RIDGE = 1e-6
+"""Keeps a fit defined where all offers have one score."""
+
 
 def auc(scores: ArrayLike, labels: ArrayLike) -> float:
     """Area under the ROC curve: P(score of a click > score of a non-click), ties count half.
@@ -84,3 +88,25 @@ def _pair(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], ND
     if np.isnan(s).any() or np.isnan(y).any():
         raise ValueError("Scores and labels must not be NaN.")
     return s, y
+
+
+def logistic_line(
+    scores: ArrayLike, clicks: ArrayLike, offers: ArrayLike, start: tuple[float, float] = (1.0, 0.0)
+) -> tuple[float, float]:
+    """Slope and intercept that make logits of scores (Platt scaling): a logistic regression, by Newton's method.
+
+    Args:
+        scores: [n]
+        clicks: [n], clicks, or tap probabilities, of ``offers`` offers, each >= 0.
+        offers: [n], >= 0.
+        start: where the search begins, and stays in what the data do not tell.
+    """
+    columns = np.stack([np.asarray(scores, np.float64), np.ones(np.shape(scores))], axis=1)
+    c, n = np.asarray(clicks, np.float64), np.asarray(offers, np.float64)
+    line = np.array(start, np.float64)
+    for _ in range(_NEWTON_STEPS):
+        p = 0.5 + 0.5 * np.tanh(0.5 * (columns @ line))
+        curvature = (columns * (n * p * (1 - p))[:, None]).T @ columns + _RIDGE * np.eye(2)
+        step = np.linalg.solve(curvature, columns.T @ (n * p - c))
+        line = line - step / max(1.0, float(np.abs(step).max()))  # at most 1 at a time: undamped, Newton may run away
+    return float(line[0]), float(line[1])

@@ -49,6 +49,7 @@ def compare_rounds(population: Population, inner: Population, cohort: int, seed:
     label among them. The ``laplace`` pair ends in the sum of what devices believe, which is two vectors up and two
     down; their steps are the server's damping.
     """
+    cohort = min(cohort, len(inner.devices))  # the same everywhere: the server of beliefs counts on it
     plain = trigger_learner(population)
     central = fit_centralised(plain, inner, population)
     judged, rows = population.judged, population.judged_rows

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks import Value
 from keyboard_app.simulation.lift import KEEP_CLICKS
-from suggestion_model.metrics import auc, calibration_error, log_loss
+from suggestion_model.metrics import auc, calibration_error, log_loss, logistic_line
 
 Floats = NDArray[np.float64]
 
@@ -127,21 +127,11 @@ def calibrated(scores: Floats, clicks: Floats, parts: NDArray[np.integer]) -> Fl
     z = (scores - scores.mean()) / (scores.std() + 1e-12)
     for part in (0, 1):
         fitted, used = parts != part, parts == part
-        slope, intercept = _fit_line(z[fitted], clicks[fitted])
+        mean = float(np.clip(clicks[fitted].mean(), 1e-6, 1 - 1e-6))
+        flat = (0.0, math.log(mean / (1 - mean)))
+        slope, intercept = logistic_line(z[fitted], clicks[fitted], np.ones(fitted.sum()), flat)
         logits[used] = slope * z[used] + intercept
     return logits
-
-
-def _fit_line(x: Floats, y: Floats, steps: int = 30) -> tuple[float, float]:
-    """Slope and intercept of a logistic regression, by Newton's method."""
-    features = np.stack([x, np.ones_like(x)], axis=1)
-    weights = np.array([0.0, math.log(max(y.mean(), 1e-6) / max(1 - y.mean(), 1e-6))])
-    for _ in range(steps):
-        p = 1 / (1 + np.exp(-features @ weights))
-        curvature = (features * (p * (1 - p))[:, None]).T @ features + 1e-6 * np.eye(2)
-        step = np.linalg.solve(curvature, features.T @ (p - y) + 1e-6 * weights)
-        weights -= step / max(1.0, float(np.abs(step).max()))  # at most 1 at a time: undamped, Newton may run away
-    return float(weights[0]), float(weights[1])
 
 
 def rounds_to(curve: Sequence[tuple[int, Mapping[str, float]]], metric: str, target: float) -> int | None:

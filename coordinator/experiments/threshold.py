@@ -18,11 +18,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from suggestion_model.metrics import logistic_line
+
 PRIOR_CLICKS = 10.0
 """Clicks that are imagined to have fallen as the model foresees them: few beside those a threshold is made of."""
-_NEWTON_STEPS = 25
-_RIDGE = 1e-6
-"""Keeps the fit defined where all offers lie in one bin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +76,8 @@ class ScoreHistograms:
         middles = self.middles
         foreseen = self.offers / (1 + np.exp(-middles))
         share = prior_clicks / float(foreseen.sum())
-        clicks, offers = self.clicks + share * foreseen, self.offers * (1 + share)
-        columns, line = np.stack([middles, np.ones_like(middles)], axis=1), np.array([1.0, 0.0])
-        for _ in range(_NEWTON_STEPS):
-            p = 1 / (1 + np.exp(-columns @ line))
-            curvature = (columns * (offers * p * (1 - p))[:, None]).T @ columns + _RIDGE * np.eye(2)
-            step = np.linalg.solve(curvature, columns.T @ (offers * p - clicks))
-            line = line - step / max(1.0, float(np.abs(step).max()))  # undamped, Newton may run away
-        found = self.offers / (1 + np.exp(-columns @ line))
+        slope, intercept = logistic_line(middles, self.clicks + share * foreseen, self.offers * (1 + share))
+        found = self.offers / (1 + np.exp(-slope * middles - intercept))
         return replace(self, clicks=found * (total / float(found.sum())))
 
 

@@ -56,3 +56,12 @@ def test_nonsense_is_refused() -> None:
         metrics.auc([1.0, 2.0], [1.0])
     with pytest.raises(ValueError, match="NaN"):
         metrics.auc([float("nan")], [1.0])
+
+
+def test_a_logistic_line_is_found_from_how_many_offers_were_clicked() -> None:
+    scores = np.linspace(-4, 4, 9)
+    offers = np.full(9, 50.0)
+    clicks = offers / (1 + np.exp(-(1.7 * scores - 0.8)))
+    assert metrics.logistic_line(scores, clicks, offers) == pytest.approx((1.7, -0.8), abs=1e-4)
+    assert metrics.logistic_line(scores, clicks, offers, (0.0, 0.0)) == pytest.approx((1.7, -0.8), abs=1e-4)
+    assert metrics.logistic_line(scores, 0 * clicks, 0 * offers, (1.0, -2.0)) == (1.0, -2.0)

@@ -127,7 +127,7 @@ async function draw() {
   button.hidden = !deciding;
   button.textContent = releases.paused ? "Resume rounds" : "Pause rounds";
   button.onclick = () => decide(releases.paused ? "/admin/resume" : "/admin/pause", {});
-  $("stop").hidden = !deciding || releases.paused;
+  $("stop").hidden = !deciding;
   $("stop").onclick = () => confirm("End the running rounds too? Their devices took part for nothing, and no sum of theirs is used.") && decide("/admin/stop", {});
 }
 redraw = draw;

@@ -141,8 +141,9 @@ def test_running_rounds_are_stopped_after_a_question(page):
     page.once("dialog", lambda question: question.accept())
     page.get_by_role("button", name="Stop at once").click()
     expect(page.locator("#pause-note")).to_contain_text("Paused")
-    page.get_by_role("button", name="Resume rounds").click()
     expect(page.get_by_role("button", name="Stop at once")).to_be_visible()
+    page.get_by_role("button", name="Resume rounds").click()
+    expect(page.locator("#pause-note")).to_contain_text("Rounds open")
 
 
 def test_a_viewer_looks_and_does_not_decide_and_a_wrong_password_is_said(page):
